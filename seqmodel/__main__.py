@@ -1,0 +1,5 @@
+"""`python -m seqmodel`."""
+
+from seqmodel.cli.app import main
+
+main()

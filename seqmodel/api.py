@@ -1,0 +1,188 @@
+"""The verbs as plain functions: what the command line calls, and what Python users call.
+
+    model = seqmodel.load("model.seqmodel")
+    model.score(["a line", "another"])
+    model.generate("Once upon", count=3)
+    seqmodel.train(["corpus.txt"], "model.seqmodel", time="60s")
+
+Torch is imported by `train` alone.
+"""
+
+from __future__ import annotations
+
+import os
+import time as clock
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from seqmodel.config import CorpusSettings, SamplingSettings, SequenceKind, TokenizerSettings, parse_duration
+from seqmodel.errors import UsageError
+from seqmodel.files import exclusive, refuse_existing
+from seqmodel.model.bundle import DEFAULT_NAME, Bundle, BundleHeader, read_bundle
+from seqmodel.training.request import TrainingRequest, TrainingResult
+
+if TYPE_CHECKING:
+    from seqmodel.inference.generation import Sample
+    from seqmodel.inference.line_scores import LineScore
+    from seqmodel.text.corpus import Line
+    from seqmodel.tokens.store import TokenStore
+    from seqmodel.tokens.tokenizer import Tokenizer
+    from seqmodel.training.events import Event
+
+STREAM_MAX_CHARS = 500
+
+
+def model_path(name: str | Path | None = None) -> Path:
+    """The bundle that a user means: the one named, else `$SEQMODEL_MODEL`, else `./model.seqmodel`."""
+    return Path(name or os.environ.get("SEQMODEL_MODEL") or DEFAULT_NAME)
+
+
+def load(path: str | Path | None = None) -> Model:
+    """Load a bundle.
+
+    Raises:
+        ModelError: if it is missing, damaged, or no bundle.
+    """
+    return Model(read_bundle(model_path(path)))
+
+
+class Model:
+    """A loaded model: scores sequences and samples continuations on the CPU, without torch."""
+
+    def __init__(self, bundle: Bundle) -> None:
+        from seqmodel.inference.runtime import Runtime
+
+        self.header: BundleHeader = bundle.header
+        self.tokenizer = bundle.tokenizer
+        self.runtime = Runtime.of(bundle)
+
+    def score(self, texts: Sequence[str], details: bool = False) -> list[LineScore]:
+        """Score each text as a sequence of its own, whatever the model's sequence kind.
+
+        A score's `bits` is −log2 p of the text, its end symbol included (in a stream model there is none).
+        With `details`, `scores` also holds entropy (bits) and rank per token.
+        """
+        from seqmodel.text.corpus import Line
+
+        lines = [Line(number, text, False) for number, text in enumerate(texts, start=1)]
+        return [row for rows in self.score_lines([lines], details=details, restart=True) for row in rows]
+
+    def score_lines(
+        self, batches: Iterable[list[Line]], *, details: bool = False, restart: bool = False
+    ) -> Iterator[list[LineScore]]:
+        """Score the lines of one file, batch by batch; see `inference.line_scores`."""
+        from seqmodel.inference.line_scores import score_lines
+
+        return score_lines(
+            self.runtime, self.tokenizer, self.header.sequence, batches, details=details, restart=restart
+        )
+
+    def generate(self, prefix: str = "", **settings: Any) -> list[Sample]:
+        """Sample continuations of a prefix; keywords as in `SamplingSettings` (count, temperature, seed …)."""
+        done = [sample for sample, _ in self.stream(prefix, self.sampling(**settings)) if sample.stop]
+        return sorted(done, key=lambda sample: sample.index)
+
+    def sampling(self, **settings: Any) -> SamplingSettings:
+        """Sampling settings, with this model's own limit on length where none is given."""
+        if self.header.sequence == "stream" and not settings.get("max_chars") and not settings.get("max_tokens"):
+            settings["max_chars"] = STREAM_MAX_CHARS
+        return SamplingSettings(**{name: value for name, value in settings.items() if value is not None})
+
+    def stream(self, prefix: str, settings: SamplingSettings, prefix_index: int = 0) -> Iterator[tuple[Sample, str]]:
+        """Sample continuations piece by piece: (sample, new text), a sample's last piece with `stop` set.
+
+        Raises:
+            UsageError: if a line model is given a prefix with a newline in it.
+        """
+        from seqmodel.inference.generation import generate
+
+        if self.header.sequence == "line" and "\n" in prefix:
+            raise UsageError("the prefix holds a newline", "A line model knows single lines; give the last one only.")
+        ends = self.header.model.ends
+        return generate(self.runtime, self.tokenizer, prefix, settings, ends=ends, prefix_index=prefix_index)
+
+
+# Tokenising
+
+
+def tokenize(
+    inputs: Sequence[str],
+    output: str | Path,
+    *,
+    tokenizer: TokenizerSettings | None = None,
+    corpus: CorpusSettings | None = None,
+    model: Tokenizer | None = None,
+    force: bool = False,
+) -> TokenStore:
+    """Learn a vocabulary (or use a model's) and encode a corpus into a token store.
+
+    Raises:
+        DataError: if the corpus cannot be read or holds no text.
+        UsageError: if the output exists, or the vocabulary size does not fit.
+    """
+    from seqmodel.tokens.store import make_store, open_store
+
+    path = Path(output)
+    with exclusive(path):
+        refuse_existing(path, force)
+        make_store(path, inputs, tokenizer or TokenizerSettings(), corpus or CorpusSettings(), model)
+    return open_store(path)
+
+
+# Training
+
+
+def train(
+    inputs: Sequence[str] | str,
+    output: str | Path = DEFAULT_NAME,
+    *,
+    time: str | float | None = None,
+    steps: int | None = None,
+    epochs: float | None = None,
+    unit: str = "char",
+    sequence: SequenceKind = "line",
+    valid: str | None = None,
+    seed: int = 0,
+    force: bool = False,
+    on_event: Callable[[Event], None] = lambda event: None,
+    **model: Any,
+) -> TrainingResult:
+    """Train a model on text files, folders or a token store, and write the bundle to `output`.
+
+    Give one of `time` ("10m" or seconds), `steps` and `epochs`; keywords beyond those named are
+    `ModelSettings` (cell, width, layers …). Returns the result, whose header holds the held-out figures.
+
+    Raises:
+        SeqmodelError: as the command line does; see `seqmodel.errors`.
+    """
+    seconds = parse_duration(time) if isinstance(time, str) else time
+    request = TrainingRequest(
+        inputs=(inputs,) if isinstance(inputs, str) else tuple(inputs),
+        output=Path(output),
+        tokenizer=TokenizerSettings.model_validate({"unit": unit}),
+        corpus=CorpusSettings(sequence=sequence),
+        model=model,
+        training={"seconds": seconds, "steps": steps, "epochs": epochs, "seed": seed},
+        valid=valid,
+        force=force,
+    )
+    return run_training(request, on_event=on_event)
+
+
+def run_training(
+    request: TrainingRequest,
+    *,
+    on_event: Callable[[Event], None] = lambda event: None,
+    should_stop: Callable[[], bool] = lambda: False,
+    started: float | None = None,
+) -> TrainingResult:
+    """Carry out a request; `started` is the clock reading at which a `--time` budget began to run."""
+    from seqmodel.training.run import TrainingRun
+
+    started = clock.monotonic() if started is None else started
+    given = [name for name in ("seconds", "steps", "epochs") if request.training.get(name) is not None]
+    if len(given) > 1:
+        raise UsageError("more than one budget is given", "Give one of --time, --steps and --epochs.")
+    with exclusive(request.output):
+        return TrainingRun(request, started, on_event, should_stop).carry_out()

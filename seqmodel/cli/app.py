@@ -1,0 +1,48 @@
+"""The entry point: `seqmodel` and `python -m seqmodel`."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+import seqmodel
+from seqmodel.cli import generate, info, score, tokenize, train
+
+app = typer.Typer(
+    name="seqmodel",
+    help="Train recurrent language models on your own text, score sequences, sample continuations.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"seqmodel {seqmodel.__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")
+    ] = False,
+) -> None:
+    """Train recurrent language models on your own text, score sequences, sample continuations.
+
+    Data goes to standard output, everything else to standard error.
+    Exit codes: 0 ok, 1 failure, 2 usage, 3 bad input, 4 bad model, 5 out of disk or memory.
+    """
+
+
+app.command("train")(train.command)
+app.command("score")(score.command)
+app.command("generate")(generate.command)
+app.command("tokenize")(tokenize.command)
+app.command("info")(info.command)
+
+
+def main() -> None:
+    app()

@@ -1,0 +1,51 @@
+"""`seqmodel info`: what is in a bundle, from its header alone."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from seqmodel.cli import options
+from seqmodel.console.failures import guarded
+
+
+@guarded
+def command(
+    path: Annotated[
+        Path | None,
+        typer.Argument(help="The bundle; else $SEQMODEL_MODEL, else ./model.seqmodel.", show_default=False),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="The whole header as JSON.")] = False,
+    verify: Annotated[bool, typer.Option("--verify", help="Read and check all of the file.")] = False,
+    debug: options.DebugOption = False,
+) -> None:
+    """Show a bundle's configuration, vocabulary, provenance and held-out figures."""
+    from seqmodel.api import model_path
+    from seqmodel.model.bundle import read_bundle, read_bundle_header
+
+    name = model_path(path)
+    header, file = read_bundle_header(name)
+    if verify:
+        read_bundle(name)
+    if as_json:
+        typer.echo(json.dumps({**header.model_dump(mode="json"), "digest": file.metadata["digest"]}, indent=2))
+        return
+    model, made, held_out = header.model, header.provenance, header.held_out
+    rows = {
+        "bundle": f"{name}, {file.size / 1e6:.1f} MB, format {header.format}",
+        "digest": file.metadata["digest"] + (" (verified)" if verify else ""),
+        "model": f"{model.layers} × {model.width} {model.cell}, {sum(rows for _, rows in model.ngram_rows):,} n-gram rows",
+        "unit": f"{header.unit}{' (closed vocabulary)' if header.closed else ''}, vocabulary {model.vocabulary:,}",
+        "sequence": f"{header.sequence}, end: {'counted' if model.ends else 'none'}",
+        "corpus": f"{made.corpus_chars:,} chars, {made.sequences:,} sequences, {made.tokens:,} tokens, SHA-256 {made.corpus_digest[:16]}…",
+        "training": f"{header.training.steps:,} steps, {header.training.epochs:g} epochs, budget {header.training.budget}, seed {header.training.seed}"
+        + ("" if header.training.annealed else ", interrupted"),
+    }
+    if held_out is not None:
+        per_char = "" if header.closed else f"{held_out.bits_per_char:.4f} bits per char, "
+        rows["held-out"] = f"{per_char}perplexity {held_out.perplexity:.3f} per token, {held_out.tokens:,} tokens"
+    for label, value in rows.items():
+        typer.echo(f"{label:<10}{value}")

@@ -1,0 +1,56 @@
+"""Options that several commands share."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from seqmodel.config import SequenceKind, TextErrors, Unit
+
+Inputs = Annotated[
+    list[str] | None,
+    typer.Argument(help="Text files (.gz .bz2 .xz .zst too), folders, or - for standard input.", show_default=False),
+]
+ModelOption = Annotated[
+    Path | None,
+    typer.Option("-m", "--model", help="The bundle; else $SEQMODEL_MODEL, else ./model.seqmodel.", show_default=False),
+]
+UnitOption = Annotated[Unit, typer.Option(help="What a token is.", rich_help_panel="Text")]
+SequenceOption = Annotated[
+    SequenceKind,
+    typer.Option(
+        help="What is one sequence, with a start and an end: a line, a block between blank lines, a whole file; "
+        "or stream: one continuing text without an end.",
+        rich_help_panel="Text",
+    ),
+]
+VocabularyOption = Annotated[
+    int | None,
+    typer.Option(
+        "--vocab-size",
+        min=1,
+        help="Vocabulary size, the 259 symbols and bytes included.",
+        rich_help_panel="Text",
+        show_default=False,
+    ),
+]
+ClosedOption = Annotated[
+    bool,
+    typer.Option(
+        "--closed-vocab",
+        help="Map unknown words to <unk> instead of spelling them in bytes.",
+        rich_help_panel="Text",
+    ),
+]
+KeepBlankOption = Annotated[
+    bool, typer.Option("--keep-blank", help="Blank lines are sequences too.", rich_help_panel="Text")
+]
+ErrorsOption = Annotated[
+    TextErrors, typer.Option(help="Invalid UTF-8: strict stops, replace puts U+FFFD.", rich_help_panel="Text")
+]
+MaxLineOption = Annotated[int, typer.Option(help="Longest line that is read, in MiB.", min=1, rich_help_panel="Text")]
+ForceOption = Annotated[bool, typer.Option("--force", help="Overwrite what exists.")]
+QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="No progress and no summary on standard error.")]
+DebugOption = Annotated[bool, typer.Option("--debug", help="Show a traceback when something fails.")]

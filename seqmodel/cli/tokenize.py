@@ -1,0 +1,132 @@
+"""`seqmodel tokenize`: learn a vocabulary and write a token store, or filter text through a model's vocabulary."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from seqmodel.cli import options
+from seqmodel.config import SubwordMethod
+from seqmodel.console.failures import guarded
+
+if TYPE_CHECKING:
+    from seqmodel.config import CorpusSettings
+    from seqmodel.tokens.store import TokenStore
+    from seqmodel.tokens.tokenizer import Tokenizer
+
+
+@guarded
+def command(
+    inputs: options.Inputs = None,
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "-o",
+            "--output",
+            help="Write a token store, which train takes instead of text.",
+            show_default=False,
+        ),
+    ] = None,
+    model: Annotated[
+        Path | None,
+        typer.Option(
+            "-m",
+            "--model",
+            help="Use this bundle's (or token store's) vocabulary: text to pieces, line by line.",
+            show_default=False,
+        ),
+    ] = None,
+    ids: Annotated[bool, typer.Option("--ids", help="With -m: numbers instead of pieces.")] = False,
+    decode: Annotated[bool, typer.Option("--decode", help="With -m: pieces (or --ids) back to text.")] = False,
+    unit: options.UnitOption = "char",
+    sequence: options.SequenceOption = "line",
+    vocab_size: options.VocabularyOption = None,
+    subword: Annotated[
+        SubwordMethod, typer.Option(help="How subwords are learned.", rich_help_panel="Text")
+    ] = "unigram",
+    closed_vocab: options.ClosedOption = False,
+    keep_blank: options.KeepBlankOption = False,
+    errors: options.ErrorsOption = "strict",
+    max_line: options.MaxLineOption = 256,
+    force: options.ForceOption = False,
+    quiet: options.QuietOption = False,
+    debug: options.DebugOption = False,
+) -> None:
+    """Learn a vocabulary and encode a corpus (-o), or filter text through a model's vocabulary (-m).
+
+    With both, the corpus is encoded with the model's vocabulary. Statistics go to standard error.
+    """
+    from seqmodel.api import tokenize
+    from seqmodel.config import CorpusSettings, TokenizerSettings
+    from seqmodel.errors import UsageError
+
+    corpus = CorpusSettings(sequence=sequence, keep_blank=keep_blank, errors=errors, max_line=max_line << 20)
+    tokenizer = _vocabulary(model) if model else None
+    if output is None:
+        if tokenizer is None:
+            raise UsageError(
+                "neither -o nor -m is given", "Give -o STORE to encode a corpus, or -m MODEL to filter text."
+            )
+        _filter(tokenizer, inputs or ["-"], corpus, ids, decode)
+        return
+    if decode or ids:
+        raise UsageError("--ids and --decode go with -m alone", "Leave out -o to filter text.")
+    settings = TokenizerSettings(unit=unit, vocabulary_size=vocab_size, subword=subword, closed=closed_vocab)
+    store = tokenize(inputs or ["-"], output, tokenizer=settings, corpus=corpus, model=tokenizer, force=force)
+    if not quiet:
+        print(_statistics(store), file=sys.stderr)
+    typer.echo(str(output))
+
+
+def _vocabulary(path: Path) -> Tokenizer:
+    from seqmodel.model.bundle import read_bundle
+    from seqmodel.tokens.store import is_store, open_store
+
+    return open_store(path).tokenizer if is_store(path) else read_bundle(path).tokenizer
+
+
+def _filter(tokenizer: Tokenizer, inputs: list[str], corpus: CorpusSettings, ids: bool, decode: bool) -> None:
+    """Text to pieces or back, one output line per input line, flushed as it comes."""
+    from seqmodel.console.rows import data_output
+    from seqmodel.text.corpus import find_sources, read_lines
+
+    out = data_output(tokenizer.unit)
+    for source in find_sources(inputs):
+        for batch in read_lines(source, corpus, any_bytes=tokenizer.unit == "byte"):
+            for line in batch:
+                out.write(_decoded(tokenizer, line.text, ids) if decode else _encoded(tokenizer, line.text, ids))
+                out.write("\n")
+            out.flush()
+
+
+def _encoded(tokenizer: Tokenizer, text: str, ids: bool) -> str:
+    return " ".join(str(token) if ids else tokenizer.piece(token) for token in tokenizer.encode(text).tolist())
+
+
+def _decoded(tokenizer: Tokenizer, text: str, ids: bool) -> str:
+    from seqmodel.errors import DataError
+
+    parts = text.split(" ") if text else []
+    if not ids:
+        return tokenizer.decode([tokenizer.id_of_piece(part) for part in parts])
+    try:
+        tokens = [int(part) for part in parts]
+    except ValueError:
+        raise DataError("a line holds something that is no id", "Give the numbers that tokenize --ids wrote.") from None
+    if any(not 0 <= token < tokenizer.size for token in tokens):
+        raise DataError(f"a line holds an id outside 0–{tokenizer.size - 1}", "Use the model that wrote them.")
+    return tokenizer.decode(tokens)
+
+
+def _statistics(store: TokenStore) -> str:
+    header = store.header
+    body = header.tokens - header.sequences
+    unknown = f", {header.unknown_tokens / max(1, body):.2%} unknown" if header.closed else ""
+    return (
+        f"{header.unit} vocabulary of {header.vocabulary:,}; {header.corpus_chars:,} chars, {header.corpus_words:,} words, "
+        f"{header.sequences:,} sequences, {header.tokens:,} tokens: {body / max(1, header.corpus_chars):.3f} per char, "
+        f"{body / max(1, header.corpus_words):.3f} per word; {header.byte_tokens / max(1, body):.2%} of the tokens spell bytes{unknown}"
+    )

@@ -1,0 +1,104 @@
+"""Settings: small frozen objects that check themselves. Nothing here knows torch or NumPy."""
+
+from __future__ import annotations
+
+import re
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, PositiveInt
+
+from seqmodel.errors import UsageError
+
+Unit = Literal["char", "word", "subword", "byte"]
+SequenceKind = Literal["line", "paragraph", "document", "stream"]
+CellKind = Literal["mingru", "lstm", "gru", "rnn"]
+SubwordMethod = Literal["unigram", "bpe"]
+TextErrors = Literal["strict", "replace"]
+
+MAX_WIDTH = 8192
+MAX_LAYERS = 64
+MAX_VOCABULARY = 1 << 20
+
+
+class Settings(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+
+class TokenizerSettings(Settings):
+    """How text becomes tokens. `vocabulary_size` None lets the corpus decide."""
+
+    unit: Unit = "char"
+    vocabulary_size: PositiveInt | None = None
+    subword: SubwordMethod = "unigram"
+    closed: bool = False
+
+
+class CorpusSettings(Settings):
+    """How files become sequences."""
+
+    sequence: SequenceKind = "line"
+    keep_blank: bool = False
+    errors: TextErrors = "strict"
+    max_line: PositiveInt = 256 << 20  # bytes
+
+
+class ModelSettings(Settings):
+    """The shape of the network. `ngram_rows` holds (order, rows) of each n-gram table."""
+
+    cell: CellKind = "mingru"
+    width: int = Field(256, ge=1, le=MAX_WIDTH)
+    layers: int = Field(2, ge=1, le=MAX_LAYERS)
+    feed_forward: int = Field(0, ge=0, le=8 * MAX_WIDTH)
+    vocabulary: int = Field(ge=4, le=MAX_VOCABULARY)
+    tied: bool = False
+    ends: bool = True  # False: a stream, which has no end symbol
+    ngram_rows: tuple[tuple[int, int], ...] = ()
+
+
+class TrainingSettings(Settings):
+    """How long and how to train; exactly one of `seconds`, `steps` and `epochs` is the budget."""
+
+    seconds: float | None = Field(None, gt=0)
+    steps: PositiveInt | None = None
+    epochs: float | None = Field(None, gt=0)
+    lanes: PositiveInt = 32
+    segment: PositiveInt = 64  # time steps per truncated back-propagation
+    learning_rate: float = Field(4e-3, gt=0)
+    table_learning_rate: float = Field(3e-2, gt=0)
+    warmup_steps: int = Field(30, ge=0)
+    weight_decay: float = Field(0.01, ge=0)
+    clip: float = Field(1.0, gt=0)
+    dropout: float = Field(0.1, ge=0, lt=1)
+    ngram_dropout: float = Field(0.25, ge=0, lt=1)
+    unseen_rate: float = Field(0.0, ge=0, le=0.1)
+    seed: int = Field(0, ge=0, lt=1 << 63)
+    threads: PositiveInt | None = None
+
+
+class SamplingSettings(Settings):
+    """How continuations are drawn. `max_chars` None: only `max_tokens` and the end symbol stop a sample."""
+
+    count: PositiveInt = 1
+    temperature: float = Field(1.0, ge=0, le=100)
+    top_k: PositiveInt | None = None
+    top_p: float | None = Field(None, gt=0, le=1)
+    max_tokens: PositiveInt = 1000
+    max_chars: PositiveInt | None = None
+    seed: int = Field(0, ge=0, lt=1 << 63)
+
+
+_DURATION = re.compile(r"(?:(\d+(?:\.\d+)?)d)?(?:(\d+(?:\.\d+)?)h)?(?:(\d+(?:\.\d+)?)m)?(?:(\d+(?:\.\d+)?)s?)?")
+
+
+def parse_duration(text: str) -> float:
+    """Seconds that a text such as `90`, `90s`, `10m` or `1h30m` names.
+
+    Raises:
+        UsageError: if the text is no duration, or not above zero.
+    """
+    match = _DURATION.fullmatch(text.strip().lower())
+    parts = [float(part or 0) for part in match.groups()] if match and text.strip() else [0.0]
+    seconds = sum(part * scale for part, scale in zip(parts, (86400, 3600, 60, 1), strict=False))
+    if not match or seconds <= 0:
+        raise UsageError("the duration cannot be read", "Write it as 90s, 10m or 1h30m.")
+    return seconds

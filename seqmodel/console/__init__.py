@@ -1,0 +1,1 @@
+"""What a person sees: messages, the live view of a run, rows of scores. The only importer of rich."""

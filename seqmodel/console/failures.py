@@ -1,0 +1,66 @@
+"""How a failure is told: one line that says what, where and what to do next, and an exit code."""
+
+from __future__ import annotations
+
+import errno
+import functools
+import os
+import sys
+import traceback
+from collections.abc import Callable
+from typing import NoReturn, ParamSpec
+
+from seqmodel.errors import ResourceError, SeqmodelError
+
+P = ParamSpec("P")
+
+INTERRUPTED, CLOSED_PIPE, TERMINATED = 130, 141, 143
+
+
+def guarded(command: Callable[P, None]) -> Callable[P, None]:
+    """Run a command so that whatever goes wrong ends in one line and the right exit code."""
+
+    @functools.wraps(command)
+    def run(*args: P.args, **kwargs: P.kwargs) -> None:
+        try:
+            command(*args, **kwargs)
+            sys.stdout.flush()
+        except BrokenPipeError:
+            _leave(CLOSED_PIPE)
+        except KeyboardInterrupt:
+            _leave(INTERRUPTED)
+        except Exception as error:
+            if "--debug" in sys.argv:
+                traceback.print_exc()
+            _tell(_as_ours(error))
+
+    return run
+
+
+def _as_ours(error: Exception) -> SeqmodelError:
+    if isinstance(error, SeqmodelError):
+        return error
+    if isinstance(error, MemoryError):
+        return ResourceError("out of memory", "Use a smaller --width, fewer --lanes, or shorter lines.")
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return ResourceError("no space left on the output", "Free some disk space, or write elsewhere.")
+    if isinstance(error, OSError) and error.errno:
+        return SeqmodelError(f"the system says: {os.strerror(error.errno)}", "Run again with --debug for more.")
+    # The message of a foreign error may hold the user's text, so it is not shown.
+    return SeqmodelError(f"internal error ({type(error).__name__})", "Run again with --debug and report what it shows.")
+
+
+def _tell(error: SeqmodelError) -> NoReturn:
+    hint = f" {error.hint}" if error.hint else ""
+    print(f"seqmodel: error: {error.message}.{hint}".encode("utf-8", "replace").decode(), file=sys.stderr)
+    _leave(error.exit_code)
+
+
+def _leave(code: int) -> NoReturn:
+    """Exit without a second failure from what is left in standard output's buffer."""
+    try:
+        sys.stdout.flush()
+    except (OSError, ValueError):
+        sink = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(sink, sys.stdout.fileno())
+    raise SystemExit(code)

@@ -1,0 +1,30 @@
+"""Standard error for people: colour only on a terminal, user text never read as markup."""
+
+from __future__ import annotations
+
+import sys
+from functools import lru_cache
+
+from rich.console import Console
+from rich.text import Text
+
+
+@lru_cache(maxsize=1)
+def console() -> Console:
+    """The console on standard error; rich itself honours NO_COLOR and TERM=dumb."""
+    return Console(stderr=True, highlight=False, soft_wrap=not sys.stderr.isatty())
+
+
+def say(message: str, style: str = "") -> None:
+    """Write a line to standard error, as it is."""
+    console().print(Text(message, style=style))
+
+
+def visible(text: str) -> str:
+    """Text with control characters shown as escapes, so that data cannot steer a terminal."""
+    return "".join(char if char.isprintable() or char in " \n" else _escape(char) for char in text)
+
+
+def _escape(char: str) -> str:
+    code = ord(char)
+    return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"

@@ -1,0 +1,116 @@
+"""The view of a run: live on a terminal, a plain line every few seconds elsewhere. A listener of events."""
+
+from __future__ import annotations
+
+import math
+import time
+from types import TracebackType
+
+from rich.console import Group
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from seqmodel.console.terminal import console, say, visible
+from seqmodel.training.events import Annealing, Event, Finished, Noted, Planned, Sampled, StepDone, Validated
+from seqmodel.training.request import TrainingResult
+
+PLAIN_SECONDS = 5.0
+
+
+class TrainingView:
+    """Shows events as they come; a context manager. Quiet: shows nothing but the end."""
+
+    def __init__(self, quiet: bool) -> None:
+        self.quiet = quiet
+        self.live: Live | None = None
+        self.held_out = math.nan
+        self.sample = ""
+        self.last = time.monotonic()
+
+    def __enter__(self) -> TrainingView:
+        if console().is_terminal and not self.quiet:
+            self.live = Live(console=console(), refresh_per_second=4, transient=True)
+            self.live.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self.live is not None:
+            self.live.stop()
+
+    def show(self, event: Event) -> None:
+        if self.quiet:
+            return
+        if isinstance(event, Noted):
+            say(event.text)
+        elif isinstance(event, Planned):
+            held_out = (
+                f"{event.held_out_tokens:,} held out" if event.held_out_tokens else "none held out: too little text"
+            )
+            say(f"{event.plan}; {event.parameters:,} parameters; {event.train_tokens:,} tokens to train on, {held_out}")
+        elif isinstance(event, Validated):
+            self.held_out = event.bits_per_char
+        elif isinstance(event, Sampled):
+            self.sample = event.text
+        elif isinstance(event, Annealing):
+            say(f"step {event.step:,}: {event.reason}; the learning rate goes to zero now, and the run stops")
+        elif isinstance(event, StepDone):
+            self._step(event)
+        elif isinstance(event, Finished) and self.live is not None:
+            self.live.update(Text("final figures and saving …", style="dim"))
+
+    def _step(self, event: StepDone) -> None:
+        if self.live is not None:
+            self.live.update(self._picture(event))
+        elif time.monotonic() - self.last >= PLAIN_SECONDS:
+            self.last = time.monotonic()
+            say(f"{event.progress:4.0%}  {_figures(event, self.held_out)}")
+
+    def _picture(self, event: StepDone) -> Group:
+        bar = Table.grid(padding=(0, 2))
+        left = event.elapsed * (1 - event.progress) / max(event.progress, 1e-3)
+        bar.add_row(
+            ProgressBar(total=1.0, completed=event.progress, width=32),
+            f"{event.progress:4.0%}",
+            f"{_clock(left)} left",
+        )
+        sample = Text(visible(self.sample).replace("\n", " ⏎ "), style="dim italic", no_wrap=True, overflow="ellipsis")
+        return Group(bar, Text(_figures(event, self.held_out)), sample)
+
+
+def _figures(event: StepDone, held_out: float) -> str:
+    valid = "" if math.isnan(held_out) else f", held-out {held_out:.3f}"
+    return (
+        f"step {event.step:,}  epoch {event.epoch:.2f}  train {event.bits_per_char:.3f}{valid} bits per char  "
+        f"{event.tokens_per_second:,.0f} tokens/s  {_clock(event.elapsed)}"
+    )
+
+
+def _clock(seconds: float) -> str:
+    minutes, rest = divmod(int(max(0.0, seconds)), 60)
+    return f"{minutes // 60}:{minutes % 60:02d}:{rest:02d}" if minutes >= 60 else f"{minutes}:{rest:02d}"
+
+
+def show_result(result: TrainingResult) -> None:
+    """The last lines of a run."""
+    held_out = result.header.held_out
+    if held_out is not None:
+        per_char = "" if result.header.closed else f"{held_out.bits_per_char:.4f} bits per char, "
+        end = "end symbols counted" if result.header.model.ends else "end: none"
+        say(
+            f"held-out: {per_char}perplexity {held_out.perplexity:.3f} per token over {held_out.tokens:,} tokens ({end})"
+        )
+    summary = result.header.training
+    say(
+        f"trained {summary.steps:,} steps, {summary.epochs:.2f} epochs, {result.tokens_per_second:,.0f} tokens/s, "
+        f"{_clock(result.seconds)} in all; bundle {result.path.stat().st_size / 1e6:.1f} MB"
+    )
+    if result.interrupted:
+        say(
+            "interrupted: the learning rate had not come down yet, so the model is not at its best. "
+            f"Go on with: seqmodel train --resume -o {result.path}",
+            "yellow",
+        )

@@ -1,0 +1,39 @@
+"""The errors that seqmodel raises, each with a message, a hint and the exit code that the command line ends with.
+
+    SeqmodelError                1  anything that failed
+    ├── UsageError               2  options that contradict each other or ask for what cannot be
+    ├── DataError                3  text, or a file of text, that cannot be used
+    ├── ModelError               4  a bundle, checkpoint or token store that is missing, damaged or of another kind
+    └── ResourceError            5  out of disk or memory
+
+A message says what is wrong and where; the hint says what to do next. Neither ever quotes the user's text.
+"""
+
+from __future__ import annotations
+
+
+class SeqmodelError(Exception):
+    """Base of every error that seqmodel raises on purpose."""
+
+    exit_code = 1
+
+    def __init__(self, message: str, hint: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+
+class UsageError(SeqmodelError):
+    exit_code = 2
+
+
+class DataError(SeqmodelError):
+    exit_code = 3
+
+
+class ModelError(SeqmodelError):
+    exit_code = 4
+
+
+class ResourceError(SeqmodelError):
+    exit_code = 5

@@ -1,0 +1,91 @@
+"""Writing files so that a crash at any instant leaves the old file or the new one, and nobody else writes them."""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO
+
+from seqmodel.errors import ResourceError, SeqmodelError, UsageError
+
+TEMPORARY_SUFFIX = ".partial"
+
+
+def file_failure(error: OSError, path: Path | str, doing: str) -> SeqmodelError:
+    """The error of ours that tells what an operating-system error means for the user."""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        return ResourceError(
+            f"no space left while {doing} {path}", "Free some disk space, or choose another folder with -o."
+        )
+    reason = os.strerror(error.errno) if error.errno else type(error).__name__
+    return SeqmodelError(f"{path}: {doing} failed: {reason}", "Check the path and its permissions.")
+
+
+@contextmanager
+def atomic_write(path: Path) -> Iterator[BinaryIO]:
+    """Open a sibling temporary file; on success flush it to disk and rename it to `path`, else remove it.
+
+    Raises:
+        ResourceError: if the disk is full.
+        SeqmodelError: for any other failure of the file system.
+    """
+    temporary = path.with_name(path.name + TEMPORARY_SUFFIX)
+    try:
+        with temporary.open("wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+        _sync_folder(path.parent)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise file_failure(error, path, "writing") from error
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def refuse_existing(path: Path, force: bool, also: str = "") -> None:
+    """Raise `UsageError` if `path` exists and may not be overwritten."""
+    if path.exists() and not force:
+        raise UsageError(f"{path} exists", f"Choose another name with -o, or overwrite it with --force{also}.")
+
+
+@contextmanager
+def exclusive(path: Path) -> Iterator[None]:
+    """Hold the lock that guards `path` and the files beside it; leftovers of a killed run are swept.
+
+    Raises:
+        UsageError: if another process holds it.
+    """
+    import filelock
+
+    if not path.parent.is_dir():
+        raise UsageError(f"{path.parent} is not a folder", "Create it first, or choose another path with -o.")
+    lock = filelock.FileLock(path.with_name(path.name + ".lock"))
+    try:
+        lock.acquire(blocking=False)
+    except filelock.Timeout:
+        raise UsageError(
+            f"another seqmodel process is writing {path}", "Wait for it, or choose another name with -o."
+        ) from None
+    except OSError as error:
+        raise file_failure(error, path, "locking") from error
+    try:
+        for suffix in (".seqmodel", ".checkpoint", ".tokens"):
+            path.with_suffix(suffix + TEMPORARY_SUFFIX).unlink(missing_ok=True)
+        yield
+    finally:
+        path.with_name(path.name + ".lock").unlink(missing_ok=True)
+        lock.release()

@@ -1,0 +1,1 @@
+"""Inference: the forward pass in NumPy, scoring, sampling and generation. No torch."""

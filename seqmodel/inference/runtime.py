@@ -1,0 +1,185 @@
+"""The network's forward pass in plain NumPy: the page to read to see what each recurrence is.
+
+It runs on the weights as a bundle stores them and gives what the torch network gives (a test holds the two
+within 1e-4 bits per token, for every cell). Arrays are time first: (T, B, D).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from seqmodel.config import ModelSettings
+from seqmodel.inference.sequence_model import Floats, Ids
+from seqmodel.model.bundle import Bundle
+from seqmodel.model.ngram_index import NgramIndex, next_history
+from seqmodel.model.tensors import Array
+from seqmodel.tokens.tokenizer import START, UNKNOWN, never_predicted
+
+Flags = npt.NDArray[np.bool_]
+NORM_EPSILON = np.float32(1e-6)
+
+
+@dataclass(frozen=True)
+class State:
+    """What the recurrence carries: the last tokens (history, B), and per layer its numbers (B, S)."""
+
+    history: Ids
+    layers: tuple[Floats, ...]
+
+
+class Runtime:
+    """A network that can be stepped; implements `SequenceModel`."""
+
+    def __init__(self, settings: ModelSettings, weights: Mapping[str, Array], index: NgramIndex, closed: bool) -> None:
+        self.settings = settings
+        self.index = index
+        self.weights = {
+            name: w if w.dtype == np.float16 else w.astype(np.float32, copy=False) for name, w in weights.items()
+        }
+        self.vocabulary = settings.vocabulary
+        self.blocks = [_under(f"blocks.{number}.", self.weights) for number in range(settings.layers)]
+        self.bias = self.weights["head.bias"].copy()
+        self.bias[never_predicted(settings.ends, closed)] = -np.inf
+
+    @classmethod
+    def of(cls, bundle: Bundle) -> Runtime:
+        return cls(bundle.header.model, bundle.weights, bundle.index, bundle.header.closed)
+
+    def start(self, lanes: int) -> State:
+        size = self.settings.width * (2 if self.settings.cell == "lstm" else 1)
+        layers = tuple(np.zeros((lanes, size), np.float32) for _ in range(self.settings.layers))
+        return State(np.full((self.index.history, lanes), UNKNOWN, np.int64), layers)
+
+    def select(self, state: State, lanes: Ids) -> State:
+        return State(state.history[:, lanes], tuple(layer[lanes] for layer in state.layers))
+
+    def step(self, ids: Ids, state: State) -> tuple[Floats, State]:
+        """ids: (T, B); returns log-probabilities (T, B, V) in nats, and the state after."""
+        x = self._embed(ids, state.history)
+        starts = ids == START
+        layers = []
+        for weights, before in zip(self.blocks, state.layers, strict=True):
+            x, after = self._block(weights, x, starts, before)
+            layers.append(after)
+        head = self.weights["token.weight" if self.settings.tied else "head.weight"]
+        logits = rms_norm(x, self.weights["norm.weight"]) @ head.T
+        logits += self.bias
+        return log_softmax(logits), State(next_history(ids, state.history), tuple(layers))
+
+    def _embed(self, ids: Ids, history: Ids) -> Floats:
+        x: Floats = self.weights["token.weight"][ids]
+        if self.settings.tied:
+            x = x * np.float32(self.settings.width**0.5)
+        if self.index.rows > 1:
+            rows = self.index.find(ids, history)
+            for slot in range(rows.shape[-1]):
+                x = x + self.weights["table.weight"][rows[..., slot]]
+        return x
+
+    def _block(self, w: Mapping[str, Array], x: Floats, starts: Flags, state: Floats) -> tuple[Floats, Floats]:
+        y, state = CELLS[self.settings.cell](w, rms_norm(x, w["norm.weight"]), starts, state)
+        x = x + y @ w["out.weight"].T
+        if "up.weight" in w:
+            x = x + np.square(np.maximum(rms_norm(x, w["feed_norm.weight"]) @ w["up.weight"].T, 0)) @ w["down.weight"].T
+        return x, state
+
+
+def _under(prefix: str, weights: Mapping[str, Array]) -> dict[str, Array]:
+    return {name.removeprefix(prefix): w for name, w in weights.items() if name.startswith(prefix)}
+
+
+# Each cell: (weights, x (T, B, D), starts (T, B), state (B, S)) -> (y (T, B, D), state after (B, S)).
+
+
+def mingru(w: Mapping[str, Array], x: Floats, starts: Flags, state: Floats) -> tuple[Floats, Floats]:
+    """z = σ(·): h_t = (1 − z_t) ⊙ h_{t−1} + z_t ⊙ v_t; y = h ⊙ SiLU(o). A start forgets: 1 − z becomes 0."""
+    width = x.shape[-1]
+    gates = x @ w["cell.gates.weight"].T + w["cell.gates.bias"]
+    z = sigmoid(gates[..., :width])
+    keep = 1 - z
+    keep[starts] = 0
+    h = z * gates[..., width : 2 * width]
+    h[0] += keep[0] * state
+    for t in range(1, len(h)):
+        h[t] += keep[t] * h[t - 1]
+    o = gates[..., 2 * width :]
+    return h * (o * sigmoid(o)), h[-1].copy()
+
+
+def rnn(w: Mapping[str, Array], x: Floats, starts: Flags, state: Floats) -> tuple[Floats, Floats]:
+    """h_t = tanh(W x_t + U h_{t−1} + b)."""
+    inputs, recurrent, bias = _recurrent(w, x)
+    y = np.empty_like(x)
+    h = state
+    for t in range(len(x)):
+        h = np.where(starts[t, :, None], 0, h)
+        h = np.tanh(inputs[t] + h @ recurrent + bias)
+        y[t] = h
+    return y, h
+
+
+def gru(w: Mapping[str, Array], x: Floats, starts: Flags, state: Floats) -> tuple[Floats, Floats]:
+    """r, z = σ(·); n = tanh(W x + r ⊙ (U h + b)); h_t = (1 − z) ⊙ n + z ⊙ h_{t−1}."""
+    inputs, recurrent, bias = _recurrent(w, x)
+    width = x.shape[-1]
+    y = np.empty_like(x)
+    h = state
+    for t in range(len(x)):
+        h = np.where(starts[t, :, None], 0, h)
+        before = h @ recurrent + bias
+        r, z = np.split(sigmoid(inputs[t, :, : 2 * width] + before[:, : 2 * width]), 2, axis=-1)
+        n = np.tanh(inputs[t, :, 2 * width :] + r * before[:, 2 * width :])
+        h = (1 - z) * n + z * h
+        y[t] = h
+    return y, h
+
+
+def lstm(w: Mapping[str, Array], x: Floats, starts: Flags, state: Floats) -> tuple[Floats, Floats]:
+    """i, f, o = σ(·), g = tanh(·); c_t = f ⊙ c_{t−1} + i ⊙ g; h_t = o ⊙ tanh(c_t). State: h and c side by side."""
+    inputs, recurrent, bias = _recurrent(w, x)
+    width = x.shape[-1]
+    y = np.empty_like(x)
+    for t in range(len(x)):
+        h, c = np.split(np.where(starts[t, :, None], 0, state), 2, axis=-1)
+        gates = inputs[t] + h @ recurrent + bias
+        i, f, g, o = np.split(gates, 4, axis=-1)
+        c = sigmoid(f) * c + sigmoid(i) * np.tanh(g)
+        h = sigmoid(o) * np.tanh(c)
+        y[t] = h
+        state = np.concatenate([h, c], axis=-1)
+    return y, state[:, : 2 * width]
+
+
+def _recurrent(w: Mapping[str, Array], x: Floats) -> tuple[Floats, Floats, Floats]:
+    """The inputs' share of every gate for all time steps at once, and what each step adds to it."""
+    name = "cell.recurrence."
+    inputs = x @ w[name + "weight_ih_l0"].T + w[name + "bias_ih_l0"]
+    return inputs, w[name + "weight_hh_l0"].T, w[name + "bias_hh_l0"]
+
+
+Cell = Callable[[Mapping[str, Array], Floats, Flags, Floats], tuple[Floats, Floats]]
+CELLS: dict[str, Cell] = {"mingru": mingru, "rnn": rnn, "gru": gru, "lstm": lstm}
+
+
+def rms_norm(x: Floats, weight: Floats) -> Floats:
+    """x / √(mean x² + ε) ⊙ weight (Zhang & Sennrich 2019)."""
+    scale = 1 / np.sqrt(np.mean(np.square(x), axis=-1, keepdims=True) + NORM_EPSILON)
+    return x * scale * weight
+
+
+def sigmoid(x: Floats) -> Floats:
+    """1 / (1 + e^{−x}), by tanh: no overflow."""
+    half = np.float32(0.5)
+    out: Floats = half * np.tanh(half * x) + half
+    return out
+
+
+def log_softmax(logits: Floats) -> Floats:
+    """In place, over the last axis; −inf stays −inf."""
+    logits -= logits.max(axis=-1, keepdims=True)
+    logits -= np.log(np.exp(logits).sum(axis=-1, keepdims=True))
+    return logits

@@ -1,0 +1,137 @@
+"""Which n-grams have an embedding of their own: an exact index of those that the training text repeats.
+
+An n-gram is the token at a position and the n − 1 tokens before it. Each that is listed owns a row of the
+n-gram table; all others share row 0, which is zero. So there are no collisions, and a model meets in training
+(through dropout) what it will meet on new text: n-grams without a row.
+
+Works on ids alone, with NumPy, for training and inference alike.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from seqmodel.tokens.batches import inputs_and_targets
+from seqmodel.tokens.store import Ranges, TokenStore
+from seqmodel.tokens.tokenizer import START, UNKNOWN
+
+IdArray = npt.NDArray[np.int64]
+
+NO_ROW = 0
+SAMPLE_TOKENS = 4 << 20
+_CHUNK = 1 << 16
+
+
+@dataclass(frozen=True)
+class NgramIndex:
+    """The listed n-grams: for each order its sorted keys, Σ token(t−k) · vocabulary^k."""
+
+    vocabulary: int
+    orders: tuple[int, ...]
+    keys: tuple[IdArray, ...]
+
+    @property
+    def history(self) -> int:
+        """How many tokens before the current one are looked at."""
+        return max(self.orders, default=1) - 1
+
+    @property
+    def rows(self) -> int:
+        """Rows of the table, row 0 included."""
+        return 1 + sum(len(keys) for keys in self.keys)
+
+    def find(self, inputs: IdArray, history: IdArray) -> IdArray:
+        """Table rows of the n-grams that end at each input.
+
+        `inputs` (T, B), `history` (history, B), the inputs before; returns (T, B, orders).
+        """
+        found = np.empty((*inputs.shape, len(self.orders)), np.int64)
+        first = 1
+        for slot, (keys, wanted) in enumerate(zip(self.keys, self._keys_of(inputs, history), strict=True)):
+            if len(keys):
+                at = np.minimum(np.searchsorted(keys, wanted), len(keys) - 1)
+                found[..., slot] = np.where(keys[at] == wanted, at + first, NO_ROW)
+            else:
+                found[..., slot] = NO_ROW
+            first += len(keys)
+        return found
+
+    def _keys_of(self, inputs: IdArray, history: IdArray) -> Iterable[IdArray]:
+        return ngram_keys(inputs, history, self.orders, self.vocabulary)
+
+
+def ngram_keys(inputs: IdArray, history: IdArray, orders: Sequence[int], vocabulary: int) -> Iterable[IdArray]:
+    """Keys (T, B) of the n-grams that end at each input, order by order; what lies before a start is start.
+
+    Example, vocabulary 10, order 2: inputs 1 5 6 (1 is the start) give 11, 15, 56 as pairs (1,1) (1,5) (5,6).
+    """
+    if not orders:
+        return
+    padded = np.concatenate([history, inputs])
+    behind = len(history)
+    key, power = inputs.copy(), 1
+    begun = inputs == START
+    for distance in range(1, max(orders)):
+        before = np.where(begun, START, padded[behind - distance : len(padded) - distance])
+        power *= vocabulary
+        key = key + before * power
+        begun |= before == START
+        if distance + 1 in orders:
+            yield key
+
+
+def next_history(inputs: IdArray, history: IdArray) -> IdArray:
+    """The history after these inputs, (history, B)."""
+    return np.concatenate([history, inputs])[len(inputs) :] if len(history) else history
+
+
+def possible_orders(vocabulary: int, most: int = 4) -> tuple[int, ...]:
+    """The orders from 2 whose keys fit into 63 bits."""
+    return tuple(n for n in range(2, most + 1) if vocabulary**n < 1 << 63)
+
+
+def build_index(
+    store: TokenStore, ranges: Ranges, orders: tuple[int, ...], most_rows: int, least_count: int = 2
+) -> NgramIndex:
+    """List the n-grams that occur at least `least_count` times, the most frequent of each order.
+
+    Orders share `most_rows`: what a low order leaves unused, the next one has. Large corpora are sampled.
+    """
+    vocabulary = store.header.vocabulary
+    parts: list[list[IdArray]] = [[] for _ in orders]
+    for begin, end in _sample(ranges):
+        inputs = inputs_and_targets(store.ids, np.arange(begin, end))[0][:, None]
+        history = np.full((max(orders, default=1) - 1, 1), UNKNOWN)
+        for part, keys in zip(parts, ngram_keys(inputs, history, orders, vocabulary), strict=True):
+            part.append(keys[:, 0])
+    listed = []
+    left = most_rows
+    for number, part in enumerate(parts):
+        keys, counts = np.unique(np.concatenate(part), return_counts=True)
+        often = counts >= least_count
+        keys, counts = keys[often], counts[often]
+        share = left if number == len(parts) - 1 else left // 2
+        if len(keys) > share:
+            keys = np.sort(keys[np.argsort(-counts, kind="stable")[:share]])
+        left -= len(keys)
+        listed.append(keys)
+    return NgramIndex(vocabulary, orders, tuple(listed))
+
+
+def _sample(ranges: Ranges) -> Iterable[tuple[int, int]]:
+    """Pieces of the ranges, evenly spread, of about SAMPLE_TOKENS together."""
+    total = int((ranges[:, 1] - ranges[:, 0]).sum())
+    stride = max(1, total // SAMPLE_TOKENS)
+    if stride == 1 and len(ranges) > 64:  # many short sequences: read through the small gaps between them
+        yield from ((b, min(b + _CHUNK, int(ranges[-1, 1]))) for b in range(0, int(ranges[-1, 1]), _CHUNK))
+        return
+    number = 0
+    for begin, end in ranges:
+        for at in range(begin, end, _CHUNK):
+            if number % stride == 0:
+                yield at, min(at + _CHUNK, end)
+            number += 1

@@ -1,0 +1,175 @@
+"""Named arrays in one safetensors file whose bytes depend on its content alone, and which tells when it is damaged.
+
+The header is written here, in the order given, because the library's own order varies by process. Its
+`__metadata__` has one key, `seqmodel`: a canonical JSON text that begins with two SHA-256 digests, over the
+header and over the whole file, both taken with the digests' digits zeroed. Nothing is unpickled, and nothing
+is allocated before its size has been checked against the file's.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import struct
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from seqmodel.errors import ModelError
+from seqmodel.files import atomic_write, file_failure
+
+Array = npt.NDArray[Any]
+
+MAX_HEADER = 16 << 20
+_ZEROS = b"0" * 64
+_DTYPES = {"F32": "<f4", "F16": "<f2", "F64": "<f8", "I64": "<i8", "I32": "<i4", "U8": "|u1", "BOOL": "|b1"}
+_NAMES = {np.dtype(code): name for name, code in _DTYPES.items()}
+_METADATA = "__metadata__"
+_KEY = "seqmodel"
+_CHUNK = 1 << 20
+
+
+@dataclass(frozen=True)
+class TensorFile:
+    """A checked header: where each array lies, and our own JSON beside them."""
+
+    path: Path
+    metadata: dict[str, Any]
+    layout: dict[str, tuple[np.dtype[Any], tuple[int, ...], int]]  # dtype, shape, offset in the file
+    size: int
+
+
+def write_tensors(path: Path, tensors: Mapping[str, Array], metadata: Mapping[str, Any]) -> None:
+    """Write arrays and metadata atomically.
+
+    Raises:
+        ResourceError: if the disk is full; the old file stays.
+    """
+    arrays = {name: np.ascontiguousarray(array, array.dtype.newbyteorder("<")) for name, array in tensors.items()}
+    text = _canonical({"digest": _ZEROS.decode(), "header_digest": _ZEROS.decode(), **metadata})
+    header: dict[str, Any] = {_METADATA: {_KEY: text}}
+    offset = 0
+    for name, array in arrays.items():
+        header[name] = {
+            "dtype": _NAMES[array.dtype],
+            "shape": list(array.shape),
+            "data_offsets": [offset, offset + array.nbytes],
+        }
+        offset += array.nbytes
+    raw = json.dumps(header, ensure_ascii=True, separators=(",", ":")).encode()
+    raw += b" " * (-len(raw) % 8)
+    head = struct.pack("<Q", len(raw)) + raw
+    head = _with_digest(head, b"header_digest", hashlib.sha256(head).hexdigest())
+    whole = hashlib.sha256(_with_digest(head, b"header_digest", _ZEROS.decode()))
+    for array in arrays.values():
+        whole.update(array.data.cast("B") if array.size else b"")
+    head = _with_digest(head, b"digest", whole.hexdigest())
+    with atomic_write(path) as file:
+        file.write(head)
+        for array in arrays.values():
+            file.write(array.data.cast("B") if array.size else b"")
+
+
+def _canonical(value: Mapping[str, Any]) -> str:
+    return json.dumps(value, ensure_ascii=True, separators=(",", ":"), allow_nan=False)
+
+
+def _digest_at(head: bytes, name: bytes) -> int:
+    """Where a digest's digits begin: our JSON is the first thing in the header, with its quotes escaped."""
+    return head.find(rb"\"" + name + rb"\":\"") + len(name) + 7
+
+
+def _with_digest(head: bytes, name: bytes, digits: str) -> bytes:
+    at = _digest_at(head, name)
+    return head[:at] + digits.encode() + head[at + 64 :]
+
+
+def read_header(path: Path) -> TensorFile:
+    """Read and check the header alone.
+
+    Raises:
+        ModelError: if there is no such file, or it is not ours, is damaged, or does not fit the file's size.
+    """
+    damaged = ModelError(f"{path}: the file is damaged", "Use another copy of it, or train again.")
+    try:
+        with path.open("rb") as file:
+            size = os.fstat(file.fileno()).st_size
+            prefix = file.read(8)
+            length = struct.unpack("<Q", prefix)[0] if len(prefix) == 8 else 0
+            if not 2 <= length <= min(MAX_HEADER, size - 8):
+                raise ModelError(f"{path}: not a seqmodel file, or cut short", "Make one with seqmodel train.")
+            head = prefix + file.read(length)
+    except FileNotFoundError:
+        raise ModelError(
+            f"{path}: no such file", "Train a model first, or name one with -m or SEQMODEL_MODEL."
+        ) from None
+    except OSError as error:
+        raise file_failure(error, path, "reading") from error
+    try:
+        header = json.loads(head[8:])
+        text = header.pop(_METADATA)[_KEY]
+        metadata = json.loads(text)
+        stored = metadata.pop("header_digest"), metadata["digest"]
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        raise ModelError(f"{path}: not a seqmodel file", "Make one with seqmodel train.") from None
+    zeroed = _with_digest(_with_digest(head, b"digest", "0" * 64), b"header_digest", "0" * 64)
+    if len(zeroed) != len(head) or hashlib.sha256(zeroed).hexdigest() != stored[0]:
+        raise damaged
+    try:
+        layout = _layout(header, len(head), size)
+    except (ValueError, KeyError, TypeError, AttributeError):
+        raise damaged from None
+    return TensorFile(path, metadata, layout, size)
+
+
+def _layout(header: Mapping[str, Any], begin: int, size: int) -> dict[str, tuple[np.dtype[Any], tuple[int, ...], int]]:
+    """Offsets of the arrays, which must follow each other without gaps up to the file's end."""
+    layout = {}
+    at = begin
+    for name, entry in header.items():
+        dtype = np.dtype(_DTYPES[entry["dtype"]])
+        shape = tuple(entry["shape"])
+        if not all(type(n) is int and 0 <= n <= size for n in shape) or len(shape) > 4:
+            raise ValueError(name)
+        count = 1
+        for n in shape:
+            count *= n
+        first, last = entry["data_offsets"]
+        if first + begin != at or last - first != count * dtype.itemsize or last + begin > size:
+            raise ValueError(name)
+        layout[name] = (dtype, shape, at)
+        at = last + begin
+    if at != size:
+        raise ValueError("size")
+    return layout
+
+
+def read_tensors(path: Path) -> tuple[TensorFile, dict[str, Array]]:
+    """Read a file whole, and check its digest.
+
+    Raises:
+        ModelError: as `read_header`, and if any byte is not what was written.
+    """
+    file = read_header(path)
+    try:
+        data = bytearray(path.read_bytes())
+    except OSError as error:
+        raise file_failure(error, path, "reading") from error
+    begin = 8 + struct.unpack_from("<Q", data)[0]
+    head = bytes(data[:begin])
+    zeroed = _with_digest(_with_digest(head, b"digest", "0" * 64), b"header_digest", "0" * 64)
+    digest = hashlib.sha256(zeroed)
+    digest.update(memoryview(data)[begin:])
+    if len(data) != file.size or digest.hexdigest() != file.metadata["digest"]:
+        raise ModelError(f"{path}: the file is damaged", "Use another copy of it, or train again.")
+    view = memoryview(data)
+    tensors = {
+        name: np.frombuffer(view, dtype, count=int(np.prod(shape, dtype=np.int64)), offset=at).reshape(shape)
+        for name, (dtype, shape, at) in file.layout.items()
+    }
+    return file, tensors

@@ -1,0 +1,342 @@
+"""From files to text: where a corpus lies, how its bytes are read, and how its lines become sequences.
+
+Knows files, encodings and line ends; knows nothing of tokens. A corpus travels as blocks of text in which
+`END_MARK` stands for the end of a sequence, so that memory is bounded by the longest line, not by the corpus.
+
+Example, `line` sequences: the file b"one\\n\\ntwo" gives the block "one" END_MARK "two" END_MARK.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import select
+import shutil
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import BinaryIO
+
+from seqmodel.config import CorpusSettings, SequenceKind, TextErrors
+from seqmodel.errors import DataError, ResourceError, UsageError
+
+END_MARK = "\ud800"  # a lone surrogate: no UTF-8 text can hold it
+READ_SIZE = 1 << 20
+COMPRESSED = (".gz", ".bz2", ".xz", ".zst")
+TEXT_SUFFIXES = (".txt", ".text", ".md")
+STDIN = "-"
+
+Bytes = bytes  # `CorpusSummary` has a field of that name
+
+_BLANK_LINE = re.compile(r"(?m)^[^\S\n]+$")
+_NEWLINES = re.compile(r"\n{2,}")
+
+
+@dataclass(frozen=True)
+class Source:
+    """One input: a path, or an open binary file (standard input, or what was spooled from it)."""
+
+    name: str
+    path: Path | None = None
+    file: BinaryIO | None = None
+
+
+@dataclass(frozen=True)
+class Line:
+    """A line without its terminator. `number` counts from 1 within its file."""
+
+    number: int
+    text: str
+    terminated: bool
+
+
+@dataclass
+class CorpusSummary:
+    """What was read so far; `digest` is the SHA-256 over the (decompressed) bytes, file after file."""
+
+    files: int = 0
+    bytes: int = 0
+    chars: int = 0
+    lines: int = 0
+    words: int = 0
+    _hash: hashlib._Hash = field(default_factory=hashlib.sha256, repr=False)
+
+    def add(self, data: Bytes, text: str) -> None:
+        self._hash.update(data)
+        self.bytes += len(data)
+        self.chars += len(text)
+        self.words += len(text.split())
+        self.lines += data.count(b"\n") + (not data.endswith(b"\n"))
+
+    @property
+    def digest(self) -> str:
+        return self._hash.hexdigest()
+
+
+def find_sources(names: Sequence[str]) -> list[Source]:
+    """The inputs that the names of files and folders, and `-` for standard input, stand for.
+
+    Folders are searched for text files, compressed ones too, in sorted order.
+
+    Raises:
+        DataError: if a name does not exist, cannot be read, or is a folder without text.
+    """
+    found: list[Source] = []
+    for name in names:
+        path = Path(name)
+        if name == STDIN:
+            found.append(Source("<stdin>", file=sys.stdin.buffer))
+        elif path.is_dir():
+            inside = [Source(str(p), p) for p in sorted(path.rglob("*")) if _is_text_name(p) and p.is_file()]
+            if not inside:
+                kinds = " ".join("*" + suffix for suffix in TEXT_SUFFIXES)
+                raise DataError(f"{name}: the folder holds no text files", f"Name the files, or call them {kinds}.")
+            found.extend(inside)
+        elif not path.exists():
+            raise DataError(f"{name}: no such file", "Check the name; use - for standard input.")
+        else:
+            found.append(Source(name, path))
+    if sum(source.file is not None for source in found) > 1:
+        raise UsageError("standard input is named twice", "Give - once.")
+    return found
+
+
+def _is_text_name(path: Path) -> bool:
+    stem = path.name.lower()
+    for suffix in COMPRESSED:
+        stem = stem.removesuffix(suffix)
+    return stem.endswith(TEXT_SUFFIXES) and not any(part.startswith(".") for part in path.parts[-1:])
+
+
+def spooled(source: Source) -> Source:
+    """A source that can be read more than once: standard input and FIFOs are copied to a temporary file."""
+    if source.path is not None and (source.path.is_file() or source.path.suffix in COMPRESSED):
+        return source
+    spool: BinaryIO = tempfile.TemporaryFile()
+    try:
+        with _opened(source) as file:
+            shutil.copyfileobj(file, spool, READ_SIZE)
+    except OSError as error:
+        raise ResourceError(
+            f"{source.name}: cannot be copied to a temporary file", "Set TMPDIR to a folder with space."
+        ) from error
+    return Source(source.name, file=spool)
+
+
+class _opened:
+    """Opens a source for one reading, decompressing by suffix; leaves standard input and spools open."""
+
+    def __init__(self, source: Source) -> None:
+        self.source = source
+
+    def __enter__(self) -> BinaryIO:
+        source = self.source
+        if source.file is not None:
+            if source.file is not sys.stdin.buffer:
+                source.file.seek(0)
+            return source.file
+        assert source.path is not None
+        try:
+            if source.path.suffix in COMPRESSED:
+                import xopen
+
+                self.handle: BinaryIO = xopen.xopen(source.path, "rb", threads=0)
+            else:
+                self.handle = source.path.open("rb", buffering=0)
+        except OSError as error:
+            raise DataError(
+                f"{source.name}: cannot be read: {os.strerror(error.errno or 5)}", "Check the file."
+            ) from error
+        return self.handle
+
+    def __exit__(self, *exc: object) -> None:
+        if self.source.file is None:
+            self.handle.close()
+
+
+def _reads(source: Source, file: BinaryIO) -> Iterator[bytes]:
+    """The bytes of an open source, as they come: what is ready now is joined, what is not is not waited for."""
+    while True:
+        try:
+            data = _read_ready(file) if _is_pipe(file) else file.read(READ_SIZE)
+        except (EOFError, ValueError, OSError) as error:
+            raise _read_failure(source, error) from error
+        except Exception as error:  # each decompressor has errors of its own (zlib, lzma, zstd)
+            if type(error).__module__ in ("builtins",):
+                raise
+            raise _read_failure(source, error) from error
+        if not data:
+            return
+        yield data
+
+
+def _read_failure(source: Source, error: Exception) -> DataError:
+    if source.path is not None and source.path.suffix in COMPRESSED:
+        return DataError(
+            f"{source.name}: the compressed file is truncated or damaged",
+            f"Test it with: {_TEST_WITH[source.path.suffix]}",
+        )
+    reason = os.strerror(error.errno) if isinstance(error, OSError) and error.errno else type(error).__name__
+    return DataError(f"{source.name}: cannot be read: {reason}", "Check the file.")
+
+
+_TEST_WITH = {".gz": "gzip -t", ".bz2": "bzip2 -t", ".xz": "xz -t", ".zst": "zstd -t"}
+
+
+def _is_pipe(file: BinaryIO) -> bool:
+    return file is sys.stdin.buffer and not os.path.isfile(f"/dev/fd/{file.fileno()}")
+
+
+def _read_ready(file: BinaryIO) -> bytes:
+    """Wait for some bytes, then take all that is ready, up to READ_SIZE."""
+    descriptor = file.fileno()
+    data = os.read(descriptor, READ_SIZE)
+    parts = [data]
+    size = len(data)
+    while data and size < READ_SIZE and select.select([descriptor], [], [], 0)[0]:
+        data = os.read(descriptor, READ_SIZE)
+        parts.append(data)
+        size += len(data)
+    return b"".join(parts)
+
+
+@dataclass(frozen=True)
+class _Block:
+    """Whole lines of one file: their bytes, where they begin (byte offset), and the first one's number."""
+
+    data: bytes
+    offset: int
+    line: int
+
+
+def _line_blocks(source: Source, max_line: int) -> Iterator[_Block]:
+    """The source's bytes in blocks of whole lines; only the last may lack its newline."""
+    offset, line, size = 0, 1, 0
+    pending: list[bytes] = []
+    with _opened(source) as file:
+        for data in _reads(source, file):
+            if not offset and not size:
+                data = _without_byte_order_mark(source, data)
+            head, newline, tail = data.rpartition(b"\n")
+            if newline:
+                block = b"".join([*pending, head, newline])
+                yield _Block(block, offset, line)
+                offset, line = offset + len(block), line + block.count(b"\n")
+                pending, size = [], 0
+            if tail:
+                pending.append(tail)
+                size += len(tail)
+            if size > max_line:
+                raise DataError(
+                    f"{source.name}, line {line}: longer than {max_line} bytes",
+                    "Split it, or raise --max-line.",
+                )
+    if pending:
+        yield _Block(b"".join(pending), offset, line)
+
+
+def _without_byte_order_mark(source: Source, data: bytes) -> bytes:
+    if data.startswith((b"\xff\xfe", b"\xfe\xff")):
+        raise DataError(f"{source.name}: the text is UTF-16", "Convert it first: iconv -f UTF-16 -t UTF-8.")
+    return data.removeprefix(b"\xef\xbb\xbf")
+
+
+def _decode(source: Source, block: _Block, errors: TextErrors, any_bytes: bool) -> str:
+    try:
+        return block.data.decode("utf-8", "surrogateescape" if any_bytes else errors)
+    except UnicodeDecodeError as error:
+        line = block.line + block.data.count(b"\n", 0, error.start)
+        raise DataError(
+            f"{source.name}, line {line}, byte {block.offset + error.start}: invalid UTF-8",
+            "Mend the file, or use --errors replace, or --unit byte for any bytes.",
+        ) from None
+
+
+def read_lines(source: Source, settings: CorpusSettings, any_bytes: bool = False) -> Iterator[list[Line]]:
+    """The lines of a source in batches; a batch ends where no further input is ready.
+
+    Raises:
+        DataError: on invalid UTF-8, a line over the limit or a file that cannot be read.
+    """
+    for block in _line_blocks(source, settings.max_line):
+        text = _decode(source, block, settings.errors, any_bytes)
+        parts = text.split("\n")
+        last = parts.pop()
+        lines = [Line(block.line + i, part, True) for i, part in enumerate(parts)]
+        if last:
+            lines.append(Line(block.line + len(parts), last, False))
+        yield lines
+
+
+def read_blocks(
+    sources: Sequence[Source],
+    settings: CorpusSettings,
+    summary: CorpusSummary | None = None,
+    any_bytes: bool = False,
+) -> Iterator[str]:
+    """A corpus as blocks of text with `END_MARK` after each sequence; blocks are cut at line starts.
+
+    Raises:
+        DataError: on invalid UTF-8, a line over the limit or a file that cannot be read.
+    """
+    for source in sources:
+        cutter = _Cutter(settings.sequence, settings.keep_blank)
+        if summary is not None:
+            summary.files += 1
+        for block in _line_blocks(source, settings.max_line):
+            text = _decode(source, block, settings.errors, any_bytes)
+            if summary is not None:
+                summary.add(block.data, text)
+            if cut := cutter.cut(text):
+                yield cut
+        if cut := cutter.finish():
+            yield cut
+
+
+class _Cutter:
+    """Marks the ends of sequences in one file's blocks.
+
+    In paragraphs and documents the newline after a line is held back until another line follows: the
+    newline before an end is no part of the sequence.
+    """
+
+    def __init__(self, kind: SequenceKind, keep_blank: bool) -> None:
+        self.kind = kind
+        self.keep_blank = keep_blank
+        self.open = False  # a sequence has begun and not ended; outside streams its last newline is held back
+
+    def cut(self, text: str) -> str:
+        if self.kind == "stream":
+            self.open = True
+            return text
+        text = text if text.endswith("\n") else text + "\n"
+        if self.kind == "line":
+            return self._lines(text)
+        return self._paragraphs(text) if self.kind == "paragraph" else self._document(text)
+
+    def finish(self) -> str:
+        was_open, self.open = self.open, False
+        return END_MARK if was_open else ""
+
+    def _lines(self, text: str) -> str:
+        text = text.replace("\r\n", "\n")
+        if not self.keep_blank:
+            text = _NEWLINES.sub("\n", _BLANK_LINE.sub("", text)).removeprefix("\n")
+        return text.replace("\n", END_MARK)
+
+    def _paragraphs(self, text: str) -> str:
+        text = _BLANK_LINE.sub("", text)
+        body = text.strip("\n")
+        if not body:
+            return self.finish()
+        joint = (END_MARK if text.startswith("\n") else "\n") if self.open else ""
+        self.open = not text.endswith("\n\n")
+        return joint + _NEWLINES.sub(END_MARK, body) + ("" if self.open else END_MARK)
+
+    def _document(self, text: str) -> str:
+        joint = "\n" if self.open else ""
+        self.open = True
+        return joint + text[:-1]

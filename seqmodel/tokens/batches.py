@@ -1,0 +1,338 @@
+"""What training reads: which part of a store is held out, and the order in which the rest becomes batches.
+
+Every order is a pure function of seed, epoch and step, so that a resumed run reads what the uninterrupted one
+would have read. Memory does not grow with the corpus.
+
+In the ids each sequence ends with the end symbol. The input at a position is the token before it; where that
+is an end symbol (or nothing) the input is the start symbol, at which a model forgets all that came before.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from seqmodel.tokens.store import Ranges, TokenStore
+from seqmodel.tokens.tokenizer import END, FIRST_BYTE, FIRST_PIECE, START, Tokenizer
+
+MAX_BLOCKS = 1 << 16
+FEW_SEQUENCES = 40  # with fewer, the end of the text is held out rather than whole sequences
+_WINDOW = 16  # segments read at once
+_LINE_SEARCH = 4096  # tokens in which a lane of a stream looks for the start of a line
+
+IdArray = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Split:
+    """Ranges of a store: `train` in blocks that are shuffled as wholes, `held_out` for validation."""
+
+    train: Ranges
+    held_out: Ranges
+
+    @property
+    def train_tokens(self) -> int:
+        return int((self.train[:, 1] - self.train[:, 0]).sum())
+
+    @property
+    def held_out_tokens(self) -> int:
+        return int((self.held_out[:, 1] - self.held_out[:, 0]).sum())
+
+
+@dataclass(frozen=True)
+class Batch:
+    """One truncated back-propagation segment, time first.
+
+    `inputs`, `targets` (T, B) ids; `weights` (T, B) is 0 where a target does not count; `fresh` (B,) tells
+    which lanes forget their state before this segment.
+    """
+
+    inputs: IdArray
+    targets: IdArray
+    weights: npt.NDArray[np.float32]
+    fresh: npt.NDArray[np.bool_]
+    epoch: float
+
+    @property
+    def tokens(self) -> int:
+        return int(self.weights.sum())
+
+
+def split_store(store: TokenStore, fraction: float, most_bytes: int, seed: int = 0) -> Split:
+    """Hold out a fraction of the sequences, spread evenly, or the last part of a stream or of few sequences.
+
+    The held-out part never exceeds `most_bytes` of text (about: tokens are counted, not bytes).
+    """
+    total = store.header.tokens
+    wanted = int(min(fraction * total, most_bytes / max(store.bytes_per_token, 1e-9)))
+    if wanted < 8:
+        return Split(_blocks(store, np.empty(0, np.int64), total), np.empty((0, 2), np.int64))
+    count = store.header.sequences
+    if store.header.sequence == "stream" or count < FEW_SEQUENCES:
+        cut = _line_start(store, total - wanted)
+        whole = store.ends[store.ends > cut]
+        starts = np.concatenate([[cut], whole[:-1]])
+        return Split(_blocks(store, np.empty(0, np.int64), cut), np.stack([starts, whole], 1).astype(np.int64))
+    number = max(1, int(count * wanted / total))
+    draws = np.random.Generator(np.random.Philox(key=seed)).random(number)
+    chosen = ((np.arange(number) + draws) * (count / number)).astype(np.int64)
+    ranges = np.stack([np.where(chosen, store.ends[chosen - 1], 0), store.ends[chosen]], 1)
+    fits = np.cumsum(ranges[:, 1] - ranges[:, 0]) <= max(wanted, ranges[0, 1] - ranges[0, 0])
+    return Split(_blocks(store, chosen[fits], total), ranges[fits])
+
+
+def whole_store(store: TokenStore) -> Ranges:
+    """Every sequence of a store, in at most `MAX_BLOCKS` ranges."""
+    return _blocks(store, np.empty(0, np.int64), store.header.tokens)
+
+
+def _blocks(store: TokenStore, without: IdArray, stop: int) -> Ranges:
+    """Ranges of whole sequences up to position `stop`, the sequences `without` left out."""
+    count = store.header.sequences
+    group = -(-count // MAX_BLOCKS)
+    first = np.unique(np.concatenate([np.arange(0, count, group), without, without + 1]))
+    first = first[first < count]
+    last = np.append(first[1:], count)
+    kept = ~np.isin(first, without)
+    begins = np.where(first[kept], store.ends[np.maximum(first[kept] - 1, 0)], 0)
+    ends = np.minimum(store.ends[last[kept] - 1], stop)
+    ranges = np.stack([begins, ends], 1).astype(np.int64)
+    return ranges[ranges[:, 0] < ranges[:, 1]]
+
+
+def _line_start(store: TokenStore, position: int) -> int:
+    """The first line start at or after a position, if one is near."""
+    near = np.asarray(store.ids[position - 1 : position - 1 + _LINE_SEARCH])
+    found = np.flatnonzero(np.isin(near, [*store.tokenizer.newline_ids, END]))
+    if len(found) and position + found[0] < store.header.tokens - 1:
+        return int(position + found[0])
+    return position
+
+
+def inputs_and_targets(ids: npt.NDArray[np.unsignedinteger], positions: IdArray) -> tuple[IdArray, IdArray]:
+    """The tokens at `positions`, and what a model is given to predict them."""
+    targets = ids[positions].astype(np.int64)
+    before = ids[np.maximum(positions - 1, 0)].astype(np.int64)
+    return np.where((positions == 0) | (before == END), START, before), targets
+
+
+class LaneBatches:
+    """Batches for cells that reset anywhere: the blocks, shuffled, as one text cut into parallel lanes.
+
+    Lanes carry their state from segment to segment within an epoch. In a stream nothing is shuffled: its lanes
+    begin at line starts, at other places in each epoch, with the start symbol.
+    """
+
+    def __init__(self, store: TokenStore, ranges: Ranges, *, lanes: int, segment: int, seed: int) -> None:
+        self.store, self.ranges, self.seed, self.segment = store, ranges, seed, segment
+        lengths = ranges[:, 1] - ranges[:, 0]
+        self.total = int(lengths.sum())
+        self.lanes = max(1, min(lanes, self.total // (2 * segment)))
+        self.lane_length = max(1, self.total // self.lanes)
+        self.segments = -(-self.lane_length // segment)
+        self.is_stream = store.header.sequence == "stream"
+
+    def __len__(self) -> int:
+        return self.segments
+
+    def read(self, step: int = 0) -> Iterator[Batch]:
+        """Batches from a step (counted from the start of training) on, without end."""
+        while True:
+            epoch, at = divmod(step, self.segments)
+            for batch in self._epoch(epoch, at):
+                yield batch
+                step += 1
+
+    def _epoch(self, epoch: int, at: int) -> Iterator[Batch]:
+        generator = np.random.Generator(np.random.Philox(key=[self.seed, epoch]))
+        shift = 0
+        order = np.arange(len(self.ranges))
+        if self.is_stream:
+            shift = int(generator.integers(self.lane_length)) if epoch else 0
+        else:
+            order = generator.permutation(len(self.ranges))
+        begins = self.ranges[order, 0]
+        offsets = np.concatenate([[0], np.cumsum(self.ranges[order, 1] - begins)])
+        lane_starts = np.arange(self.lanes, dtype=np.int64) * self.lane_length + shift
+
+        def positions(virtual: IdArray) -> IdArray:
+            virtual = virtual % self.total
+            block = np.searchsorted(offsets, virtual, side="right") - 1
+            return np.asarray(begins[block] + virtual - offsets[block])
+
+        if self.is_stream:
+            lane_starts = np.array([self._stream_start(positions, int(start)) for start in lane_starts])
+        while at < self.segments:
+            first = at * self.segment
+            length = min(_WINDOW * self.segment, self.lane_length - first)
+            virtual = lane_starts[None, :] + np.arange(first, first + length)[:, None]  # (W, B)
+            inputs, targets = inputs_and_targets(self.store.ids, positions(virtual))
+            if self.is_stream and at == 0:
+                inputs[0] = START
+            weights = (targets != END if self.is_stream else np.ones_like(targets)).astype(np.float32)
+            for begin in range(0, length, self.segment):
+                part = slice(begin, begin + self.segment)
+                fresh = np.full(self.lanes, at == 0)
+                yield Batch(inputs[part], targets[part], weights[part], fresh, epoch + at / self.segments)
+                at += 1
+
+    def _stream_start(self, positions: object, virtual: int) -> int:
+        assert callable(positions)
+        reach = min(_LINE_SEARCH, self.lane_length)
+        before = self.store.ids[positions(np.arange(virtual - 1, virtual - 1 + reach))]
+        found = np.flatnonzero(np.isin(before, [*self.store.tokenizer.newline_ids, END]))
+        return virtual + int(found[0]) if virtual and len(found) else virtual
+
+
+class PaddedBatches:
+    """Batches for cells that reset only between segments: sequences of like length side by side, padded.
+
+    A sequence longer than `32 * segment` is cut into stretches, each read from an empty state.
+    """
+
+    def __init__(self, store: TokenStore, ranges: Ranges, *, lanes: int, segment: int, seed: int) -> None:
+        self.store, self.ranges, self.seed, self.segment = store, ranges, seed, segment
+        self.is_stream = store.header.sequence == "stream"
+        self.lanes = lanes
+        self.stretch = 32 * segment
+        self.total = int((ranges[:, 1] - ranges[:, 0]).sum())
+        self._plans: dict[int, list[tuple[Ranges, int]]] = {}
+        self._lengths: list[int] = []
+
+    def __len__(self) -> int:
+        """Segments in the first epoch (others differ a little)."""
+        return self._epoch_length(0)
+
+    def _epoch_length(self, epoch: int) -> int:
+        while len(self._lengths) <= epoch:
+            self._lengths.append(sum(-(-longest // self.segment) for _, longest in self._plan(len(self._lengths))))
+        return self._lengths[epoch]
+
+    def read(self, step: int = 0) -> Iterator[Batch]:
+        """Batches from a step (counted from the start of training) on, without end."""
+        epoch = 0
+        while step >= self._epoch_length(epoch):
+            step -= self._epoch_length(epoch)
+            epoch += 1
+        while True:
+            length = self._epoch_length(epoch)
+            for number, batch in enumerate(self._epoch(epoch, length)):
+                if number >= step:
+                    yield batch
+            epoch, step = epoch + 1, 0
+
+    def _plan(self, epoch: int) -> list[tuple[Ranges, int]]:
+        """The groups of an epoch, shuffled: ranges read side by side, and the longest one's length."""
+        if epoch not in self._plans:
+            generator = np.random.Generator(np.random.Philox(key=[self.seed, epoch]))
+            pieces = self._stretches()
+            pieces = pieces[generator.permutation(len(pieces))]
+            lengths = pieces[:, 1] - pieces[:, 0]
+            groups: list[tuple[Ranges, int]] = []
+            pool = self.lanes * 64  # sequences of like length are sought among this many
+            for begin in range(0, len(pieces), pool):
+                some = np.argsort(lengths[begin : begin + pool], kind="stable") + begin
+                groups += [(pieces[part], int(lengths[part].max())) for part in self._cut(some)]
+            self._plans = {epoch: [groups[i] for i in generator.permutation(len(groups))]}
+        return self._plans[epoch]
+
+    def _cut(self, some: IdArray) -> Iterator[IdArray]:
+        for begin in range(0, len(some), self.lanes):
+            yield some[begin : begin + self.lanes]
+
+    def _stretches(self) -> Ranges:
+        """Every sequence of the ranges, the long ones cut."""
+        found = []
+        ends = np.asarray(self.store.ends)
+        for begin, end in self.ranges:
+            inside = ends[np.searchsorted(ends, begin, side="right") : np.searchsorted(ends, end, side="left")]
+            found.append(np.concatenate([[begin], inside, [end]]))
+        bounds = np.unique(np.concatenate(found))
+        pairs = np.stack([bounds[:-1], bounds[1:]], 1)
+        starts = np.sort(self.ranges[:, 0])
+        held = np.searchsorted(starts, pairs[:, 0], side="right") - 1
+        pairs = pairs[pairs[:, 1] <= np.sort(self.ranges[:, 1])[held]]  # drop the gaps where held-out text lies
+        long = pairs[:, 1] - pairs[:, 0] > self.stretch
+        cut = [np.append(np.arange(b, e, self.stretch), e) for b, e in pairs[long]]
+        return np.concatenate([pairs[~long], *(np.stack([c[:-1], c[1:]], 1) for c in cut)]).astype(np.int64)
+
+    def _epoch(self, epoch: int, length: int) -> Iterator[Batch]:
+        at = 0
+        for ranges, longest in self._plan(epoch):
+            sizes = ranges[:, 1] - ranges[:, 0]
+            for begin in range(0, longest, self.segment):
+                time = np.arange(begin, min(begin + self.segment, longest))[:, None]
+                positions = np.minimum(ranges[None, :, 0] + time, self.store.header.tokens - 1)
+                inputs, targets = inputs_and_targets(self.store.ids, positions)
+                if self.is_stream and begin == 0:
+                    inputs[0] = START
+                counts = (time < sizes[None, :]) & ~(self.is_stream & (targets == END))
+                yield Batch(
+                    inputs,
+                    targets,
+                    counts.astype(np.float32),
+                    np.full(len(ranges), begin == 0),
+                    epoch + at / length,
+                )
+                at += 1
+
+
+# Scripts and symbols from which characters that a corpus lacks are drawn, each range as likely as another.
+_UNICODE_RANGES = (
+    (0x21, 0x7F), (0xA0, 0x100), (0x100, 0x250), (0x300, 0x530), (0x530, 0x900), (0x900, 0x1100),
+    (0x1100, 0x2000), (0x2000, 0x2C00), (0x2C00, 0x3400), (0x3400, 0xA000), (0xA000, 0xD800),
+    (0xE000, 0x10000), (0x10000, 0x1F300), (0x1F300, 0x1FB00), (0x1FB00, 0x40000),
+)  # fmt: skip
+
+
+class UnseenSpellings:
+    """Now and then a stretch of a batch becomes the bytes of something unseen, so that bytes are trained.
+
+    Without it a model would never meet the bytes of a corpus that has no rare characters, and would give
+    them next to nothing. `rate` is the expected number of spellings per token.
+    """
+
+    def __init__(self, tokenizer: Tokenizer, rate: float, seed: int, pool: int = 4096) -> None:
+        self.rate = rate
+        self.seed = seed
+        generator = np.random.Generator(np.random.Philox(key=[seed, 1 << 40]))
+        self.pool = [_spelling(tokenizer, generator) for _ in range(pool)] if rate else []
+        self.pool = [spelling for spelling in self.pool if spelling]
+
+    def apply(self, batch: Batch, step: int) -> Batch:
+        """A copy of the batch with some spans overwritten; a pure function of seed and step."""
+        if not self.pool:
+            return batch
+        generator = np.random.Generator(np.random.Philox(key=[self.seed, (1 << 41) + step]))
+        count = int(generator.poisson(self.rate * batch.tokens))
+        if not count:
+            return batch
+        inputs, targets = batch.inputs.copy(), batch.targets.copy()
+        length, lanes = targets.shape
+        for _ in range(count):
+            spelling = self.pool[int(generator.integers(len(self.pool)))]
+            t, lane = int(generator.integers(length)), int(generator.integers(lanes))
+            stop = t + len(spelling)
+            if stop >= length or (targets[t:stop, lane] == END).any() or not batch.weights[t:stop, lane].all():
+                continue
+            targets[t:stop, lane] = spelling
+            inputs[t + 1 : stop + 1, lane] = spelling
+        return Batch(inputs, targets, batch.weights, batch.fresh, batch.epoch)
+
+
+def _spelling(tokenizer: Tokenizer, generator: np.random.Generator) -> list[int]:
+    """The bytes of a character that the vocabulary lacks, or of a word with such a character in it."""
+    low, high = _UNICODE_RANGES[int(generator.integers(len(_UNICODE_RANGES)))]
+    text = chr(int(generator.integers(low, high)))
+    if tokenizer.unit == "word" and tokenizer.size > FIRST_PIECE:
+        word = tokenizer.piece_bytes[int(generator.integers(FIRST_PIECE, tokenizer.size))].decode()
+        at = int(generator.integers(1, max(2, len(word)))) if word.startswith(" ") else 0
+        text = (word[:at] + text + word[at + 1 :])[:10]
+        if generator.random() < 0.5:  # made of letters that are known, in an unknown order
+            text = word[:1] + "".join(generator.permutation(list(word[1:10])))
+    if tokenizer.id_of(text) is not None:
+        return []
+    return [byte + FIRST_BYTE for byte in text.encode()]

@@ -1,0 +1,217 @@
+"""A corpus as token ids in one file that can be memory-mapped: written once, read in place, never held whole.
+
+Layout, little-endian: 8 bytes magic, a header of HEADER_SIZE bytes (JSON, padded with blanks), the
+SentencePiece model, zeros up to a multiple of 8, the ids (uint16 or uint32; each sequence ends with the end
+symbol), zeros up to a multiple of 8, and for every sequence the position after its end symbol (int64).
+The header holds the SHA-256 of all that follows it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import tempfile
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+import numpy.typing as npt
+from pydantic import Field, ValidationError
+
+from seqmodel.config import MAX_VOCABULARY, CorpusSettings, SequenceKind, Settings, TokenizerSettings, Unit
+from seqmodel.errors import DataError, ModelError, UsageError
+from seqmodel.files import atomic_write, file_failure
+from seqmodel.text.corpus import CorpusSummary, find_sources, read_blocks, spooled
+from seqmodel.tokens.tokenizer import END, FIRST_BYTE, FIRST_PIECE, UNKNOWN, Tokenizer
+
+MAGIC = b"SEQMTOK1"
+HEADER_SIZE = 4096
+_COPY = 1 << 20
+
+Ranges = npt.NDArray[np.int64]  # (count, 2): begin and end positions in the ids
+
+
+class StoreHeader(Settings):
+    """What a store says of itself."""
+
+    version: int = Field(1, ge=1, le=1)
+    unit: Unit
+    closed: bool
+    sequence: SequenceKind
+    vocabulary: int = Field(ge=4, le=MAX_VOCABULARY)
+    proto_bytes: int = Field(ge=0, le=1 << 30)
+    tokens: int = Field(ge=1)
+    sequences: int = Field(ge=1)
+    corpus_bytes: int = Field(ge=0)
+    corpus_chars: int = Field(ge=0)
+    corpus_lines: int = Field(ge=0)
+    corpus_words: int = Field(ge=0)
+    byte_tokens: int = Field(ge=0)
+    unknown_tokens: int = Field(ge=0)
+    corpus_digest: str
+    body_digest: str
+
+    @property
+    def dtype(self) -> np.dtype[np.unsignedinteger]:
+        return np.dtype("<u2") if self.vocabulary <= 1 << 16 else np.dtype("<u4")
+
+
+@dataclass(frozen=True)
+class TokenStore:
+    """An open store: `ids` (tokens,) and `ends` (sequences,) are memory-mapped."""
+
+    path: Path
+    header: StoreHeader
+    tokenizer: Tokenizer
+    ids: npt.NDArray[np.unsignedinteger]
+    ends: npt.NDArray[np.int64]
+
+    @property
+    def bytes_per_token(self) -> float:
+        return self.header.corpus_bytes / self.header.tokens
+
+
+class _Body:
+    """Writes what follows the header, and hashes it."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self.file = file
+        self.hash = hashlib.sha256()
+        self.size = 0
+
+    def write(self, data: bytes) -> None:
+        self.file.write(data)
+        self.hash.update(data)
+        self.size += len(data)
+
+    def align(self) -> None:
+        self.write(bytes(-self.size % 8))
+
+
+def write_store(
+    path: Path, blocks: Iterable[str], tokenizer: Tokenizer, sequence: SequenceKind, summary: CorpusSummary
+) -> None:
+    """Encode blocks of text (`END_MARK` between sequences) into a store; `summary` is read after the last block.
+
+    Raises:
+        DataError: if the corpus holds no text.
+        ResourceError: if the disk is full.
+    """
+    dtype = np.dtype("<u2") if tokenizer.size <= 1 << 16 else np.dtype("<u4")
+    tokens = sequences = spelled = unknown = 0
+    with atomic_write(path) as file, tempfile.TemporaryFile(dir=path.parent) as index:
+        file.write(MAGIC + b" " * HEADER_SIZE)
+        body = _Body(file)
+        body.write(tokenizer.proto)
+        body.align()
+        for block in blocks:
+            ids = tokenizer.encode(block)
+            ends = np.flatnonzero(ids == END) + (tokens + 1)
+            index.write(ends.astype("<i8").tobytes())
+            body.write(ids.astype(dtype).tobytes())
+            tokens += len(ids)
+            sequences += len(ends)
+            spelled += int(((ids >= FIRST_BYTE) & (ids < FIRST_PIECE)).sum())
+            unknown += int((ids == UNKNOWN).sum())
+        if not sequences or tokens == sequences:
+            raise DataError("the corpus holds no text", "Name a file with some text in it.")
+        body.align()
+        index.seek(0)
+        while data := index.read(_COPY):
+            body.write(data)
+        header = StoreHeader(
+            unit=tokenizer.unit,
+            closed=tokenizer.closed,
+            sequence=sequence,
+            vocabulary=tokenizer.size,
+            proto_bytes=len(tokenizer.proto),
+            tokens=tokens,
+            sequences=sequences,
+            corpus_bytes=summary.bytes,
+            corpus_chars=summary.chars,
+            corpus_lines=summary.lines,
+            corpus_words=summary.words,
+            byte_tokens=spelled,
+            unknown_tokens=unknown,
+            corpus_digest=summary.digest,
+            body_digest=body.hash.hexdigest(),
+        )
+        file.seek(len(MAGIC))
+        file.write(header.model_dump_json().encode().ljust(HEADER_SIZE))
+
+
+def is_store(path: Path) -> bool:
+    """Whether a file begins as a token store does."""
+    try:
+        with path.open("rb") as file:
+            return file.read(len(MAGIC)) == MAGIC
+    except OSError:
+        return False
+
+
+def open_store(path: Path) -> TokenStore:
+    """Map a store.
+
+    Raises:
+        ModelError: if it is no store, was cut short, or does not hold what its header says.
+    """
+    damaged = ModelError(f"{path}: the token store is damaged", "Make it again with seqmodel tokenize.")
+    try:
+        with path.open("rb") as file:
+            size = os.fstat(file.fileno()).st_size
+            start = file.read(len(MAGIC) + HEADER_SIZE)
+            if not start.startswith(MAGIC):
+                raise ModelError(f"{path}: not a token store", "Make one with seqmodel tokenize.")
+            header = StoreHeader.model_validate_json(start[len(MAGIC) :])
+            proto = file.read(header.proto_bytes)
+            digest = hashlib.sha256(proto)
+            while data := file.read(_COPY):
+                digest.update(data)
+    except OSError as error:
+        raise file_failure(error, path, "reading") from error
+    except (ValidationError, json.JSONDecodeError, UnicodeDecodeError):
+        raise damaged from None
+    ids_at = len(MAGIC) + HEADER_SIZE + _aligned(header.proto_bytes)
+    ends_at = ids_at + _aligned(header.tokens * header.dtype.itemsize)
+    if size != ends_at + 8 * header.sequences or digest.hexdigest() != header.body_digest:
+        raise damaged
+    tokenizer = Tokenizer(proto, header.unit, header.closed)
+    if tokenizer.size != header.vocabulary:
+        raise damaged
+    ids = np.memmap(path, header.dtype, "r", ids_at, (header.tokens,))
+    ends = np.memmap(path, np.dtype("<i8"), "r", ends_at, (header.sequences,))
+    return TokenStore(path, header, tokenizer, ids, ends)
+
+
+def _aligned(size: int) -> int:
+    return size + -size % 8
+
+
+def make_store(
+    path: Path,
+    inputs: Sequence[str],
+    settings: TokenizerSettings,
+    corpus: CorpusSettings,
+    tokenizer: Tokenizer | None = None,
+) -> None:
+    """Read a corpus twice, once to learn its vocabulary (unless a tokenizer is given) and once to encode it.
+
+    Raises:
+        DataError: if the corpus cannot be read or holds no text.
+        UsageError: if the vocabulary size does not fit.
+    """
+    from seqmodel.tokens.fitting import fit
+
+    if settings.closed and settings.unit in ("subword", "byte"):
+        raise UsageError(f"--closed-vocab does not go with --unit {settings.unit}", "It is for words and characters.")
+    sources = find_sources(inputs)
+    if tokenizer is None:
+        sources = [spooled(source) for source in sources]
+    any_bytes = (tokenizer.unit if tokenizer else settings.unit) == "byte"
+    if tokenizer is None:
+        tokenizer = fit(read_blocks(sources, corpus, any_bytes=any_bytes), settings)
+    summary = CorpusSummary()
+    write_store(path, read_blocks(sources, corpus, summary, any_bytes), tokenizer, corpus.sequence, summary)

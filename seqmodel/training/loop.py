@@ -1,0 +1,337 @@
+"""The training loop: truncated back-propagation through time over lanes, told as a series of events.
+
+It knows ids, batches and the network; not text files, not the screen. Time is read from a clock that counts
+the whole command, so that a run of `--time 60s` ends, saved, after 60 seconds.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from seqmodel.config import ModelSettings, SamplingSettings, TrainingSettings
+from seqmodel.errors import ModelError, SeqmodelError
+from seqmodel.inference.generation import generate
+from seqmodel.inference.runtime import Runtime
+from seqmodel.inference.scoring import LN2, score_ranges
+from seqmodel.model.bundle import HeldOut
+from seqmodel.model.language_model import LanguageModel
+from seqmodel.model.ngram_index import NgramIndex, next_history
+from seqmodel.model.tensors import Array
+from seqmodel.tokens.batches import Batch, LaneBatches, PaddedBatches, UnseenSpellings
+from seqmodel.tokens.store import Ranges, TokenStore
+from seqmodel.tokens.tokenizer import END, UNKNOWN, Tokenizer
+from seqmodel.training.checkpoints import Checkpoint, write_checkpoint
+from seqmodel.training.events import Annealing, CheckpointSaved, Event, Finished, Sampled, StepDone, Validated
+from seqmodel.training.optimization import Optimizers, Schedule, choose_threads
+
+VALIDATION_SHARE = 0.05  # of the time, at most
+CHECKPOINT_SHARE = 0.03
+CHECKPOINT_SECONDS = 30.0
+SUBSET_TOKENS = 1 << 14
+STRETCH = 1 << 11  # held-out text is read in stretches of this many tokens, side by side
+PATIENCE = 3  # validations without a gain before the learning rate goes down for good
+VALIDATIONS = 20  # in a run that is counted in steps
+SAMPLE_SECONDS = 15.0
+SAMPLE_CHARS = 120
+
+
+@dataclass(frozen=True)
+class TrainingData:
+    """What is trained on and what is held out; the held-out ranges may lie in another store."""
+
+    store: TokenStore
+    train: Ranges
+    valid_store: TokenStore
+    held_out: Ranges
+
+    @property
+    def is_stream(self) -> bool:
+        return self.store.header.sequence == "stream"
+
+    @property
+    def chars_per_token(self) -> float:
+        return self.store.header.corpus_chars / max(1, self.store.header.tokens)
+
+
+def stretches(ranges: Ranges, most_tokens: int | None = None) -> list[tuple[int, int]]:
+    """Held-out ranges cut into stretches; with `most_tokens` an even choice of them."""
+    cut = [(at, min(at + STRETCH, int(end))) for begin, end in ranges for at in range(int(begin), int(end), STRETCH)]
+    total = sum(end - begin for begin, end in cut)
+    if most_tokens is None or total <= most_tokens:
+        return cut
+    stride = -(-total // most_tokens)
+    return cut[::stride]
+
+
+class Trainer:
+    """A run: `events` drives it; `weights` are those to keep."""
+
+    def __init__(
+        self,
+        data: TrainingData,
+        model_settings: ModelSettings,
+        settings: TrainingSettings,
+        index: NgramIndex,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.data, self.settings, self.index, self.clock = data, settings, index, clock
+        self.tokenizer: Tokenizer = data.store.tokenizer
+        torch.set_flush_denormal(True)
+        rows = settings.lanes * settings.segment
+        torch.set_num_threads(settings.threads or choose_threads(model_settings.width, rows))
+        torch.manual_seed(settings.seed)
+        self.model = LanguageModel(
+            model_settings,
+            closed=self.tokenizer.closed,
+            dropout=settings.dropout,
+            ngram_dropout=settings.ngram_dropout,
+        )
+        self.optimizers = Optimizers(self.model, settings)
+        self.schedule = Schedule(settings.warmup_steps)
+        batches = LaneBatches if model_settings.cell == "mingru" else PaddedBatches
+        self.batches = batches(
+            data.store, data.train, lanes=settings.lanes, segment=settings.segment, seed=settings.seed
+        )
+        self.unseen = UnseenSpellings(self.tokenizer, settings.unseen_rate, settings.seed)
+        self.subset = stretches(data.held_out, SUBSET_TOKENS)
+        self.step = 0
+        self.tokens = 0
+        self.epoch = 0.0
+        self.best_bits = math.inf
+        self.best: dict[str, Tensor] | None = None
+        self.worse = 0
+        self.bits_per_char = math.nan
+        self.lanes: list[Tensor] = []
+        self.history = np.empty((0, 0), np.int64)
+
+    # Progress
+
+    def total_steps(self) -> int | None:
+        """How many steps the budget allows, where it is counted in steps or epochs."""
+        if self.settings.steps is not None:
+            return self.settings.steps
+        if self.settings.epochs is not None:
+            return max(1, round(self.settings.epochs * len(self.batches)))
+        return None
+
+    def _progress(self, began: float, deadline: float) -> float:
+        total = self.total_steps()
+        if total is not None:
+            return self.step / total
+        return min(1.0, max(0.0, self.clock() - began) / max(1e-9, deadline - began))
+
+    # The loop
+
+    def events(
+        self,
+        deadline: float = math.inf,
+        *,
+        began: float | None = None,
+        checkpoint: Path | None = None,
+        should_stop: Callable[[], bool] = lambda: False,
+        notes: dict[str, Any] | None = None,
+    ) -> Iterator[Event]:
+        """Train until the budget is spent, or `should_stop` says so; `deadline` and `began` are clock readings.
+
+        Raises:
+            SeqmodelError: if the loss is no number any more.
+        """
+        start, first_tokens = self.clock(), self.tokens
+        began = start if began is None else began
+        validated = sampled = saved = start
+        validation_cost = save_cost = 0.0
+        reading = self.batches.read(self.step)
+        total = self.total_steps()
+        every = max(1, total // VALIDATIONS) if total is not None else None
+        while True:
+            progress = self._progress(began, deadline)
+            if self.schedule.is_over(self.step, progress):
+                break
+            if should_stop():
+                if checkpoint is not None:
+                    yield self._save(checkpoint, began, deadline, notes)
+                break
+            scale = self.schedule.scale(self.step, progress)
+            bits = self._train(self.unseen.apply(next(reading), self.step), scale)
+            now = self.clock()
+            smooth = bits / self.data.chars_per_token
+            self.bits_per_char = smooth if math.isnan(self.bits_per_char) else 0.95 * self.bits_per_char + 0.05 * smooth
+            speed = (self.tokens - first_tokens) / max(1e-9, now - start)
+            yield StepDone(
+                self.step,
+                self.tokens,
+                self.epoch,
+                self.bits_per_char,
+                speed,
+                progress,
+                now - start,
+                scale * self.settings.learning_rate,
+            )
+            due = self.step % every == 0 if every else now - validated > max(1.0, validation_cost / VALIDATION_SHARE)
+            if self.subset and due and self.schedule.anneal_from is None:
+                yield from self._validate(progress, start)
+                validation_cost, validated = self.clock() - now, self.clock()
+            if self.clock() - sampled > SAMPLE_SECONDS:
+                yield Sampled(self.step, self._sample())
+                sampled = self.clock()
+            if checkpoint is not None and self.clock() - saved > max(CHECKPOINT_SECONDS, save_cost / CHECKPOINT_SHARE):
+                event = self._save(checkpoint, began, deadline, notes)
+                save_cost, saved = event.seconds, self.clock()
+                yield event
+        annealed = self.schedule.is_over(self.step, self._progress(began, deadline))
+        if self.subset and self.step:
+            yield from self._validate(1.0, start)
+        elapsed = self.clock() - start
+        speed = (self.tokens - first_tokens) / max(1e-9, elapsed)
+        yield Finished(self.step, self.tokens, self.epoch, elapsed, speed, annealed)
+
+    def _train(self, batch: Batch, scale: float) -> float:
+        """One step; returns the batch's bits per token."""
+        lanes = batch.inputs.shape[1]
+        if batch.fresh.all() or not self.lanes:
+            self.lanes = self.model.start(lanes)
+            self.history = np.full((self.index.history, lanes), UNKNOWN, np.int64)
+        rows = self.index.find(batch.inputs, self.history)
+        self.history = next_history(batch.inputs, self.history)
+        self.model.train()
+        arrays = (batch.inputs, batch.targets, batch.weights, rows)
+        inputs, targets, weights, table_rows = map(torch.from_numpy, arrays)
+        loss, self.lanes = self.model.loss(inputs, targets, weights, table_rows, self.lanes)
+        loss.backward()  # type: ignore[no-untyped-call]
+        nats = float(loss.detach())
+        if not math.isfinite(nats):
+            raise SeqmodelError(f"the loss became {nats} at step {self.step}", "Train with a lower --learning-rate.")
+        self.optimizers.step(scale)
+        self.step += 1
+        self.tokens += batch.tokens
+        self.epoch = batch.epoch
+        return nats / LN2
+
+    # Held-out text and samples
+
+    def runtime(self, weights: dict[str, Tensor] | None = None) -> Runtime:
+        """The present (or given) weights behind the interface that scoring and sampling use; no copy."""
+        arrays = {name: tensor.detach().numpy() for name, tensor in (weights or self._weights()).items()}
+        return Runtime(self.model.settings, arrays, self.index, self.tokenizer.closed)
+
+    def _weights(self) -> dict[str, Tensor]:
+        tied = {"head.weight"} if self.model.settings.tied else set()
+        return {name: p for name, p in self.model.named_parameters() if name not in tied}
+
+    def _validate(self, progress: float, start: float) -> Iterator[Event]:
+        bits, tokens = score_ranges(self.runtime(), self.data.valid_store.ids, self.subset, self.data.is_stream)
+        figure = bits / max(1, tokens) / self.data.chars_per_token
+        best = figure < self.best_bits
+        if best:
+            self.best_bits, self.worse = figure, 0
+            self.best = {name: p.detach().clone() for name, p in self._weights().items()}
+        else:
+            self.worse += 1
+        yield Validated(self.step, figure, best, self.clock() - start)
+        if self.worse >= PATIENCE and self.schedule.anneal_from is None and progress < 0.8:
+            self.schedule.anneal(self.step, max(20, self.step // 8), progress)
+            yield Annealing(self.step, "held-out text no longer gains")
+
+    def _sample(self) -> str:
+        settings = SamplingSettings(max_tokens=SAMPLE_CHARS, max_chars=SAMPLE_CHARS, seed=self.step)
+        state = torch.get_rng_state()
+        texts = [
+            text for _, text in generate(self.runtime(), self.tokenizer, "", settings, ends=self.model.settings.ends)
+        ]
+        torch.set_rng_state(state)
+        return "".join(texts)
+
+    def kept_weights(self) -> dict[str, Array]:
+        """The best weights so far, as arrays."""
+        weights = self.best if self.best is not None else self._weights()
+        return {name: tensor.detach().numpy() for name, tensor in weights.items()}
+
+    # Checkpoints
+
+    def _save(self, path: Path, began: float, deadline: float, notes: dict[str, Any] | None) -> CheckpointSaved:
+        start = time.monotonic()
+        groups: dict[str, dict[str, Tensor]] = {
+            "weights": self._weights(),
+            "optimizer": self.optimizers.state(),
+            "best": self.best or {},
+            "lanes": {str(number): lane for number, lane in enumerate(self.lanes)},
+            "random": {"torch": torch.get_rng_state(), "history": torch.from_numpy(self.history)},
+        }
+        progress = {
+            "step": self.step,
+            "tokens": self.tokens,
+            "epoch": self.epoch,
+            "elapsed": self.clock() - began,
+            "best_bits": None if math.isinf(self.best_bits) else self.best_bits,
+            "worse": self.worse,
+            "bits_per_char": None if math.isnan(self.bits_per_char) else self.bits_per_char,
+            "anneal": [self.schedule.anneal_from, self.schedule.anneal_steps, self.schedule.anneal_scale],
+            "settings": self.settings.model_dump(mode="json"),
+            "model": self.model.settings.model_dump(mode="json"),
+            "threads": torch.get_num_threads(),
+            "corpus_digest": self.data.store.header.corpus_digest,
+            "notes": notes or {},
+        }
+        write_checkpoint(path, Checkpoint(groups, progress))
+        return CheckpointSaved(self.step, str(path), time.monotonic() - start)
+
+    def restore(self, checkpoint: Checkpoint) -> None:
+        """Go on where a checkpoint was taken.
+
+        Raises:
+            ModelError: if it is of another network or corpus.
+        """
+        numbers, groups = checkpoint.progress, checkpoint.groups
+        if numbers["corpus_digest"] != self.data.store.header.corpus_digest:
+            raise ModelError(
+                "the checkpoint was taken on another corpus",
+                "Resume with the corpus it began with, or start anew with --force.",
+            )
+        own = self._weights()
+        try:
+            with torch.no_grad():
+                for name, tensor in own.items():
+                    tensor.copy_(groups["weights"][name])
+        except (KeyError, RuntimeError):
+            raise ModelError("the checkpoint does not fit the model", "Start anew with --force.") from None
+        self.optimizers.restore({name: tensor.clone() for name, tensor in groups.get("optimizer", {}).items()})
+        self.best = dict(groups.get("best", {})) or None
+        self.lanes = [groups["lanes"][str(i)].clone() for i in range(len(groups.get("lanes", {})))]
+        self.history = groups["random"]["history"].numpy().copy()
+        torch.set_rng_state(groups["random"]["torch"].clone())
+        self.step, self.tokens, self.epoch = numbers["step"], numbers["tokens"], numbers["epoch"]
+        self.best_bits = math.inf if numbers["best_bits"] is None else numbers["best_bits"]
+        self.bits_per_char = math.nan if numbers["bits_per_char"] is None else numbers["bits_per_char"]
+        self.worse = numbers["worse"]
+        self.schedule.anneal_from, self.schedule.anneal_steps, self.schedule.anneal_scale = numbers["anneal"]
+
+
+def final_figures(runtime: Runtime, data: TrainingData) -> HeldOut | None:
+    """The held-out figures of the weights as stored, on all of the held-out text."""
+    if not len(data.held_out):
+        return None
+    ids = data.valid_store.ids
+    bits, tokens = score_ranges(runtime, ids, stretches(data.held_out), data.is_stream)
+    chars = sum(held_out_chars(data))
+    return HeldOut(sequences=len(data.held_out), tokens=tokens, chars=chars, bits=bits)
+
+
+def held_out_chars(data: TrainingData) -> Iterator[int]:
+    """Characters of each held-out range, as `wc -m` counts them: a newline after every line sequence."""
+    tokenizer = data.valid_store.tokenizer
+    for begin, end in data.held_out:
+        ids = np.asarray(data.valid_store.ids[begin:end]).astype(np.int64)
+        for part in np.split(ids, np.flatnonzero(ids == END) + 1):
+            # A range may begin inside a character that is spelled in bytes: it counts where it begins.
+            data_bytes = b"".join(tokenizer.piece_bytes[token] for token in part)
+            text = tokenizer.without_virtual_blanks(data_bytes.decode("utf-8", "ignore"))
+            yield len(data_bytes if tokenizer.unit == "byte" else text) + (not data.is_stream and END in part[-1:])

@@ -1,0 +1,281 @@
+"""One run from request to bundle: tokens, split, plan, loop, final figures, file.
+
+Files of a run lie beside each other: X.seqmodel, X.checkpoint, X.tokens, X.jsonl. The checkpoint and the
+token store are removed when the run is complete, and kept for `--resume` when it is not.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from pydantic import ValidationError
+
+from seqmodel.config import ModelSettings, TrainingSettings
+from seqmodel.errors import ModelError, UsageError
+from seqmodel.files import atomic_write, refuse_existing
+from seqmodel.inference.runtime import Runtime
+from seqmodel.inference.scoring import score_ranges
+from seqmodel.model.bundle import (
+    Bundle,
+    BundleHeader,
+    Provenance,
+    TrainingSummary,
+    stored_precision,
+    write_bundle,
+)
+from seqmodel.model.ngram_index import build_index
+from seqmodel.tokens.batches import split_store, whole_store
+from seqmodel.tokens.store import TokenStore, is_store, make_store, open_store
+from seqmodel.tokens.tokenizer import END
+from seqmodel.training.checkpoints import Checkpoint, read_checkpoint
+from seqmodel.training.events import Event, Finished, Planned
+from seqmodel.training.loop import Trainer, TrainingData, final_figures
+from seqmodel.training.planning import describe, plan_model, plan_ngrams, plan_training
+from seqmodel.training.request import TrainingRequest, TrainingResult
+from seqmodel.training.run_log import RunLog
+
+HELD_OUT_SHARE = 0.05
+HELD_OUT_BYTES = 200_000
+DEFAULT_SECONDS = 180.0
+SAVING_SECONDS = 0.3  # for the bundle and the rest of the end, beside what is measured
+
+
+class TrainingRun:
+    """Carries out one request; the caller holds the lock on the output."""
+
+    def __init__(
+        self,
+        request: TrainingRequest,
+        started: float,
+        on_event: Callable[[Event], None],
+        should_stop: Callable[[], bool],
+    ) -> None:
+        self.request, self.started, self.on_event, self.should_stop = request, started, on_event, should_stop
+        self.output = request.output
+        self.checkpoint_path = self.output.with_suffix(".checkpoint")
+        self.store_path = self.output.with_suffix(".tokens")
+        self.valid_path = self.output.with_suffix(".valid.tokens")
+        self.made: list[Path] = []  # token stores of this run's own
+
+    def carry_out(self) -> TrainingResult:
+        checkpoint = self._checkpoint()
+        interrupted = False
+        try:
+            data, held_out_from = self._data(checkpoint)
+            trainer = self._trainer(data, checkpoint)
+            if self.request.write_valid is not None:
+                write_held_out(self.request.write_valid, data, self.request.force)
+            with RunLog(self.output.with_suffix(".jsonl"), append=checkpoint is not None) as log:
+                finished = self._loop(trainer, data, checkpoint, log)
+            interrupted = not finished.annealed
+            header = self._save(trainer, data, held_out_from, finished)
+        finally:
+            if not (interrupted or self.checkpoint_path.exists()):
+                self._remove_own()
+        if not interrupted:
+            self.checkpoint_path.unlink(missing_ok=True)
+            self._remove_own()
+        seconds = time.monotonic() - self.started
+        return TrainingResult(self.output, header, interrupted, seconds, finished.tokens_per_second)
+
+    def _remove_own(self) -> None:
+        for path in self.made:
+            path.unlink(missing_ok=True)
+
+    # What is there already
+
+    def _checkpoint(self) -> Checkpoint | None:
+        request = self.request
+        if request.resume:
+            if not self.checkpoint_path.exists():
+                raise ModelError(
+                    f"{self.checkpoint_path}: no such checkpoint",
+                    "There is nothing to resume; leave --resume out.",
+                )
+            return read_checkpoint(self.checkpoint_path)
+        refuse_existing(self.output, request.force)
+        if self.checkpoint_path.exists() and not request.force:
+            raise UsageError(
+                f"{self.checkpoint_path} exists: an earlier run was interrupted",
+                "Go on with --resume, or start anew with --force.",
+            )
+        self.checkpoint_path.unlink(missing_ok=True)
+        return None
+
+    # Tokens
+
+    def _data(self, checkpoint: Checkpoint | None) -> tuple[TrainingData, str]:
+        store = self._store(checkpoint)
+        valid = self._valid_store(store, checkpoint)
+        if valid is not None:
+            return TrainingData(store, whole_store(store), valid, whole_store(valid)), "file"
+        split = split_store(store, HELD_OUT_SHARE, HELD_OUT_BYTES)
+        return TrainingData(store, split.train, store, split.held_out), "split" if len(split.held_out) else ""
+
+    def _store(self, checkpoint: Checkpoint | None) -> TokenStore:
+        inputs = self.request.inputs
+        stores = [name for name in inputs if name != "-" and is_store(Path(name))]
+        if stores:
+            if len(inputs) > 1:
+                raise UsageError("a token store is given together with other inputs", "Give one token store, or text.")
+            return open_store(Path(stores[0]))
+        if checkpoint is not None and self.store_path.exists():
+            self.made.append(self.store_path)
+            return open_store(self.store_path)
+        if not inputs:
+            raise UsageError("no corpus is given", "Name text files, folders or a token store.")
+        if checkpoint is None:
+            refuse_existing(
+                self.store_path,
+                self.request.force,
+                " (or train it: seqmodel train " + str(self.store_path) + ")",
+            )
+        self.made.append(self.store_path)
+        make_store(self.store_path, inputs, self.request.tokenizer, self.request.corpus)
+        return open_store(self.store_path)
+
+    def _valid_store(self, store: TokenStore, checkpoint: Checkpoint | None) -> TokenStore | None:
+        if checkpoint is not None and self.valid_path.exists():
+            self.made.append(self.valid_path)
+            return open_store(self.valid_path)
+        if self.request.valid is None:
+            return None
+        self.made.append(self.valid_path)
+        corpus = self.request.corpus.model_copy(update={"sequence": store.header.sequence})
+        make_store(self.valid_path, [self.request.valid], self.request.tokenizer, corpus, store.tokenizer)
+        return open_store(self.valid_path)
+
+    # The plan
+
+    def _trainer(self, data: TrainingData, checkpoint: Checkpoint | None) -> Trainer:
+        header = data.store.header
+        train_tokens = int((data.train[:, 1] - data.train[:, 0]).sum())
+        given = {name: value for name, value in self.request.training.items() if value is not None}
+        try:
+            if checkpoint is not None:
+                training = TrainingSettings.model_validate(
+                    checkpoint.progress["settings"] | _budget(given), strict=False
+                )
+                model = ModelSettings.model_validate(checkpoint.progress["model"], strict=False)
+                training = training.model_copy(update={"threads": training.threads or checkpoint.progress["threads"]})
+            else:
+                chosen = {name: value for name, value in self.request.model.items() if value is not None}
+                model = plan_model(header.unit, header.vocabulary, train_tokens, header.sequence != "stream", chosen)
+                budget = _budget(given) or {"seconds": DEFAULT_SECONDS}
+                training = plan_training(header.unit, model.cell, train_tokens, given | budget)
+        except ValidationError as error:
+            first = error.errors()[0]
+            raise UsageError(f"{first['loc'][0]}: {first['msg']}", "See seqmodel train --help.") from None
+        orders, rows = plan_ngrams(header.unit, header.vocabulary, train_tokens)
+        use = self.request.ngrams if checkpoint is None else bool(model.ngram_rows)
+        index = build_index(data.store, data.train, orders if use else (), rows)
+        listed = tuple((order, len(keys)) for order, keys in zip(index.orders, index.keys, strict=True))
+        trainer = Trainer(data, model.model_copy(update={"ngram_rows": listed}), training, index)
+        if checkpoint is not None:
+            trainer.restore(checkpoint)
+        return trainer
+
+    # The loop
+
+    def _loop(self, trainer: Trainer, data: TrainingData, checkpoint: Checkpoint | None, log: RunLog) -> Finished:
+        def tell(event: Event) -> None:
+            log.add(event)
+            self.on_event(event)
+
+        model, training = trainer.model.settings, trainer.settings
+        plan = describe(model, training, trainer.index.rows - 1, data.store.header.unit, model.vocabulary)
+        parameters = sum(p.numel() for p in trainer.model.parameters())
+        held = int((data.held_out[:, 1] - data.held_out[:, 0]).sum())
+        settings = {"model": model.model_dump(mode="json"), "training": training.model_dump(mode="json")}
+        tell(Planned(plan, settings, parameters, trainer.batches.total, held))
+        now = time.monotonic()
+        spent = float(checkpoint.progress["elapsed"]) if checkpoint is not None else 0.0
+        # A budget counts from the start of the command; a resumed run has spent some of it before.
+        began = now - spent
+        deadline = self.started + (training.seconds or 0) - spent - self._ending_seconds(trainer, held)
+        finished = None
+        for event in trainer.events(
+            deadline, began=began, checkpoint=self.checkpoint_path, should_stop=self.should_stop
+        ):
+            tell(event)
+            if isinstance(event, Finished):
+                finished = event
+        assert finished is not None
+        return finished
+
+    def _ending_seconds(self, trainer: Trainer, held_out_tokens: int) -> float:
+        """How long the final figures and the saving will take, from a small trial."""
+        if trainer.settings.seconds is None or not trainer.subset:
+            return 0.0
+        trial = trainer.subset[:2]
+        began = time.monotonic()
+        score_ranges(trainer.runtime(), trainer.data.valid_store.ids, trial, trainer.data.is_stream)
+        per_token = (time.monotonic() - began) / max(1, sum(end - begin for begin, end in trial))
+        subset = sum(end - begin for begin, end in trainer.subset)
+        # The trial reads two lanes; the final scoring reads many and is faster by half or more.
+        return SAVING_SECONDS + 0.6 * per_token * (held_out_tokens + subset)
+
+    # The end
+
+    def _save(self, trainer: Trainer, data: TrainingData, held_out_from: str, finished: Finished) -> BundleHeader:
+        weights = {name: stored_precision(name, array) for name, array in trainer.kept_weights().items()}
+        store = data.store.header
+        runtime = Runtime(trainer.model.settings, weights, trainer.index, store.closed)
+        provenance = Provenance(
+            corpus_digest=store.corpus_digest,
+            corpus_bytes=store.corpus_bytes,
+            corpus_chars=store.corpus_chars,
+            corpus_lines=store.corpus_lines,
+            sequences=store.sequences,
+            tokens=store.tokens,
+            train_tokens=trainer.batches.total,
+            held_out_from=held_out_from,
+        )
+        summary = TrainingSummary(
+            seed=trainer.settings.seed,
+            steps=finished.step,
+            tokens=finished.tokens,
+            epochs=round(finished.epoch, 3),
+            budget=_budget_text(trainer.settings),
+            annealed=finished.annealed,
+            settings=trainer.settings.model_dump(mode="json", exclude={"seconds", "steps", "epochs", "threads"}),
+        )
+        header = BundleHeader(
+            model=trainer.model.settings,
+            unit=store.unit,
+            closed=store.closed,
+            sequence=store.sequence,
+            provenance=provenance,
+            training=summary,
+            held_out=final_figures(runtime, data),
+        )
+        write_bundle(self.output, Bundle(header, data.store.tokenizer, trainer.index, weights))
+        return header
+
+
+def _budget(given: dict[str, Any]) -> dict[str, Any]:
+    return {name: given[name] for name in ("seconds", "steps", "epochs") if name in given}
+
+
+def _budget_text(settings: TrainingSettings) -> str:
+    if settings.seconds:
+        return f"{settings.seconds:g} s"
+    return f"{settings.steps} steps" if settings.steps else f"{settings.epochs:g} epochs"
+
+
+def write_held_out(path: Path, data: TrainingData, force: bool) -> None:
+    """Export the held-out text, one sequence after another, as the files held it (line ends become newlines)."""
+    refuse_existing(path, force)
+    tokenizer = data.valid_store.tokenizer
+    between = {"line": "\n", "paragraph": "\n\n", "document": "\n", "stream": ""}[data.store.header.sequence]
+    with atomic_write(path) as file:
+        for begin, end in data.held_out:
+            ids = np.asarray(data.valid_store.ids[begin:end])
+            for part in np.split(ids, np.flatnonzero(ids == END) + 1):
+                if len(part):
+                    text = tokenizer.decode(part[part != END].tolist())
+                    file.write((text + between).encode("utf-8", "surrogateescape"))

@@ -1,0 +1,49 @@
+"""The `.jsonl` log beside a bundle: one JSON object per event, for plots and for those who ask later."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import TextIO
+
+from seqmodel.files import file_failure
+from seqmodel.training.events import CheckpointSaved, Event, Sampled, StepDone
+
+STEP_SECONDS = 1.0  # steps are logged this far apart
+
+
+class RunLog:
+    """Appends events to a file; a context manager. Sampled text stays out of it."""
+
+    def __init__(self, path: Path, append: bool) -> None:
+        self.path = path
+        try:
+            self.file: TextIO = path.open("a" if append else "w", encoding="utf-8")
+        except OSError as error:
+            raise file_failure(error, path, "writing") from error
+        self.last = -STEP_SECONDS
+
+    def __enter__(self) -> RunLog:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.file.close()
+
+    def add(self, event: Event) -> None:
+        """
+        Raises:
+            ResourceError: if the disk is full.
+        """
+        if isinstance(event, Sampled | CheckpointSaved):
+            return
+        if isinstance(event, StepDone):
+            if event.elapsed - self.last < STEP_SECONDS:
+                return
+            self.last = event.elapsed
+        row = {"event": type(event).__name__, **dataclasses.asdict(event)}
+        try:
+            self.file.write(json.dumps(row) + "\n")
+            self.file.flush()
+        except OSError as error:
+            raise file_failure(error, self.path, "writing") from error
