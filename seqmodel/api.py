@@ -23,7 +23,7 @@ from seqmodel.model.bundle import DEFAULT_NAME, Bundle, BundleHeader, read_bundl
 from seqmodel.training.request import TrainingRequest, TrainingResult
 
 if TYPE_CHECKING:
-    from seqmodel.inference.generation import Sample
+    from seqmodel.inference.generation import Piece, Sample
     from seqmodel.inference.line_scores import LineScore
     from seqmodel.text.corpus import Line
     from seqmodel.tokens.store import TokenStore
@@ -80,7 +80,7 @@ class Model:
 
     def generate(self, prefix: str = "", **settings: Any) -> list[Sample]:
         """Sample continuations of a prefix; keywords as in `SamplingSettings` (count, temperature, seed …)."""
-        done = [sample for sample, _ in self.stream(prefix, self.sampling(**settings)) if sample.stop]
+        done = [piece.sample for piece in self.stream(prefix, self.sampling(**settings)) if piece.done]
         return sorted(done, key=lambda sample: sample.index)
 
     def sampling(self, **settings: Any) -> SamplingSettings:
@@ -89,8 +89,8 @@ class Model:
             settings["max_chars"] = STREAM_MAX_CHARS
         return SamplingSettings(**{name: value for name, value in settings.items() if value is not None})
 
-    def stream(self, prefix: str, settings: SamplingSettings, prefix_index: int = 0) -> Iterator[tuple[Sample, str]]:
-        """Sample continuations piece by piece: (sample, new text), a sample's last piece with `stop` set.
+    def stream(self, prefix: str, settings: SamplingSettings, prefix_index: int = 0) -> Iterator[Piece]:
+        """Sample continuations piece by piece; a sample's last piece is `done`.
 
         Raises:
             UsageError: if a line model is given a prefix with a newline in it.

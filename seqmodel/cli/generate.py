@@ -12,9 +12,7 @@ from seqmodel.cli import options
 from seqmodel.console.failures import guarded
 
 if TYPE_CHECKING:
-    from seqmodel.inference.generation import Sample
-
-    Samples = Iterator[tuple[Sample, str]]
+    from seqmodel.inference.generation import Piece
 
 
 @guarded
@@ -77,42 +75,42 @@ def command(
         _as_text(out, samples, prefix, separate=loaded.header.sequence != "line" and count > 1)
 
 
-def _in_order(samples: Samples) -> Iterator[tuple[Sample, str]]:
+def _in_order(samples: Iterator[Piece]) -> Iterator[Piece]:
     """The pieces sorted by sample: those of the sample whose turn it is as they come, the others wait."""
     turn = 0
-    waiting: dict[int, list[tuple[Sample, str]]] = {}
+    waiting: dict[int, list[Piece]] = {}
     for piece in samples:
-        waiting.setdefault(piece[0].index, []).append(piece)
+        waiting.setdefault(piece.sample.index, []).append(piece)
         while turn in waiting:
             pieces = waiting.pop(turn)
-            yield from ((sample, text) for sample, text in pieces)
-            if not pieces[-1][0].stop:
+            yield from pieces
+            if not pieces[-1].done:
                 break
             turn += 1
 
 
-def _as_text(out: TextIO, samples: Samples, prefix: str, separate: bool) -> None:
+def _as_text(out: TextIO, samples: Iterator[Piece], prefix: str, separate: bool) -> None:
     from seqmodel.console.terminal import visible
 
     show = visible if out.isatty() else str
     begun: set[int] = set()
-    for sample, text in _in_order(samples):
+    for sample, text, done in _in_order(samples):
         if sample.index not in begun:
             out.write("---\n" if begun and separate else "")
             out.write(show(prefix))
             begun.add(sample.index)
         out.write(show(text))
-        if sample.stop:
+        if done:
             out.write("\n")
         out.flush()
 
 
-def _as_rows(out: TextIO, samples: Samples, prefix: str, seed: int) -> None:
+def _as_rows(out: TextIO, samples: Iterator[Piece], prefix: str, seed: int) -> None:
     from seqmodel.console.rows import RowWriter
 
     names = ("index", "prefix", "text", "bits", "tokens", "stop", "seed")
     writer = RowWriter(out, names, "jsonl", header=False)
-    for sample, _ in _in_order(samples):
-        if sample.stop:
+    for sample, _, done in _in_order(samples):
+        if done:
             writer.write([(sample.index, prefix, sample.text, sample.bits, sample.tokens, sample.stop, seed)])
             writer.flush()

@@ -33,16 +33,18 @@ def command(
     if as_json:
         typer.echo(json.dumps({**header.model_dump(mode="json"), "digest": file.metadata["digest"]}, indent=2))
         return
-    model, made, held_out = header.model, header.provenance, header.held_out
+    model, made, training, held_out = header.model, header.provenance, header.training, header.held_out
+    ngram_rows = sum(rows for _, rows in model.ngram_rows)
+    corpus = f"{made.corpus_chars:,} chars, {made.sequences:,} sequences, {made.tokens:,} tokens"
     rows = {
         "bundle": f"{name}, {file.size / 1e6:.1f} MB, format {header.format}",
         "digest": file.metadata["digest"] + (" (verified)" if verify else ""),
-        "model": f"{model.layers} × {model.width} {model.cell}, {sum(rows for _, rows in model.ngram_rows):,} n-gram rows",
+        "model": f"{model.layers} × {model.width} {model.cell}, {ngram_rows:,} n-gram rows",
         "unit": f"{header.unit}{' (closed vocabulary)' if header.closed else ''}, vocabulary {model.vocabulary:,}",
         "sequence": f"{header.sequence}, end: {'counted' if model.ends else 'none'}",
-        "corpus": f"{made.corpus_chars:,} chars, {made.sequences:,} sequences, {made.tokens:,} tokens, SHA-256 {made.corpus_digest[:16]}…",
-        "training": f"{header.training.steps:,} steps, {header.training.epochs:g} epochs, budget {header.training.budget}, seed {header.training.seed}"
-        + ("" if header.training.annealed else ", interrupted"),
+        "corpus": f"{corpus}, SHA-256 {made.corpus_digest[:16]}…",
+        "training": f"{training.steps:,} steps, {training.epochs:g} epochs, budget {training.budget}, "
+        f"seed {training.seed}{'' if training.annealed else ', interrupted'}",
     }
     if held_out is not None:
         per_char = "" if header.closed else f"{held_out.bits_per_char:.4f} bits per char, "

@@ -125,8 +125,10 @@ def _statistics(store: TokenStore) -> str:
     header = store.header
     body = header.tokens - header.sequences
     unknown = f", {header.unknown_tokens / max(1, body):.2%} unknown" if header.closed else ""
+    per_char, per_word = body / max(1, header.corpus_chars), body / max(1, header.corpus_words)
     return (
-        f"{header.unit} vocabulary of {header.vocabulary:,}; {header.corpus_chars:,} chars, {header.corpus_words:,} words, "
-        f"{header.sequences:,} sequences, {header.tokens:,} tokens: {body / max(1, header.corpus_chars):.3f} per char, "
-        f"{body / max(1, header.corpus_words):.3f} per word; {header.byte_tokens / max(1, body):.2%} of the tokens spell bytes{unknown}"
+        f"{header.unit} vocabulary of {header.vocabulary:,}; {header.corpus_chars:,} chars, "
+        f"{header.corpus_words:,} words, {header.sequences:,} sequences, {header.tokens:,} tokens: "
+        f"{per_char:.3f} per char, {per_word:.3f} per word; "
+        f"{header.byte_tokens / max(1, body):.2%} of the tokens spell bytes{unknown}"
     )

@@ -121,7 +121,8 @@ class CorpusTotals:
         per_char = "" if math.isnan(row[6]) else f", {row[6]:.4f} {unit} per char"
         unknown = f", {self.unknown:,} unknown" if closed else ""
         return (
-            f"{self.lines:,} lines, {self.tokens:,} tokens{unknown}, {row[5]:,.2f} {unit}{per_char}, "
+            f"{self.lines:,} line{'s' * (self.lines != 1)}, "
+            f"{self.tokens:,} tokens{unknown}, {row[5]:,.2f} {unit}{per_char}, "
             f"perplexity {row[8]:.3f} per token ({end})"
         )
 

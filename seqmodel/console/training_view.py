@@ -100,9 +100,7 @@ def show_result(result: TrainingResult) -> None:
     if held_out is not None:
         per_char = "" if result.header.closed else f"{held_out.bits_per_char:.4f} bits per char, "
         end = "end symbols counted" if result.header.model.ends else "end: none"
-        say(
-            f"held-out: {per_char}perplexity {held_out.perplexity:.3f} per token over {held_out.tokens:,} tokens ({end})"
-        )
+        say(f"held-out: {per_char}perplexity {held_out.perplexity:.3f} per token, {held_out.tokens:,} tokens ({end})")
     summary = result.header.training
     say(
         f"trained {summary.steps:,} steps, {summary.epochs:.2f} epochs, {result.tokens_per_second:,.0f} tokens/s, "

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from copy import copy
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -34,6 +35,14 @@ class Sample:
     stop: str = ""
 
 
+class Piece(NamedTuple):
+    """What a sample has gained; `done` with its last piece."""
+
+    sample: Sample
+    text: str
+    done: bool
+
+
 @dataclass
 class _Lane:
     sample: Sample
@@ -51,8 +60,8 @@ def generate(
     *,
     ends: bool = True,
     prefix_index: int = 0,
-) -> Iterator[tuple[Sample, str]]:
-    """Sample `settings.count` continuations; yields (sample, new text), its last with `stop` set."""
+) -> Iterator[Piece]:
+    """Sample `settings.count` continuations; yields their text piece by piece."""
     spelling = Spelling(tokenizer, ends)
     ids = np.concatenate([[START], tokenizer.encode(prefix).astype(np.int64)])
     state = model.start(1)
@@ -77,14 +86,15 @@ def _run(
     lanes: list[_Lane],
     logs: npt.NDArray[np.float32],
     state: object,
-) -> Iterator[tuple[Sample, str]]:
+) -> Iterator[Piece]:
     """Draw token after token for all lanes until every one has stopped."""
     while lanes:
         uniforms = np.array([lane.random.random() for lane in lanes])
         tokens = draw(adjusted(logs, [lane.speller for lane in lanes], settings), uniforms)
         picked = logs[np.arange(len(lanes)), tokens]
         for lane, token, log in zip(lanes, tokens, picked, strict=True):
-            yield lane.sample, _advance(lane, int(token), float(log), settings)
+            text = _advance(lane, int(token), float(log), settings)
+            yield Piece(lane.sample, text, bool(lane.sample.stop))
         going = np.array([i for i, lane in enumerate(lanes) if not lane.sample.stop], np.int64)
         if len(going) < len(lanes):
             lanes, tokens, state = [lanes[i] for i in going], tokens[going], model.select(state, going)

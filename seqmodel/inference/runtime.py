@@ -168,7 +168,8 @@ CELLS: dict[str, Cell] = {"mingru": mingru, "rnn": rnn, "gru": gru, "lstm": lstm
 def rms_norm(x: Floats, weight: Floats) -> Floats:
     """x / √(mean x² + ε) ⊙ weight (Zhang & Sennrich 2019)."""
     scale = 1 / np.sqrt(np.mean(np.square(x), axis=-1, keepdims=True) + NORM_EPSILON)
-    return x * scale * weight
+    out: Floats = x * scale * weight
+    return out
 
 
 def sigmoid(x: Floats) -> Floats:

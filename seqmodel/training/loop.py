@@ -245,7 +245,7 @@ class Trainer:
         settings = SamplingSettings(max_tokens=SAMPLE_CHARS, max_chars=SAMPLE_CHARS, seed=self.step)
         state = torch.get_rng_state()
         texts = [
-            text for _, text in generate(self.runtime(), self.tokenizer, "", settings, ends=self.model.settings.ends)
+            text for _, text, _ in generate(self.runtime(), self.tokenizer, "", settings, ends=self.model.settings.ends)
         ]
         torch.set_rng_state(state)
         return "".join(texts)
