@@ -1,0 +1,47 @@
+"""Small corpora and models that many tests share, made once per run."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import seqmodel
+from seqmodel.api import Model
+
+WORDS = "anna boil cat dog eat far good hill into jam kite long".split()
+
+
+def little_text(lines: int = 300, seed: int = 3) -> str:
+    """Short lines of a few words, with structure that a small model learns at once."""
+    random_ = random.Random(seed)
+    return "".join(" ".join(random_.choices(WORDS, k=random_.randint(1, 5))) + "\n" for _ in range(lines))
+
+
+@pytest.fixture(scope="session")
+def train_little(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
+    """Train a tiny model on some text (once for equal arguments) and give its path."""
+    made: dict[str, Path] = {}
+
+    def train(text: str | None = None, **settings: Any) -> Path:
+        key = repr((text, sorted(settings.items())))
+        if key not in made:
+            folder = tmp_path_factory.mktemp("model")
+            corpus = folder / "corpus.txt"
+            corpus.write_bytes((little_text() if text is None else text).encode())
+            defaults = {"steps": 60, "width": 24, "layers": 2, "seed": 1}
+            output = folder / "model.seqmodel"
+            seqmodel.train(str(corpus), output, **(defaults | settings))
+            made[key] = output
+        return made[key]
+
+    return train
+
+
+@pytest.fixture(scope="session")
+def little_model(train_little: Callable[..., Path]) -> Model:
+    """A tiny char model of lines."""
+    return seqmodel.load(train_little())
