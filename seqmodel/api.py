@@ -51,11 +51,11 @@ class Model:
     """A loaded model: scores sequences and samples continuations on the CPU, without torch."""
 
     def __init__(self, bundle: Bundle) -> None:
-        from seqmodel.inference.runtime import Runtime
+        from seqmodel.inference.mixture import sequence_model
 
         self.header: BundleHeader = bundle.header
         self.tokenizer = bundle.tokenizer
-        self.runtime = Runtime.of(bundle)
+        self.runtime = sequence_model(bundle)
 
     def score(self, texts: Sequence[str], details: bool = False) -> list[LineScore]:
         """Score each text as a sequence of its own, whatever the model's sequence kind.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 import time
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -89,6 +89,10 @@ def command(
             rich_help_panel=SHAPE,
         ),
     ] = True,
+    ngram: Annotated[
+        Literal["on", "off"],
+        typer.Option(help="Mix the recurrence with a Kneser-Ney count model of the same text.", rich_help_panel=SHAPE),
+    ] = "on",
     learning_rate: Annotated[
         float | None, typer.Option(help="Peak learning rate.", rich_help_panel=TUNING, show_default=False)
     ] = None,
@@ -144,7 +148,8 @@ def command(
             "seed": seed,
             "threads": threads,
         },
-        ngrams=ngram_embeddings,
+        ngram_embeddings=ngram_embeddings,
+        counts=ngram == "on",
         valid=valid,
         write_valid=write_valid,
         resume=resume,

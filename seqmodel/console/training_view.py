@@ -101,6 +101,12 @@ def show_result(result: TrainingResult) -> None:
         per_char = "" if result.header.closed else f"{held_out.bits_per_char:.4f} bits per char, "
         end = "end symbols counted" if result.header.model.ends else "end: none"
         say(f"held-out: {per_char}perplexity {held_out.perplexity:.3f} per token, {held_out.tokens:,} tokens ({end})")
+        if held_out.recurrence_bits is not None and held_out.counts_bits is not None:
+            alone = (held_out.recurrence_bits / held_out.tokens, held_out.counts_bits / held_out.tokens)
+            say(
+                f"  bits per token: {held_out.bits / held_out.tokens:.4f} together, "
+                f"recurrence alone {alone[0]:.4f}, Kneser-Ney counts alone {alone[1]:.4f}"
+            )
     summary = result.header.training
     say(
         f"trained {summary.steps:,} steps, {summary.epochs:.2f} epochs, {result.tokens_per_second:,.0f} tokens/s, "

@@ -23,11 +23,13 @@ LN2 = float(np.log(2))
 
 @dataclass(frozen=True)
 class TokenScores:
-    """Per predicted token: −log2 p, and where asked the entropy (bits) and the rank (1 = most probable)."""
+    """Per predicted token: −log2 p, and where asked the entropy (bits) and the rank (1 = most probable) of what
+    might have come, and the highest log-probability (nats)."""
 
     bits: npt.NDArray[np.float64]
     entropy: npt.NDArray[np.float64] | None = None
     rank: npt.NDArray[np.int64] | None = None
+    highest: npt.NDArray[np.float32] | None = None
 
     @property
     def total(self) -> float:
@@ -90,10 +92,10 @@ _Part = tuple[npt.NDArray[Any] | None, ...]
 
 def _joined(parts: list[_Part]) -> TokenScores:
     if not parts:
-        return TokenScores(np.empty(0), np.empty(0), np.empty(0, np.int64))
+        return TokenScores(np.empty(0), np.empty(0), np.empty(0, np.int64), np.empty(0, np.float32))
     columns = [None if column[0] is None else np.concatenate(column) for column in zip(*parts, strict=True)]
     assert columns[0] is not None
-    return TokenScores(columns[0], columns[1], columns[2])
+    return TokenScores(columns[0], columns[1], columns[2], columns[3])
 
 
 def _chunk(model: SequenceModel, lanes: int) -> int:
@@ -102,16 +104,16 @@ def _chunk(model: SequenceModel, lanes: int) -> int:
 
 
 def _score_chunk(model: SequenceModel, inputs: Ids, targets: Ids, state: Any, details: bool) -> tuple[_Part, Any]:
-    """Bits, entropy and rank (T, B) of the targets, and the state after."""
+    """Bits, entropy, rank and highest log-probability (T, B) at the targets, and the state after."""
     logs, state = model.step(inputs, state)
     picked = np.take_along_axis(logs, targets[..., None], axis=-1)
     bits = picked[..., 0].astype(np.float64) / -LN2
     if not details:
-        return (bits, None, None), state
+        return (bits, None, None, None), state
     rank = 1 + (logs > picked).sum(axis=-1)
     finite = np.maximum(logs, np.float32(-1e4))
     entropy = -(np.exp(logs) * finite).sum(axis=-1, dtype=np.float64) / LN2
-    return (bits, entropy, rank), state
+    return (bits, entropy, rank, logs.max(axis=-1)), state
 
 
 class RunningScorer:

@@ -16,14 +16,17 @@ from pydantic import Field, ValidationError
 
 from seqmodel.config import ModelSettings, SequenceKind, Settings, Unit
 from seqmodel.errors import ModelError
+from seqmodel.model.ngram import CountModel, Level
 from seqmodel.model.ngram_index import NgramIndex
 from seqmodel.model.tensors import Array, TensorFile, read_header, read_tensors, write_tensors
-from seqmodel.tokens.tokenizer import Tokenizer
+from seqmodel.tokens.tokenizer import Tokenizer, never_predicted
 
 FORMAT = 1
 DEFAULT_NAME = "model.seqmodel"
 _TOKENIZER = "tokenizer"
 _KEYS = "ngrams.{}.keys"
+_COUNTS = "counts."
+_LEVEL_PARTS = ("keys", "offsets", "tokens", "counts")
 HALF_PRECISION = ("table.weight",)  # large and coarse: half precision costs nothing there
 
 
@@ -34,6 +37,8 @@ class HeldOut(Settings):
     tokens: int
     chars: int
     bits: float
+    recurrence_bits: float | None = None  # of each expert alone, where there are two
+    counts_bits: float | None = None
 
     @property
     def bits_per_char(self) -> float:
@@ -82,6 +87,8 @@ class BundleHeader(Settings):
     provenance: Provenance
     training: TrainingSummary
     held_out: HeldOut | None = None
+    discounts: tuple[tuple[float, float, float], ...] = ()  # of the count model, by level; none if there is none
+    mixture: tuple[float, ...] = ()  # the recurrence's weight by situation; see inference.mixture
 
 
 @dataclass(frozen=True)
@@ -92,6 +99,7 @@ class Bundle:
     tokenizer: Tokenizer
     index: NgramIndex
     weights: Mapping[str, Array]
+    counts: CountModel | None = None
 
 
 def write_bundle(path: Path, bundle: Bundle) -> None:
@@ -103,6 +111,9 @@ def write_bundle(path: Path, bundle: Bundle) -> None:
     tensors: dict[str, Array] = {_TOKENIZER: np.frombuffer(bundle.tokenizer.proto, np.uint8)}
     for order, keys in zip(bundle.index.orders, bundle.index.keys, strict=True):
         tensors[_KEYS.format(order)] = keys
+    if bundle.counts is not None:
+        for number, level in enumerate(bundle.counts.levels):
+            tensors |= {f"{_COUNTS}{number}.{part}": getattr(level, part) for part in _LEVEL_PARTS}
     tensors |= {name: bundle.weights[name] for name in sorted(bundle.weights)}
     # Wide types first: safetensors wants every array aligned to its type.
     ordered = dict(sorted(tensors.items(), key=lambda item: -item[1].dtype.itemsize))
@@ -157,6 +168,7 @@ def read_bundle(path: Path) -> Bundle:
         keys = tuple(weights.pop(_KEYS.format(order)) for order, _ in header.model.ngram_rows)
     except KeyError:
         raise misfit from None
+    counts = _count_model(header, {name: weights.pop(name) for name in list(weights) if name.startswith(_COUNTS)})
     orders = tuple(order for order, _ in header.model.ngram_rows)
     index = NgramIndex(header.model.vocabulary, orders, keys)
     tokenizer = Tokenizer(proto.tobytes(), header.unit, header.closed)
@@ -165,7 +177,42 @@ def read_bundle(path: Path) -> Bundle:
     )
     if not fits or {name: w.shape for name, w in weights.items()} != weight_shapes(header.model):
         raise misfit
-    return Bundle(header, tokenizer, index, weights)
+    return Bundle(header, tokenizer, index, weights, counts)
+
+
+def _count_model(header: BundleHeader, tensors: Mapping[str, Array]) -> CountModel | None:
+    """The count model of a bundle.
+
+    Raises:
+        ModelError: if its arrays do not fit together.
+    """
+    if not header.discounts:
+        return None
+    levels = []
+    try:
+        for number, discounts in enumerate(header.discounts):
+            parts = [tensors[f"{_COUNTS}{number}.{part}"] for part in _LEVEL_PARTS]
+            levels.append(Level(parts[0], parts[1], parts[2], parts[3], discounts))
+    except KeyError:
+        raise ModelError("the bundle's count model is incomplete", "Use another copy, or train again.") from None
+    vocabulary = header.model.vocabulary
+    predicted = np.ones(vocabulary, bool)
+    predicted[never_predicted(header.model.ends, header.closed)] = False
+    if not all(_level_fits(level, vocabulary) for level in levels) or len(levels[0].keys) != 1:
+        raise ModelError("the bundle's count model does not fit together", "Use another copy, or train again.")
+    return CountModel(vocabulary, tuple(levels), predicted)
+
+
+def _level_fits(level: Level, vocabulary: int) -> bool:
+    kinds = level.keys.dtype == np.int64 and all(
+        a.dtype.kind == "u" for a in (level.offsets, level.tokens, level.counts)
+    )
+    shapes = all(a.ndim == 1 for a in (level.keys, level.offsets, level.tokens, level.counts))
+    if not (kinds and shapes and len(level.tokens) == len(level.counts) and len(level.offsets) == len(level.keys) + 1):
+        return False
+    offsets = level.offsets.astype(np.int64)
+    in_order = offsets[0] == 0 and offsets[-1] == len(level.tokens) and (np.diff(offsets) >= 0).all()
+    return bool(in_order and level.tokens.max(initial=0) < vocabulary and level.counts.min(initial=1) > 0)
 
 
 def weight_shapes(settings: ModelSettings) -> dict[str, tuple[int, ...]]:

@@ -22,13 +22,12 @@ from seqmodel.errors import ModelError, SeqmodelError
 from seqmodel.inference.generation import generate
 from seqmodel.inference.runtime import Runtime
 from seqmodel.inference.scoring import LN2, score_ranges
-from seqmodel.model.bundle import HeldOut
 from seqmodel.model.language_model import LanguageModel
 from seqmodel.model.ngram_index import NgramIndex, next_history
 from seqmodel.model.tensors import Array
 from seqmodel.tokens.batches import Batch, LaneBatches, PaddedBatches, UnseenSpellings
 from seqmodel.tokens.store import Ranges, TokenStore
-from seqmodel.tokens.tokenizer import END, UNKNOWN, Tokenizer
+from seqmodel.tokens.tokenizer import UNKNOWN, Tokenizer
 from seqmodel.training.checkpoints import Checkpoint, write_checkpoint
 from seqmodel.training.events import Annealing, CheckpointSaved, Event, Finished, Sampled, StepDone, Validated
 from seqmodel.training.optimization import Optimizers, Schedule, choose_threads
@@ -313,25 +312,3 @@ class Trainer:
         self.bits_per_char = math.nan if numbers["bits_per_char"] is None else numbers["bits_per_char"]
         self.worse = numbers["worse"]
         self.schedule.anneal_from, self.schedule.anneal_steps, self.schedule.anneal_scale = numbers["anneal"]
-
-
-def final_figures(runtime: Runtime, data: TrainingData) -> HeldOut | None:
-    """The held-out figures of the weights as stored, on all of the held-out text."""
-    if not len(data.held_out):
-        return None
-    ids = data.valid_store.ids
-    bits, tokens = score_ranges(runtime, ids, stretches(data.held_out), data.is_stream)
-    chars = sum(held_out_chars(data))
-    return HeldOut(sequences=len(data.held_out), tokens=tokens, chars=chars, bits=bits)
-
-
-def held_out_chars(data: TrainingData) -> Iterator[int]:
-    """Characters of each held-out range, as `wc -m` counts them: a newline after every line sequence."""
-    tokenizer = data.valid_store.tokenizer
-    for begin, end in data.held_out:
-        ids = np.asarray(data.valid_store.ids[begin:end]).astype(np.int64)
-        for part in np.split(ids, np.flatnonzero(ids == END) + 1):
-            # A range may begin inside a character that is spelled in bytes: it counts where it begins.
-            data_bytes = b"".join(tokenizer.piece_bytes[token] for token in part)
-            text = tokenizer.without_virtual_blanks(data_bytes.decode("utf-8", "ignore"))
-            yield len(data_bytes if tokenizer.unit == "byte" else text) + (not data.is_stream and END in part[-1:])

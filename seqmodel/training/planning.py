@@ -9,7 +9,7 @@ from seqmodel.model.ngram_index import possible_orders
 
 LEAST_UNSEEN_RATE = 1 / 2000
 MOST_UNSEEN_RATE = 1 / 200
-TABLE_ROWS = 48_000  # with width 256, 25 MB in half precision
+TABLE_ROWS = 40_000  # with width 256, 20 MB in half precision
 SMALL_CORPUS = 300_000  # tokens under which a model of the default size would learn it by heart
 
 
@@ -24,6 +24,11 @@ def plan_ngrams(unit: Unit, vocabulary: int, train_tokens: int) -> tuple[tuple[i
     """Orders and number of rows of the n-gram table."""
     most = 4 if unit in ("char", "byte") else 2
     return possible_orders(vocabulary, most), max(64, min(TABLE_ROWS, train_tokens // 4))
+
+
+def plan_order(unit: Unit) -> int:
+    """The order of the count model."""
+    return 6 if unit in ("char", "byte") else 4
 
 
 def plan_training(unit: Unit, cell: CellKind, train_tokens: int, chosen: dict[str, Any]) -> TrainingSettings:

@@ -20,7 +20,8 @@ class TrainingRequest:
     corpus: CorpusSettings
     model: dict[str, Any]
     training: dict[str, Any]
-    ngrams: bool = True
+    ngram_embeddings: bool = True
+    counts: bool = True
     valid: str | None = None
     write_valid: Path | None = None
     resume: bool = False

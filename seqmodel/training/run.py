@@ -27,14 +27,16 @@ from seqmodel.model.bundle import (
     stored_precision,
     write_bundle,
 )
+from seqmodel.model.ngram import CountModel, estimate
 from seqmodel.model.ngram_index import build_index
 from seqmodel.tokens.batches import split_store, whole_store
 from seqmodel.tokens.store import TokenStore, is_store, make_store, open_store
 from seqmodel.tokens.tokenizer import END
 from seqmodel.training.checkpoints import Checkpoint, read_checkpoint
 from seqmodel.training.events import Event, Finished, Planned
-from seqmodel.training.loop import Trainer, TrainingData, final_figures
-from seqmodel.training.planning import describe, plan_model, plan_ngrams, plan_training
+from seqmodel.training.final import final_figures
+from seqmodel.training.loop import Trainer, TrainingData
+from seqmodel.training.planning import describe, plan_model, plan_ngrams, plan_order, plan_training
 from seqmodel.training.request import TrainingRequest, TrainingResult
 from seqmodel.training.run_log import RunLog
 
@@ -66,13 +68,14 @@ class TrainingRun:
         interrupted = False
         try:
             data, held_out_from = self._data(checkpoint)
+            counts = self._counts(data, checkpoint)
             trainer = self._trainer(data, checkpoint)
             if self.request.write_valid is not None:
                 write_held_out(self.request.write_valid, data, self.request.force)
             with RunLog(self.output.with_suffix(".jsonl"), append=checkpoint is not None) as log:
-                finished = self._loop(trainer, data, checkpoint, log)
+                finished = self._loop(trainer, data, checkpoint, counts, log)
             interrupted = not finished.annealed
-            header = self._save(trainer, data, held_out_from, finished)
+            header = self._save(trainer, data, counts, held_out_from, finished)
         finally:
             if not (interrupted or self.checkpoint_path.exists()):
                 self._remove_own()
@@ -171,7 +174,7 @@ class TrainingRun:
             first = error.errors()[0]
             raise UsageError(f"{first['loc'][0]}: {first['msg']}", "See seqmodel train --help.") from None
         orders, rows = plan_ngrams(header.unit, header.vocabulary, train_tokens)
-        use = self.request.ngrams if checkpoint is None else bool(model.ngram_rows)
+        use = self.request.ngram_embeddings if checkpoint is None else bool(model.ngram_rows)
         index = build_index(data.store, data.train, orders if use else (), rows)
         listed = tuple((order, len(keys)) for order, keys in zip(index.orders, index.keys, strict=True))
         trainer = Trainer(data, model.model_copy(update={"ngram_rows": listed}), training, index)
@@ -179,9 +182,20 @@ class TrainingRun:
             trainer.restore(checkpoint)
         return trainer
 
+    def _counts(self, data: TrainingData, checkpoint: Checkpoint | None) -> CountModel | None:
+        use = self.request.counts if checkpoint is None else checkpoint.progress["notes"]["counts"]
+        return estimate(data.store, data.train, plan_order(data.store.header.unit)) if use else None
+
     # The loop
 
-    def _loop(self, trainer: Trainer, data: TrainingData, checkpoint: Checkpoint | None, log: RunLog) -> Finished:
+    def _loop(
+        self,
+        trainer: Trainer,
+        data: TrainingData,
+        checkpoint: Checkpoint | None,
+        counts: CountModel | None,
+        log: RunLog,
+    ) -> Finished:
         def tell(event: Event) -> None:
             log.add(event)
             self.on_event(event)
@@ -199,7 +213,11 @@ class TrainingRun:
         deadline = self.started + (training.seconds or 0) - spent - self._ending_seconds(trainer, held)
         finished = None
         for event in trainer.events(
-            deadline, began=began, checkpoint=self.checkpoint_path, should_stop=self.should_stop
+            deadline,
+            began=began,
+            checkpoint=self.checkpoint_path,
+            should_stop=self.should_stop,
+            notes={"counts": counts is not None},
         ):
             tell(event)
             if isinstance(event, Finished):
@@ -221,7 +239,14 @@ class TrainingRun:
 
     # The end
 
-    def _save(self, trainer: Trainer, data: TrainingData, held_out_from: str, finished: Finished) -> BundleHeader:
+    def _save(
+        self,
+        trainer: Trainer,
+        data: TrainingData,
+        counts: CountModel | None,
+        held_out_from: str,
+        finished: Finished,
+    ) -> BundleHeader:
         weights = {name: stored_precision(name, array) for name, array in trainer.kept_weights().items()}
         store = data.store.header
         runtime = Runtime(trainer.model.settings, weights, trainer.index, store.closed)
@@ -244,6 +269,7 @@ class TrainingRun:
             annealed=finished.annealed,
             settings=trainer.settings.model_dump(mode="json", exclude={"seconds", "steps", "epochs", "threads"}),
         )
+        held_out, mixture = final_figures(runtime, counts, data)
         header = BundleHeader(
             model=trainer.model.settings,
             unit=store.unit,
@@ -251,9 +277,11 @@ class TrainingRun:
             sequence=store.sequence,
             provenance=provenance,
             training=summary,
-            held_out=final_figures(runtime, data),
+            held_out=held_out,
+            discounts=tuple(level.discounts for level in counts.levels) if counts is not None else (),
+            mixture=tuple(round(float(weight), 6) for weight in mixture),
         )
-        write_bundle(self.output, Bundle(header, data.store.tokenizer, trainer.index, weights))
+        write_bundle(self.output, Bundle(header, data.store.tokenizer, trainer.index, weights, counts))
         return header
 
 

@@ -1,0 +1,136 @@
+"""Two experts, one distribution: p = λ p_recurrence + (1 − λ) p_counts, with λ by situation.
+
+A situation is how much the count model knows (the length of the context that it found, and how often that
+context was followed by something new) and how sure the recurrence is. The weights are fitted by expectation
+maximisation on held-out text. Whatever they are, the mixture is a proper distribution.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from seqmodel.inference.runtime import Runtime, State
+from seqmodel.inference.sequence_model import Floats, Ids, SequenceModel
+from seqmodel.model.bundle import Bundle
+from seqmodel.model.ngram import CountModel
+from seqmodel.model.ngram_index import next_history
+from seqmodel.tokens.tokenizer import UNKNOWN
+
+NOVELTY_EDGES = np.array([0.1, 0.3, 0.6], np.float32)  # of the back-off weight of the longest context found
+SURENESS_EDGES = np.array([-2.0, -0.7, -0.1], np.float32)  # of the recurrence's highest log-probability
+ITERATIONS = 50
+PRIOR = 100.0  # held-out tokens that a situation's weight must outvote to leave the common one
+
+
+class CountRuntime:
+    """The count model alone; implements `SequenceModel`. The state is the last tokens (history, B)."""
+
+    def __init__(self, counts: CountModel) -> None:
+        self.counts = counts
+        self.vocabulary = counts.vocabulary
+
+    def start(self, lanes: int) -> Ids:
+        return np.full((self.counts.history, lanes), UNKNOWN, np.int64)
+
+    def select(self, state: Ids, lanes: Ids) -> Ids:
+        return state[:, lanes]
+
+    def step(self, ids: Ids, state: Ids) -> tuple[Floats, Ids]:
+        rows = [row.ravel() for row in self.counts.find(ids, state)]
+        p = self.counts.distributions(rows, ids.size).reshape(*ids.shape, self.vocabulary)
+        return logarithm(p), next_history(ids, state)
+
+
+@dataclass(frozen=True)
+class MixtureState:
+    recurrence: State
+    history: Ids
+
+
+class Mixture:
+    """Both experts; implements `SequenceModel`. `weights` (situations,) are the recurrence's shares λ."""
+
+    def __init__(self, recurrence: Runtime, counts: CountModel, weights: Floats) -> None:
+        self.recurrence, self.counts, self.weights = recurrence, counts, weights.astype(np.float32)
+        self.vocabulary = recurrence.vocabulary
+
+    def start(self, lanes: int) -> MixtureState:
+        history = np.full((self.counts.history, lanes), UNKNOWN, np.int64)
+        return MixtureState(self.recurrence.start(lanes), history)
+
+    def select(self, state: MixtureState, lanes: Ids) -> MixtureState:
+        return MixtureState(self.recurrence.select(state.recurrence, lanes), state.history[:, lanes])
+
+    def step(self, ids: Ids, state: MixtureState) -> tuple[Floats, MixtureState]:
+        logs, recurrence = self.recurrence.step(ids, state.recurrence)
+        rows = [row.ravel() for row in self.counts.find(ids, state.history)]
+        flat = logs.reshape(-1, self.vocabulary)
+        share = self.weights[situations(self.counts, rows, flat.max(axis=-1))][:, None]
+        p = self.counts.distributions(rows, ids.size)
+        p *= 1 - share
+        np.exp(flat, out=flat)
+        flat *= share
+        flat += p
+        return logarithm(flat).reshape(logs.shape), MixtureState(recurrence, next_history(ids, state.history))
+
+
+def logarithm(p: Floats) -> Floats:
+    """log p in place, −inf for 0."""
+    with np.errstate(divide="ignore"):
+        return np.log(p, out=p)
+
+
+def sequence_model(bundle: Bundle) -> SequenceModel:
+    """What a bundle scores and samples with: the recurrence, mixed with its count model where it has one."""
+    recurrence = Runtime.of(bundle)
+    if bundle.counts is None:
+        return recurrence
+    return Mixture(recurrence, bundle.counts, np.array(bundle.header.mixture, np.float32))
+
+
+def situation_count(counts: CountModel) -> int:
+    return counts.order * (len(NOVELTY_EDGES) + 1) * (len(SURENESS_EDGES) + 1)
+
+
+def situations(counts: CountModel, rows: list[Ids], highest: Floats) -> npt.NDArray[np.int64]:
+    """The situation (N,) of each position: `rows` as `CountModel.find` gives them, flat; `highest` the
+    recurrence's highest log-probability."""
+    length = np.zeros(len(highest), np.int64)
+    backoff = np.full(len(highest), counts.levels[0].backoff[0], np.float32)
+    for level, row in zip(counts.levels[1:], rows, strict=True):
+        here = row >= 0
+        length += here
+        backoff[here] = level.backoff[row[here]]
+    novelty = np.searchsorted(NOVELTY_EDGES, backoff)
+    sureness = np.searchsorted(SURENESS_EDGES, highest)
+    return (length * (len(NOVELTY_EDGES) + 1) + novelty) * (len(SURENESS_EDGES) + 1) + sureness
+
+
+def fit_weights(
+    recurrence: npt.NDArray[Any], counts: npt.NDArray[Any], where: npt.NDArray[np.int64], number: int
+) -> Floats:
+    """Weights (number,) that make held-out tokens most probable, by expectation maximisation.
+
+    `recurrence`, `counts` (N,): each expert's probability of each token; `where` (N,): its situation. A
+    situation seen seldom keeps near the weight that is best for all.
+    """
+    seen = np.bincount(where, minlength=number)
+    weights = np.full(number, 0.5)
+    common = 0.5
+    for _ in range(ITERATIONS):
+        common = float(_credit(recurrence, counts, common).mean()) if len(where) else 0.5
+    for _ in range(ITERATIONS):
+        credit = np.bincount(where, _credit(recurrence, counts, weights[where]), minlength=number)
+        weights = (credit + PRIOR * common) / (seen + PRIOR)
+    return weights.astype(np.float32)
+
+
+def _credit(recurrence: npt.NDArray[Any], counts: npt.NDArray[Any], weight: Any) -> npt.NDArray[np.float64]:
+    """The recurrence's posterior share in each token."""
+    own = weight * recurrence
+    out: npt.NDArray[np.float64] = own / np.maximum(own + (1 - weight) * counts, 1e-300)
+    return out
