@@ -9,48 +9,62 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from seqmodel.config import CellKind
 
 
-class LinearRecurrence(torch.autograd.Function):
-    """h_t = a_t ⊙ h_{t−1} + b_t over the first axis: the only sequential part of a `mingru` model."""
+class GatedLinearRecurrence(torch.autograd.Function):
+    """All of a `mingru` cell after its one matrix product, with its gradient written out.
+
+    What autograd would do in some thirty passes over memory, most of them allocating, takes half as many here.
+    Forward, for gates = (ζ, v, o) and z = σ(ζ):  h_t = (1 − z_t)(1 − start_t) ⊙ h_{t−1} + z_t ⊙ v_t,  y = h ⊙ SiLU(o).
+    """
 
     @staticmethod
-    def forward(ctx: Any, a: Tensor, b: Tensor, h0: Tensor) -> Tensor:
-        """a, b: (T, B, D); h0: (B, D); returns h: (T, B, D)."""
-        h = torch.empty_like(b)
-        previous = h0
-        for a_t, b_t, h_t in zip(a.unbind(0), b.unbind(0), h.unbind(0), strict=True):
-            torch.addcmul(b_t, a_t, previous, out=h_t)
-            previous = h_t
-        ctx.save_for_backward(a, h, h0)
-        return h
+    def forward(ctx: Any, gates: Tensor, starts: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
+        """gates: (T, B, 3 D); starts: (T, B, 1); state: (B, D); returns y (T, B, D) and h_T (B, D)."""
+        z, v, o = gates.chunk(3, -1)
+        z = torch.sigmoid(z)
+        keep = torch.addcmul(1 - starts, z, starts - 1)  # (1 − z)(1 − start)
+        h = z * v
+        previous = state
+        for keep_t, h_t in zip(keep.unbind(0), h.unbind(0), strict=True):
+            previous = h_t.addcmul_(keep_t, previous)
+        open_ = torch.sigmoid(o)
+        ctx.save_for_backward(gates, starts, state, z, keep, h, open_)
+        return (o * open_).mul_(h), h[-1].clone()
 
     @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor, None]:
-        grad = grads[0]
-        a, h, h0 = ctx.saved_tensors
-        db = torch.empty_like(h)
-        db[-1] = grad[-1]
-        for t in range(len(h) - 2, -1, -1):
-            torch.addcmul(grad[t], a[t + 1], db[t + 1], out=db[t])
-        da = torch.empty_like(h)
-        torch.mul(db[1:], h[:-1], out=da[1:])
-        torch.mul(db[0], h0, out=da[0])
-        return da, db, None
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None]:
+        gates, starts, state, z, keep, h, open_ = ctx.saved_tensors
+        dy = grads[0]
+        _, v, o = gates.chunk(3, -1)
+        dgates = torch.empty_like(gates)
+        dz, dv, do = dgates.chunk(3, -1)
+        silu = o * open_
+        # d SiLU(o) = σ(o) (1 + o − SiLU(o)) = σ(o) + SiLU(o) (1 − σ(o))
+        slope = torch.addcmul(open_, silu, 1 - open_)
+        torch.mul(slope.mul_(h), dy, out=do)
+        dh = silu.mul_(dy)
+        rows, keeps = dh.unbind(0), keep.unbind(0)
+        for t in range(len(rows) - 2, -1, -1):
+            rows[t].addcmul_(keeps[t + 1], rows[t + 1])
+        torch.mul(dh, z, out=dv)
+        # ∂h_t/∂z_t = v_t − (1 − start_t) h_{t−1}
+        change = v.clone()
+        change[0].addcmul_(starts[0] - 1, state)
+        change[1:].addcmul_(starts[1:] - 1, h[:-1])
+        torch.mul(change.mul_(dh), torch.addcmul(z, z, z, value=-1), out=dz)
+        return dgates, None, None
 
 
 class MinGru(nn.Module):
     """Gated linear recurrence (after minGRU, Feng et al. 2024, "Were RNNs All We Needed?").
 
-    z, v, o are slices of one product; a = 1 − σ(z); h_t = a_t ⊙ h_{t−1} + (1 − a_t) ⊙ v_t; output h ⊙ SiLU(o).
-    At a sequence start a = 0, which forgets exactly.
+    z, v, o are slices of one product; h_t = (1 − z_t) ⊙ h_{t−1} + z_t ⊙ v_t; output h ⊙ SiLU(o). A sequence start
+    forgets exactly.
     """
-
-    resets_anywhere = True
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -60,10 +74,8 @@ class MinGru(nn.Module):
 
     def forward(self, x: Tensor, starts: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
         """x: (T, B, D); starts: (T, B, 1), 1 where a sequence starts; state: (B, D)."""
-        z, v, o = self.gates(x).chunk(3, -1)
-        z = torch.sigmoid(z)
-        h = LinearRecurrence.apply((1 - z) * (1 - starts), z * v, state)  # type: ignore[no-untyped-call]
-        return h * F.silu(o), h[-1].detach()
+        y, after = GatedLinearRecurrence.apply(self.gates(x), starts, state)  # type: ignore[no-untyped-call]
+        return y, after.detach()
 
 
 class TextbookCell(nn.Module):
@@ -71,8 +83,6 @@ class TextbookCell(nn.Module):
 
     They reset between segments only: the state is (B, D), for the lstm (B, 2 D) with hidden and cell side by side.
     """
-
-    resets_anywhere = False
 
     def __init__(self, kind: CellKind, width: int) -> None:
         super().__init__()

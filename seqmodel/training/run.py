@@ -33,7 +33,7 @@ from seqmodel.tokens.batches import split_store, whole_store
 from seqmodel.tokens.store import TokenStore, is_store, make_store, open_store
 from seqmodel.tokens.tokenizer import END
 from seqmodel.training.checkpoints import Checkpoint, read_checkpoint
-from seqmodel.training.events import Event, Finished, Planned
+from seqmodel.training.events import Event, Finished, Noted, Planned
 from seqmodel.training.final import final_figures
 from seqmodel.training.loop import Trainer, TrainingData
 from seqmodel.training.planning import describe, plan_model, plan_ngrams, plan_order, plan_training
@@ -43,6 +43,7 @@ from seqmodel.training.run_log import RunLog
 HELD_OUT_SHARE = 0.05
 HELD_OUT_BYTES = 200_000
 DEFAULT_SECONDS = 180.0
+LINES_LOOKED_AT = 200
 SAVING_SECONDS = 0.3  # for the bundle and the rest of the end, beside what is measured
 
 
@@ -113,6 +114,8 @@ class TrainingRun:
 
     def _data(self, checkpoint: Checkpoint | None) -> tuple[TrainingData, str]:
         store = self._store(checkpoint)
+        if checkpoint is None:
+            self._note_running_text(store)
         valid = self._valid_store(store, checkpoint)
         if valid is not None:
             return TrainingData(store, whole_store(store), valid, whole_store(valid)), "file"
@@ -140,6 +143,13 @@ class TrainingRun:
         self.made.append(self.store_path)
         make_store(self.store_path, inputs, self.request.tokenizer, self.request.corpus)
         return open_store(self.store_path)
+
+    def _note_running_text(self, store: TokenStore) -> None:
+        if looks_like_running_text(store):
+            note = (
+                "the lines look like one running text; --sequence stream would read on across them, and usually gains"
+            )
+            self.on_event(Noted(note))
 
     def _valid_store(self, store: TokenStore, checkpoint: Checkpoint | None) -> TokenStore | None:
         if checkpoint is not None and self.valid_path.exists():
@@ -293,6 +303,23 @@ def _budget_text(settings: TrainingSettings) -> str:
     if settings.seconds:
         return f"{settings.seconds:g} s"
     return f"{settings.steps} steps" if settings.steps else f"{settings.epochs:g} epochs"
+
+
+def looks_like_running_text(store: TokenStore) -> bool:
+    """Whether lines taken as sequences are more likely the lines of a wrapped prose text or a play.
+
+    So it is where lines have punctuation, but many of them stop in the middle of a sentence.
+    """
+    if store.header.sequence != "line" or store.header.sequences < LINES_LOOKED_AT:
+        return False
+    middle = (store.header.sequences - LINES_LOOKED_AT) // 2
+    begins = store.ends[middle : middle + LINES_LOOKED_AT]
+    parts = np.split(np.asarray(store.ids[begins[0] : begins[-1]]), (begins[1:-1] - begins[0]).astype(np.int64))
+    texts = [store.tokenizer.decode(part.tolist()).strip() for part in parts]
+    lines = [text for text in texts if len(text.split()) >= 3]
+    punctuated = sum(any(mark in text for mark in ",.;:!?") for text in lines)
+    unfinished = sum(text[-1] not in ".!?…\"'”’)]" for text in lines)
+    return len(lines) > len(texts) / 2 and punctuated > 0.5 * len(lines) and unfinished > 0.4 * len(lines)
 
 
 def write_held_out(path: Path, data: TrainingData, force: bool) -> None:
