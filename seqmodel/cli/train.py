@@ -162,7 +162,7 @@ def command(
         show_result(result)
     typer.echo(str(result.path))
     if result.interrupted:
-        raise typer.Exit(stop.exit_code)
+        raise SystemExit(stop.exit_code)
 
 
 class _StopSignals:
