@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, PositiveInt
+from pydantic import BaseModel, ConfigDict, Field, PositiveInt, field_validator
 
 from seqmodel.errors import UsageError
 
@@ -18,6 +18,7 @@ TextErrors = Literal["strict", "replace"]
 MAX_WIDTH = 8192
 MAX_LAYERS = 64
 MAX_VOCABULARY = 1 << 20
+MAX_ORDER = 16
 
 
 class Settings(BaseModel):
@@ -53,6 +54,15 @@ class ModelSettings(Settings):
     tied: bool = False
     ends: bool = True  # False: a stream, which has no end symbol
     ngram_rows: tuple[tuple[int, int], ...] = ()
+
+    @field_validator("ngram_rows")
+    @classmethod
+    def _orders_rise(cls, value: tuple[tuple[int, int], ...]) -> tuple[tuple[int, int], ...]:
+        orders = [order for order, _ in value]
+        rises = orders == sorted(set(orders)) and all(2 <= order <= MAX_ORDER for order in orders)
+        if not rises or any(rows < 0 for _, rows in value):
+            raise ValueError("orders rise from 2, rows are not negative")
+        return value
 
 
 class TrainingSettings(Settings):

@@ -16,12 +16,10 @@ import numpy.typing as npt
 from seqmodel.inference.runtime import Runtime, State
 from seqmodel.inference.sequence_model import Floats, Ids, SequenceModel
 from seqmodel.model.bundle import Bundle
-from seqmodel.model.ngram import CountModel
+from seqmodel.model.ngram import NOVELTY_EDGES, SURENESS_EDGES, CountModel
 from seqmodel.model.ngram_index import next_history
 from seqmodel.tokens.tokenizer import UNKNOWN
 
-NOVELTY_EDGES = np.array([0.1, 0.3, 0.6], np.float32)  # of the back-off weight of the longest context found
-SURENESS_EDGES = np.array([-2.0, -0.7, -0.1], np.float32)  # of the recurrence's highest log-probability
 ITERATIONS = 50
 PRIOR = 100.0  # held-out tokens that a situation's weight must outvote to leave the common one
 
@@ -90,10 +88,6 @@ def sequence_model(bundle: Bundle) -> SequenceModel:
     if bundle.counts is None:
         return recurrence
     return Mixture(recurrence, bundle.counts, np.array(bundle.header.mixture, np.float32))
-
-
-def situation_count(counts: CountModel) -> int:
-    return counts.order * (len(NOVELTY_EDGES) + 1) * (len(SURENESS_EDGES) + 1)
 
 
 def situations(counts: CountModel, rows: list[Ids], highest: Floats) -> npt.NDArray[np.int64]:

@@ -175,6 +175,7 @@ def read_bundle(path: Path) -> Bundle:
     fits = tokenizer.size == header.model.vocabulary and all(
         k.dtype == np.int64 and k.shape == (rows,) for k, (_, rows) in zip(keys, header.model.ngram_rows, strict=True)
     )
+    fits = fits and all(weight.dtype in (np.float16, np.float32) for weight in weights.values())
     if not fits or {name: w.shape for name, w in weights.items()} != weight_shapes(header.model):
         raise misfit
     return Bundle(header, tokenizer, index, weights, counts)
@@ -186,6 +187,9 @@ def _count_model(header: BundleHeader, tensors: Mapping[str, Array]) -> CountMod
     Raises:
         ModelError: if its arrays do not fit together.
     """
+    misfit = ModelError("the bundle's count model does not fit together", "Use another copy, or train again.")
+    if len(tensors) != len(_LEVEL_PARTS) * len(header.discounts):
+        raise misfit
     if not header.discounts:
         return None
     levels = []
@@ -194,13 +198,15 @@ def _count_model(header: BundleHeader, tensors: Mapping[str, Array]) -> CountMod
             parts = [tensors[f"{_COUNTS}{number}.{part}"] for part in _LEVEL_PARTS]
             levels.append(Level(parts[0], parts[1], parts[2], parts[3], discounts))
     except KeyError:
-        raise ModelError("the bundle's count model is incomplete", "Use another copy, or train again.") from None
+        raise misfit from None
     vocabulary = header.model.vocabulary
     predicted = np.ones(vocabulary, bool)
     predicted[never_predicted(header.model.ends, header.closed)] = False
-    if not all(_level_fits(level, vocabulary) for level in levels) or len(levels[0].keys) != 1:
-        raise ModelError("the bundle's count model does not fit together", "Use another copy, or train again.")
-    return CountModel(vocabulary, tuple(levels), predicted)
+    model = CountModel(vocabulary, tuple(levels), predicted)
+    weights_fit = len(header.mixture) == model.situations and all(0 <= weight <= 1 for weight in header.mixture)
+    if not (weights_fit and all(_level_fits(level, vocabulary) for level in levels) and len(levels[0].keys) == 1):
+        raise misfit
+    return model
 
 
 def _level_fits(level: Level, vocabulary: int) -> bool:
@@ -212,7 +218,8 @@ def _level_fits(level: Level, vocabulary: int) -> bool:
         return False
     offsets = level.offsets.astype(np.int64)
     in_order = offsets[0] == 0 and offsets[-1] == len(level.tokens) and (np.diff(offsets) >= 0).all()
-    return bool(in_order and level.tokens.max(initial=0) < vocabulary and level.counts.min(initial=1) > 0)
+    proper = all(0 <= discount <= most for most, discount in enumerate(level.discounts, start=1))
+    return bool(proper and in_order and level.tokens.max(initial=0) < vocabulary and level.counts.min(initial=1) > 0)
 
 
 def weight_shapes(settings: ModelSettings) -> dict[str, tuple[int, ...]]:

@@ -33,6 +33,11 @@ MOST_TOKENS = 1 << 22  # that are counted: what bounds the memory of the estimat
 FALLBACK_DISCOUNTS = (0.5, 1.0, 1.5)
 NONE = -1
 
+# By what the mixture's weights differ: the back-off weight of the longest context found, and how sure the
+# recurrence is (its highest log-probability). They stand here because a bundle keeps one weight for each.
+NOVELTY_EDGES = np.array([0.1, 0.3, 0.6], np.float32)
+SURENESS_EDGES = np.array([-2.0, -0.7, -0.1], np.float32)
+
 
 @dataclass(frozen=True)
 class Level:
@@ -102,6 +107,11 @@ class CountModel:
     def history(self) -> int:
         """How many tokens before the current input are looked at."""
         return max(0, self.order - 2)
+
+    @property
+    def situations(self) -> int:
+        """How many situations the mixture tells apart."""
+        return self.order * (len(NOVELTY_EDGES) + 1) * (len(SURENESS_EDGES) + 1)
 
     def find(self, inputs: IdArray, history: IdArray) -> list[IdArray]:
         """Rows of the contexts that end at each input, level by level from 1; `NONE` where there is none.

@@ -103,8 +103,8 @@ def build_index(
     """
     vocabulary = store.header.vocabulary
     parts: list[list[IdArray]] = [[] for _ in orders]
-    for begin, end in _sample(ranges):
-        inputs = inputs_and_targets(store.ids, np.arange(begin, end))[0][:, None]
+    for positions in _sample(ranges):
+        inputs = inputs_and_targets(store.ids, positions)[0][:, None]
         history = np.full((max(orders, default=1) - 1, 1), UNKNOWN)
         for part, keys in zip(parts, ngram_keys(inputs, history, orders, vocabulary), strict=True):
             part.append(keys[:, 0])
@@ -122,16 +122,15 @@ def build_index(
     return NgramIndex(vocabulary, orders, tuple(listed))
 
 
-def _sample(ranges: Ranges) -> Iterable[tuple[int, int]]:
-    """Pieces of the ranges, evenly spread, of about SAMPLE_TOKENS together."""
-    total = int((ranges[:, 1] - ranges[:, 0]).sum())
+def _sample(ranges: Ranges) -> Iterable[IdArray]:
+    """Positions of the ranges in chunks, evenly spread, of about SAMPLE_TOKENS together.
+
+    Where a chunk goes on in another range, that one begins with a start symbol.
+    """
+    ends = np.cumsum(ranges[:, 1] - ranges[:, 0])
+    total = int(ends[-1]) if len(ends) else 0
+    shift = ranges[:, 1] - ends  # from a position among the ranges to one in the store
     stride = max(1, total // SAMPLE_TOKENS)
-    if stride == 1 and len(ranges) > 64:  # many short sequences: read through the small gaps between them
-        yield from ((b, min(b + _CHUNK, int(ranges[-1, 1]))) for b in range(0, int(ranges[-1, 1]), _CHUNK))
-        return
-    number = 0
-    for begin, end in ranges:
-        for at in range(begin, end, _CHUNK):
-            if number % stride == 0:
-                yield at, min(at + _CHUNK, end)
-            number += 1
+    for begin in range(0, total, stride * _CHUNK):
+        among = np.arange(begin, min(begin + _CHUNK, total))
+        yield among + shift[np.searchsorted(ends, among, side="right")]

@@ -60,7 +60,9 @@ def write_tensors(path: Path, tensors: Mapping[str, Array], metadata: Mapping[st
     Raises:
         ResourceError: if the disk is full; the old file stays.
     """
-    arrays = {name: np.ascontiguousarray(array, array.dtype.newbyteorder("<")) for name, array in tensors.items()}
+    arrays = {
+        name: array.astype(array.dtype.newbyteorder("<"), order="C", copy=False) for name, array in tensors.items()
+    }
     text = _canonical({"digest": _ZEROS.decode(), "header_digest": _ZEROS.decode(), **metadata})
     header: dict[str, Any] = {_METADATA: {_KEY: text}}
     offset = 0
@@ -77,12 +79,16 @@ def write_tensors(path: Path, tensors: Mapping[str, Array], metadata: Mapping[st
     head = _with_digest(head, b"header_digest", hashlib.sha256(head).hexdigest())
     whole = hashlib.sha256(_with_digest(head, b"header_digest", _ZEROS.decode()))
     for array in arrays.values():
-        whole.update(array.data.cast("B") if array.size else b"")
+        whole.update(_raw(array))
     head = _with_digest(head, b"digest", whole.hexdigest())
     with atomic_write(path) as file:
         file.write(head)
         for array in arrays.values():
-            file.write(array.data.cast("B") if array.size else b"")
+            file.write(_raw(array))
+
+
+def _raw(array: Array) -> memoryview:
+    return array.reshape(-1).view(np.uint8).data
 
 
 def _canonical(value: Mapping[str, Any]) -> str:
@@ -150,6 +156,8 @@ def _layout(header: Mapping[str, Any], begin: int, size: int) -> dict[str, tuple
         for n in shape:
             count *= n
         first, last = entry["data_offsets"]
+        if type(first) is not int or type(last) is not int:
+            raise ValueError(name)
         if first + begin != at or last - first != count * dtype.itemsize or last + begin > size:
             raise ValueError(name)
         layout[name] = (dtype, shape, at)

@@ -43,6 +43,12 @@ class Source:
     path: Path | None = None
     file: BinaryIO | None = None
 
+    @property
+    def compression(self) -> str | None:
+        """The suffix of a compressed file."""
+        suffix = self.path.suffix.lower() if self.path is not None else ""
+        return suffix if suffix in COMPRESSED else None
+
 
 @dataclass(frozen=True)
 class Line:
@@ -86,22 +92,30 @@ def find_sources(names: Sequence[str]) -> list[Source]:
     """
     found: list[Source] = []
     for name in names:
-        path = Path(name)
         if name == STDIN:
             found.append(Source("<stdin>", file=sys.stdin.buffer))
-        elif path.is_dir():
-            inside = [Source(str(p), p) for p in sorted(path.rglob("*")) if _is_text_name(p) and p.is_file()]
-            if not inside:
-                kinds = " ".join("*" + suffix for suffix in TEXT_SUFFIXES)
-                raise DataError(f"{name}: the folder holds no text files", f"Name the files, or call them {kinds}.")
-            found.extend(inside)
-        elif not path.exists():
-            raise DataError(f"{name}: no such file", "Check the name; use - for standard input.")
-        else:
-            found.append(Source(name, path))
+            continue
+        try:
+            found.extend(_named(name))
+        except (OSError, ValueError):  # too long a name, a NUL in it, a folder that may not be read
+            raise DataError("an input's name cannot be used", "Check the name; use - for standard input.") from None
     if sum(source.file is not None for source in found) > 1:
         raise UsageError("standard input is named twice", "Give - once.")
     return found
+
+
+def _named(name: str) -> list[Source]:
+    """The file, or the text files in the folder, of that name."""
+    path = Path(name)
+    if path.is_dir():
+        inside = [Source(str(p), p) for p in sorted(path.rglob("*")) if _is_text_name(p) and p.is_file()]
+        if not inside:
+            kinds = " ".join("*" + suffix for suffix in TEXT_SUFFIXES)
+            raise DataError(f"{name}: the folder holds no text files", f"Name the files, or call them {kinds}.")
+        return inside
+    if not path.exists():
+        raise DataError(f"{name}: no such file", "Check the name; use - for standard input.")
+    return [Source(name, path)]
 
 
 def _is_text_name(path: Path) -> bool:
@@ -113,7 +127,7 @@ def _is_text_name(path: Path) -> bool:
 
 def spooled(source: Source) -> Source:
     """A source that can be read more than once: standard input and FIFOs are copied to a temporary file."""
-    if source.path is not None and (source.path.is_file() or source.path.suffix in COMPRESSED):
+    if source.path is not None and (source.path.is_file() or source.compression):
         return source
     spool: BinaryIO = tempfile.TemporaryFile()
     try:
@@ -140,10 +154,11 @@ class _opened:
             return source.file
         assert source.path is not None
         try:
-            if source.path.suffix in COMPRESSED:
+            if source.compression:
                 import xopen
 
-                self.handle: BinaryIO = xopen.xopen(source.path, "rb", threads=0)
+                kind = source.compression[1:]
+                self.handle: BinaryIO = xopen.xopen(source.path, "rb", threads=0, format=kind)
             else:
                 self.handle = source.path.open("rb", buffering=0)
         except OSError as error:
@@ -174,10 +189,10 @@ def _reads(source: Source, file: BinaryIO) -> Iterator[bytes]:
 
 
 def _read_failure(source: Source, error: Exception) -> DataError:
-    if source.path is not None and source.path.suffix in COMPRESSED:
+    if source.compression:
         return DataError(
             f"{source.name}: the compressed file is truncated or damaged",
-            f"Test it with: {_TEST_WITH[source.path.suffix]}",
+            f"Test it with: {_TEST_WITH[source.compression]}",
         )
     reason = os.strerror(error.errno) if isinstance(error, OSError) and error.errno else type(error).__name__
     return DataError(f"{source.name}: cannot be read: {reason}", "Check the file.")
@@ -218,11 +233,10 @@ def _line_blocks(source: Source, max_line: int) -> Iterator[_Block]:
     pending: list[bytes] = []
     with _opened(source) as file:
         for data in _reads(source, file):
-            if not offset and not size:
-                data = _without_byte_order_mark(source, data)
             head, newline, tail = data.rpartition(b"\n")
             if newline:
                 block = b"".join([*pending, head, newline])
+                _check_lengths(source, block, line, max_line)
                 yield _Block(block, offset, line)
                 offset, line = offset + len(block), line + block.count(b"\n")
                 pending, size = [], 0
@@ -230,29 +244,38 @@ def _line_blocks(source: Source, max_line: int) -> Iterator[_Block]:
                 pending.append(tail)
                 size += len(tail)
             if size > max_line:
-                raise DataError(
-                    f"{source.name}, line {line}: longer than {max_line} bytes",
-                    "Split it, or raise --max-line.",
-                )
+                raise _too_long(source, line, max_line)
     if pending:
         yield _Block(b"".join(pending), offset, line)
 
 
-def _without_byte_order_mark(source: Source, data: bytes) -> bytes:
-    if data.startswith((b"\xff\xfe", b"\xfe\xff")):
-        raise DataError(f"{source.name}: the text is UTF-16", "Convert it first: iconv -f UTF-16 -t UTF-8.")
-    return data.removeprefix(b"\xef\xbb\xbf")
+def _check_lengths(source: Source, block: bytes, line: int, max_line: int) -> None:
+    if len(block) <= max_line:
+        return
+    for number, content in enumerate(block.split(b"\n"), start=line):
+        if len(content) > max_line:
+            raise _too_long(source, number, max_line)
+
+
+def _too_long(source: Source, line: int, max_line: int) -> DataError:
+    return DataError(f"{source.name}, line {line}: longer than {max_line} bytes", "Split it, or raise --max-line.")
 
 
 def _decode(source: Source, block: _Block, errors: TextErrors, any_bytes: bool) -> str:
+    """The text of a block, without the byte order mark at the start of a file."""
+    if any_bytes:
+        return block.data.decode("utf-8", "surrogateescape")
+    if not block.offset and block.data.startswith((b"\xff\xfe", b"\xfe\xff")):
+        raise DataError(f"{source.name}: the text is UTF-16", "Convert it first: iconv -f UTF-16 -t UTF-8.")
     try:
-        return block.data.decode("utf-8", "surrogateescape" if any_bytes else errors)
+        text = block.data.decode("utf-8", errors)
     except UnicodeDecodeError as error:
         line = block.line + block.data.count(b"\n", 0, error.start)
         raise DataError(
             f"{source.name}, line {line}, byte {block.offset + error.start}: invalid UTF-8",
             "Mend the file, or use --errors replace, or --unit byte for any bytes.",
         ) from None
+    return text if block.offset else text.removeprefix("\ufeff")
 
 
 def read_lines(source: Source, settings: CorpusSettings, any_bytes: bool = False) -> Iterator[list[Line]]:
@@ -312,6 +335,8 @@ class _Cutter:
         if self.kind == "stream":
             self.open = True
             return text
+        if self.kind == "line":
+            text = text.replace("\r\n", "\n")
         text = text if text.endswith("\n") else text + "\n"
         if self.kind == "line":
             return self._lines(text)
@@ -322,7 +347,6 @@ class _Cutter:
         return END_MARK if was_open else ""
 
     def _lines(self, text: str) -> str:
-        text = text.replace("\r\n", "\n")
         if not self.keep_blank:
             text = _NEWLINES.sub("\n", _BLANK_LINE.sub("", text)).removeprefix("\n")
         return text.replace("\n", END_MARK)

@@ -70,7 +70,10 @@ class Tokenizer:
         self.size: int = processor.get_piece_size()
         if self.size < FIRST_PIECE or not (processor.is_byte(FIRST_BYTE) and processor.is_byte(FIRST_PIECE - 1)):
             raise ModelError("the tokenizer has no byte pieces", "It was not made by seqmodel; train one with it.")
-        pieces = [processor.id_to_piece(i) for i in range(FIRST_PIECE, self.size)]
+        try:
+            pieces = [processor.id_to_piece(i) for i in range(FIRST_PIECE, self.size)]
+        except UnicodeDecodeError:
+            raise ModelError("the tokenizer holds a piece that is no UTF-8", "Use another copy of the file.") from None
         texts = [piece.replace(SPACE_SYMBOL, " ") for piece in pieces]
         self._ids = {text: FIRST_PIECE + i for i, text in enumerate(texts)}
         self.piece_bytes: list[bytes] = [

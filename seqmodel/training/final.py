@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from seqmodel.inference.mixture import fit_weights, situation_count, situations
+from seqmodel.inference.mixture import fit_weights, situations
 from seqmodel.inference.runtime import Runtime
 from seqmodel.inference.scoring import score_sequences
 from seqmodel.model.bundle import HeldOut
@@ -41,7 +41,7 @@ def final_figures(
 
     The mixture's own figure is two-fold: each half of the text is scored with weights fitted on the other.
     """
-    number = situation_count(counts) if counts is not None else 0
+    number = counts.situations if counts is not None else 0
     parts = list(_expert_scores(runtime, counts, data)) if len(data.held_out) else []
     if not parts:
         return None, (UNFITTED_WEIGHT,) * number
