@@ -42,7 +42,7 @@ def _as_ours(error: Exception) -> SeqmodelError:
         return error
     if isinstance(error, MemoryError):
         return ResourceError("out of memory", "Use a smaller --width, fewer --lanes, or shorter lines.")
-    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
         return ResourceError("no space left on the output", "Free some disk space, or write elsewhere.")
     if isinstance(error, OSError) and error.errno:
         return SeqmodelError(f"the system says: {os.strerror(error.errno)}", "Run again with --debug for more.")
@@ -52,7 +52,9 @@ def _as_ours(error: Exception) -> SeqmodelError:
 
 def _tell(error: SeqmodelError) -> NoReturn:
     hint = f" {error.hint}" if error.hint else ""
-    print(f"seqmodel: error: {error.message}.{hint}".encode("utf-8", "replace").decode(), file=sys.stderr)
+    # A file's name may hold anything: the line stays one line, and steers no terminal.
+    line = "".join(char if char.isprintable() else "?" for char in f"seqmodel: error: {error.message}.{hint}")
+    print(line.encode("utf-8", "replace").decode(), file=sys.stderr)
     _leave(error.exit_code)
 
 

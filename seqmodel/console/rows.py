@@ -14,6 +14,7 @@ from seqmodel.config import Unit
 RowFormat = Literal["tsv", "jsonl"]
 
 _ESCAPES = str.maketrans({"\\": "\\\\", "\t": "\\t", "\n": "\\n", "\r": "\\r"})
+_JSON_ESCAPES = {code: f"\\u{code:04x}" for code in range(127, 160)}  # those below 32 JSON escapes itself
 _STEERING = {code: f"\\x{code:02x}" for code in [*range(32), *range(127, 160)] if code not in (9, 10, 13)}
 
 
@@ -46,18 +47,18 @@ class RowWriter:
         if isinstance(value, str):
             return value.translate(self.escapes)
         if isinstance(value, float):
+            value += 0.0  # no minus before nothing
             return "" if math.isnan(value) else f"{value:.6g}" if abs(value) < 1e-3 else f"{value:.4f}"
         return str(value)
 
     def _json(self, row: Sequence[Any]) -> str:
-        return json.dumps(dict(zip(self.columns, map(_plain, row), strict=True)), ensure_ascii=False).replace(
-            "\x7f", "\\u007f"
-        )
+        cells = dict(zip(self.columns, map(_plain, row), strict=True))
+        return json.dumps(cells, ensure_ascii=False).translate(_JSON_ESCAPES)
 
 
 def _plain(value: Any) -> Any:
     if isinstance(value, float):
-        return None if math.isnan(value) else round(value, 6)
+        return round(value, 6) + 0.0 if math.isfinite(value) else None
     if isinstance(value, str) and any("\ud800" <= char <= "\udfff" for char in value):
         return value.encode("utf-8", "surrogateescape").decode("latin-1")  # bytes that are no UTF-8, one char each
     return value

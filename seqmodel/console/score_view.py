@@ -132,4 +132,4 @@ def _ratio(amount: float, count: int) -> float:
 
 
 def _power(bits: float) -> float:
-    return 2**bits if bits < 1000 else math.inf
+    return math.inf if bits >= 1000 else 2**bits

@@ -63,7 +63,7 @@ def generate(
 ) -> Iterator[Piece]:
     """Sample `settings.count` continuations; yields their text piece by piece."""
     spelling = Spelling(tokenizer, ends)
-    ids = np.concatenate([[START], tokenizer.encode(prefix).astype(np.int64)])
+    ids = np.concatenate([[START], tokenizer.encode_line(prefix).astype(np.int64)])
     state = model.start(1)
     for at in range(0, len(ids), _PREFIX_CHUNK):
         first_logs, state = model.step(ids[at : at + _PREFIX_CHUNK, None], state)
@@ -131,6 +131,8 @@ def _advance(lane: _Lane, token: int, log: float, settings: SamplingSettings) ->
         sample.stop = "max_tokens"
     if sample.stop in ("end", "max_tokens"):
         text += lane.speller.finish()
+        if settings.max_chars is not None and lane.chars + len(text) > settings.max_chars:
+            text, sample.stop = text[: settings.max_chars - lane.chars], "max_chars"
     lane.chars += len(text)
     lane.text.append(text)
     if sample.stop:

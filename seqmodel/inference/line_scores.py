@@ -18,7 +18,7 @@ from seqmodel.config import SequenceKind
 from seqmodel.inference.scoring import RunningScorer, TokenScores, score_sequences
 from seqmodel.inference.sequence_model import SequenceModel
 from seqmodel.text.corpus import END_MARK, Line
-from seqmodel.tokens.tokenizer import END, Tokenizer
+from seqmodel.tokens.tokenizer import END, Tokenizer, refuse_end_mark
 
 LINES_AT_ONCE = 1024
 _NONE = TokenScores(np.empty(0), np.empty(0), np.empty(0, np.int64))
@@ -63,15 +63,18 @@ def _independent(
 ) -> list[LineScore]:
     texts = [line.text.removesuffix("\r") if kind == "line" and line.terminated else line.text for line in lines]
     if kind == "stream":
-        spelled = [tokenizer.encode(text + "\n" * line.terminated) for text, line in zip(texts, lines, strict=True)]
+        spelled = [
+            tokenizer.encode_line(text + "\n" * line.terminated) for text, line in zip(texts, lines, strict=True)
+        ]
     else:
-        spelled = [np.append(tokenizer.encode(text), np.int32(END)) for text in texts]
+        spelled = [np.append(tokenizer.encode_line(text), np.int32(END)) for text in texts]
     scores = score_sequences(model, spelled, details=details)
     return [LineScore(*row) for row in zip(lines, texts, spelled, scores, strict=True)]
 
 
-def _terminated(batches: Iterable[list[Line]], kind: SequenceKind) -> Iterator[tuple[list[Line], list[str]]]:
-    """Lines with what ends each: a newline, the end of the sequence, or nothing (a blank line between paragraphs).
+def _terminated(batches: Iterable[list[Line]], kind: SequenceKind) -> Iterator[tuple[list[Line], list[str | None]]]:
+    """Lines with what ends each: a newline, the end of the sequence, or nothing at the end of a stream; None for
+    a blank line that separates paragraphs.
 
     Outside streams a line waits until it is known whether another follows it.
     """
@@ -88,27 +91,28 @@ def _terminated(batches: Iterable[list[Line]], kind: SequenceKind) -> Iterator[t
         yield waiting, [_terminator(waiting[0], None, kind)]
 
 
-def _terminator(line: Line, following: Line | None, kind: SequenceKind) -> str:
+def _terminator(line: Line, following: Line | None, kind: SequenceKind) -> str | None:
     separates = kind == "paragraph"
     if separates and not line.text.strip():
-        return ""
+        return None
     if following is None or (separates and not following.text.strip()):
         return END_MARK
     return "\n"
 
 
 def _running(
-    scorer: RunningScorer, tokenizer: Tokenizer, lines: list[Line], terminators: list[str], details: bool
+    scorer: RunningScorer, tokenizer: Tokenizer, lines: list[Line], terminators: list[str | None], details: bool
 ) -> list[LineScore]:
-    separators = [not end and line.terminated for line, end in zip(lines, terminators, strict=True)]
-    text = "".join(line.text + end for line, end, skip in zip(lines, terminators, separators, strict=True) if not skip)
-    ids = tokenizer.encode(text)
+    parts = [(line.text, end) for line, end in zip(lines, terminators, strict=True) if end is not None]
+    for text, _ in parts:
+        refuse_end_mark(text)
+    ids = tokenizer.encode("".join(text + end for text, end in parts))
     scores = scorer.score(ids, details) if len(ids) else _NONE
     cuts = np.flatnonzero(np.isin(ids, [*tokenizer.newline_ids, END])) + 1
     bounds = iter(zip([0, *cuts], [*cuts, len(ids)], strict=True))
     rows = []
-    for line, skip in zip(lines, separators, strict=True):
-        begin, end = (0, 0) if skip else next(bounds)
+    for line, terminator in zip(lines, terminators, strict=True):
+        begin, end = (0, 0) if terminator is None else next(bounds)
         rows.append(LineScore(line, line.text, ids[begin:end], _slice(scores, begin, end)))
     return rows
 

@@ -58,6 +58,14 @@ class Spelling:
         after_blank = np.array([text.startswith(" ") for text in texts]) & ~space
         return after_blank, np.array([bool(text) for text in texts]) & ~space & ~after_blank, space
 
+    @cached_property
+    def _blank(self) -> Mask:
+        mask = np.zeros(self.tokenizer.size, bool)
+        blank = self.tokenizer.id_of(" ")
+        if blank is not None:
+            mask[blank] = True
+        return mask
+
     def open_count(self, prefix: bytes) -> int:
         """How many characters whose UTF-8 begins with `prefix` have no token of their own."""
         return _characters(prefix) - self.covered[prefix]
@@ -68,31 +76,34 @@ class Spelling:
             mask = np.zeros_like(self.anything) if pending else self.anything.copy()
             for byte in range(256):
                 mask[FIRST_BYTE + byte] = self.open_count(pending + bytes([byte])) > 0
-            self._masks[pending] = mask
+            self._masks[pending] = mask & self.anything
         return self._masks[pending]
 
-    def word_mask(self, pending: bytes, may_end: bool, bare: bool, run: bool) -> Mask:
+    def word_mask(self, pending: bytes, may_end: bool, bare: bool, run: bool, owes_blank: bool) -> Mask:
         """Allowed tokens when words are spelled whole: may the segment end here, may a word begin without a
-        blank, and is one being spelled in bytes."""
-        key = (pending, may_end, bare, run)
+        blank, is one being spelled in bytes, and must a blank follow?"""
+        key = (pending, may_end, bare, run, owes_blank)
         if key not in self._masks:
             mask = np.zeros_like(self.anything)
             if not pending and may_end:
                 after_blank, without, space = self._kinds
-                mask |= after_blank | space | (without if bare and not run else False)
-                mask[END] = self.ends
+                mask |= after_blank | (self._blank if owes_blank else space) | (without if bare and not run else False)
+                mask[END] = self.ends and not owes_blank
             for byte in range(256):
-                mask[FIRST_BYTE + byte] = self._byte_fits(pending, bytes([byte]), may_end, bare or run)
+                mask[FIRST_BYTE + byte] = self._byte_fits(pending, bytes([byte]), may_end, bare or run, owes_blank)
             self._masks[key] = mask
         return self._masks[key]
 
-    def _byte_fits(self, pending: bytes, byte: bytes, may_end: bool, bare: bool) -> bool:
-        if pending or byte >= b"\x80":
-            return bare and _characters(pending + byte) > 0
-        char = byte.decode()
+    def _byte_fits(self, pending: bytes, byte: bytes, may_end: bool, bare: bool, owes_blank: bool) -> bool:
+        data = pending + byte
+        if not _characters(data) or (data[0] >= 0x80 and not bare):
+            return False
+        if len(data) < _length(data[0]):
+            return True
+        char = data.decode()
         if char == " ":
             return may_end
-        return may_end and self.tokenizer.id_of(char) is None if char.isspace() else bare
+        return may_end and not owes_blank and self.tokenizer.id_of(char) is None if char.isspace() else bare
 
 
 def _characters(prefix: bytes) -> int:
@@ -121,6 +132,7 @@ class Speller:
         self.pending = b""
         self.run: str | None = None  # a word that is being spelled in bytes, as far as it is known
         self.bare = False  # may a word begin without a blank?
+        self.owes_blank = False  # a lone blank at a line start is the virtual one: another must follow
 
     @property
     def mask(self) -> Mask:
@@ -130,7 +142,7 @@ class Speller:
         if unit == "word":
             in_run = self.run is not None
             may_end = not in_run or self.tokenizer.id_of(self.run or "") is None
-            mask = self.spelling.word_mask(self.pending, may_end, self.bare, in_run)
+            mask = self.spelling.word_mask(self.pending, may_end, self.bare, in_run, self.owes_blank)
             return mask & self.spelling.anything if self.tokenizer.closed else mask
         return self.spelling.char_mask(self.pending)
 
@@ -176,6 +188,7 @@ class Speller:
     def _follow_word(self, token: int, text: str) -> None:
         if self.tokenizer.unit != "word":
             return
+        self.owes_blank = text == " " and self.at_line_start
         is_byte = FIRST_BYTE <= token < FIRST_PIECE
         if is_byte and (text == " " or not text.isspace()):
             self.run = text if text == " " else (self.run or "") + text

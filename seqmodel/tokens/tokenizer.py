@@ -134,9 +134,16 @@ class Tokenizer:
                 return self._encode_chars(text)
             return self._encode_segments(_LINE_BEGINS.sub(" ", text))
         except UnicodeEncodeError:
-            raise DataError(
-                "the text holds a lone surrogate", "It is no valid Unicode text; repair it first."
-            ) from None
+            raise _lone_surrogate() from None
+
+    def encode_line(self, text: str) -> Ids:
+        """As `encode`, for text that is no block of sequences: the mark of an end is a lone surrogate there.
+
+        Raises:
+            DataError: if the text holds a lone surrogate.
+        """
+        refuse_end_mark(text)
+        return self.encode(text)
 
     def _encode_bytes(self, text: str) -> Ids:
         parts = [part.encode("utf-8", "surrogateescape") for part in text.split(END_MARK)]
@@ -245,6 +252,16 @@ class Tokenizer:
     @cached_property
     def _char_counts(self) -> list[int]:
         return [len(data.decode("utf-8", "replace")) for data in self.piece_bytes]
+
+
+def refuse_end_mark(text: str) -> None:
+    """Raise `DataError` if a text holds the lone surrogate that marks an end in blocks of a corpus."""
+    if END_MARK in text:
+        raise _lone_surrogate()
+
+
+def _lone_surrogate() -> DataError:
+    return DataError("the text holds a lone surrogate", "It is no valid Unicode text; repair it first.")
 
 
 def _byte_ids(text: str) -> tuple[int, ...]:

@@ -84,7 +84,6 @@ class Trainer:
     ) -> None:
         self.data, self.settings, self.index, self.clock = data, settings, index, clock
         self.tokenizer: Tokenizer = data.store.tokenizer
-        torch.set_flush_denormal(True)
         rows = settings.lanes * settings.segment
         torch.set_num_threads(settings.threads or choose_threads(model_settings.width, rows))
         torch.manual_seed(settings.seed)

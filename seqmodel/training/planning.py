@@ -31,9 +31,11 @@ def plan_order(unit: Unit) -> int:
     return 6 if unit in ("char", "byte") else 4
 
 
-def plan_training(unit: Unit, cell: CellKind, train_tokens: int, chosen: dict[str, Any]) -> TrainingSettings:
+def plan_training(
+    unit: Unit, closed: bool, cell: CellKind, train_tokens: int, chosen: dict[str, Any]
+) -> TrainingSettings:
     """How to train on a corpus; small ones need more noise and smaller batches."""
-    settings: dict[str, Any] = {"unseen_rate": _unseen_rate(unit, train_tokens)}
+    settings: dict[str, Any] = {"unseen_rate": 0.0 if closed or unit == "byte" else _unseen_rate(train_tokens)}
     if train_tokens < SMALL_CORPUS:
         settings |= {"dropout": 0.3, "ngram_dropout": 0.5, "table_learning_rate": 1e-2}
     if train_tokens < 60_000:
@@ -49,10 +51,8 @@ def plan_training(unit: Unit, cell: CellKind, train_tokens: int, chosen: dict[st
     return TrainingSettings(**(settings | chosen))
 
 
-def _unseen_rate(unit: Unit, train_tokens: int) -> float:
+def _unseen_rate(train_tokens: int) -> float:
     """How often something unseen is put into a batch: some 64 times per epoch, within bounds."""
-    if unit == "byte":
-        return 0.0
     return max(LEAST_UNSEEN_RATE, min(MOST_UNSEEN_RATE, 64 / max(1, train_tokens)))
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from pydantic import ValidationError
 
 from seqmodel.config import ModelSettings, TrainingSettings
@@ -65,6 +66,13 @@ class TrainingRun:
         self.made: list[Path] = []  # token stores of this run's own
 
     def carry_out(self) -> TrainingResult:
+        torch.set_flush_denormal(True)  # numbers next to nothing are many times slower
+        try:
+            return self._carry_out()
+        finally:
+            torch.set_flush_denormal(False)
+
+    def _carry_out(self) -> TrainingResult:
         checkpoint = self._checkpoint()
         interrupted = False
         try:
@@ -72,7 +80,7 @@ class TrainingRun:
             counts = self._counts(data, checkpoint)
             trainer = self._trainer(data, checkpoint)
             if self.request.write_valid is not None:
-                write_held_out(self.request.write_valid, data, self.request.force)
+                write_held_out(self.request.write_valid, data, self.request.force or self.request.resume)
             with RunLog(self.output.with_suffix(".jsonl"), append=checkpoint is not None) as log:
                 finished = self._loop(trainer, data, checkpoint, counts, log)
             interrupted = not finished.annealed
@@ -179,7 +187,7 @@ class TrainingRun:
                 chosen = {name: value for name, value in self.request.model.items() if value is not None}
                 model = plan_model(header.unit, header.vocabulary, train_tokens, header.sequence != "stream", chosen)
                 budget = _budget(given) or {"seconds": DEFAULT_SECONDS}
-                training = plan_training(header.unit, model.cell, train_tokens, given | budget)
+                training = plan_training(header.unit, header.closed, model.cell, train_tokens, given | budget)
         except ValidationError as error:
             first = error.errors()[0]
             raise UsageError(f"{first['loc'][0]}: {first['msg']}", "See seqmodel train --help.") from None
