@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 import seqmodel
-from seqmodel.inference.mixture import Mixture, fit_weights, situation_count
+from seqmodel.inference.mixture import Mixture, fit_weights
 from seqmodel.inference.runtime import Runtime
 from seqmodel.model.bundle import read_bundle
 from seqmodel.tokens.tokenizer import END, START
@@ -24,7 +24,7 @@ def test_mixes_the_experts_token_by_token(train_little: Callable[..., Path]) -> 
     rows = [row[:, 0] for row in counts.find(ids, np.zeros((counts.history, 1), np.int64))]
     other = counts.distributions(rows, len(ids))
     for share in (0.0, 0.25, 1.0):
-        model = Mixture(recurrence, counts, np.full(situation_count(counts), share, np.float32))
+        model = Mixture(recurrence, counts, np.full(counts.situations, share, np.float32))
         mixed, _ = model.step(ids, model.start(1))
         np.testing.assert_allclose(np.exp(mixed[:, 0]), share * np.exp(logs[:, 0]) + (1 - share) * other, atol=1e-6)
 

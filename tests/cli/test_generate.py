@@ -1,0 +1,172 @@
+"""`seqmodel generate`: samples that can be repeated, counted, cut and piped."""
+
+from __future__ import annotations
+
+import functools
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import seqmodel
+from tests.cli.command import Result, run, run_here, told
+from tests.conftest import little_text
+
+FIELDS = ["index", "prefix", "text", "bits", "tokens", "stop", "seed"]
+
+
+def samples(result: Result) -> list[dict[str, Any]]:
+    assert result.code == 0, result.err
+    return [json.loads(line) for line in result.lines]
+
+
+@pytest.fixture(scope="module")
+def barely_trained(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """A model that knows next to nothing, so that its samples hold anything at all."""
+    folder = tmp_path_factory.mktemp("barely")
+    corpus = folder / "corpus.txt"
+    corpus.write_text(little_text(), encoding="utf-8")
+
+    @functools.cache
+    def train(unit: str) -> Path:
+        output = folder / f"{unit}.seqmodel"
+        shape = ("--steps", "2", "--width", "16", "--layers", "1", "--threads", "1", "--ngram", "off")
+        result = run_here("train", corpus, "-o", output, "-q", "--unit", unit, *shape)
+        assert result.code == 0, result.err
+        return output
+
+    return train
+
+
+def test_equal_seeds_give_equal_bytes_and_others_do_not(train_little: Callable[..., Path]) -> None:
+    arguments = ("generate", "-m", train_little(), "-n", "3")
+    first = run(*arguments, "--seed", "7")
+    assert first.code == 0 and first.err == ""
+    assert run_here(*arguments, "--seed", "7").out == first.out
+    assert run_here(*arguments, "--seed", "8").out != first.out
+    assert run_here(*arguments).out != run_here(*arguments).out
+
+
+def test_a_sample_does_not_depend_on_how_many_are_drawn(train_little: Callable[..., Path]) -> None:
+    arguments = ("generate", "-m", train_little(), "--seed", "3", "--format", "jsonl")
+    many = samples(run_here(*arguments, "-n", "40"))
+    few = samples(run_here(*arguments, "-n", "2"))
+    assert [row["index"] for row in many] == list(range(40))
+    assert [row["text"] for row in few] == [row["text"] for row in many[:2]]
+    assert len({row["text"] for row in many}) > 20
+
+
+def test_json_rows_hold_what_was_asked_and_what_came(train_little: Callable[..., Path]) -> None:
+    result = run_here("generate", "-m", train_little(), "-p", "ca", "-n", "3", "--seed", "5", "--format", "jsonl")
+    rows = samples(result)
+    assert [list(row) for row in rows] == [FIELDS] * 3
+    assert [(row["index"], row["prefix"], row["seed"]) for row in rows] == [(0, "ca", 5), (1, "ca", 5), (2, "ca", 5)]
+    assert {row["stop"] for row in rows} <= {"end", "max_tokens", "max_chars"}
+    text = run_here("generate", "-m", train_little(), "-p", "ca", "-n", "3", "--seed", "5")
+    assert text.text == "".join(f"ca{row['text']}\n" for row in rows)
+
+
+def test_bits_are_the_models_own_whatever_the_temperature(train_little: Callable[..., Path]) -> None:
+    model = seqmodel.load(train_little())
+    arguments = ("-m", train_little(), "-p", "ca", "-n", "8", "--seed", "5", "--format", "jsonl")
+    for more in ([], ["--temperature", "0.5"], ["--top-k", "3"], ["--top-p", "0.8"]):
+        for row in samples(run_here("generate", *arguments, *more)):
+            if row["stop"] != "end":
+                continue
+            (whole,) = model.score(["ca" + row["text"]])
+            assert row["tokens"] == len(whole.ids) - 2
+            assert row["bits"] == pytest.approx(float(whole.scores.bits[2:].sum()), abs=1e-2)
+
+
+@pytest.mark.parametrize("unit", ["char", "word", "subword", "byte"])
+def test_a_line_model_gives_one_line_a_sample_however_little_it_knows(
+    unit: str, barely_trained: Callable[[str], Path]
+) -> None:
+    result = run_here("generate", "-m", barely_trained(unit), "-n", "64", "--seed", "1", "--max-tokens", "200")
+    assert result.code == 0
+    assert result.out.count(b"\n") == 64
+    assert result.out.endswith(b"\n")
+
+
+@pytest.mark.parametrize("unit", ["char", "word", "byte"])  # subwords have several spellings
+def test_what_is_sampled_is_spelled_as_it_would_be_read(unit: str, barely_trained: Callable[[str], Path]) -> None:
+    model = seqmodel.load(barely_trained(unit))
+    for sample in model.generate("cat", count=16, seed=2, max_tokens=150):
+        if unit != "byte":
+            sample.text.encode()  # valid Unicode: no lone surrogates
+        if sample.stop == "end":
+            (score,) = model.score(["cat" + sample.text])
+            prefix = len(model.tokenizer.encode("cat"))
+            assert sample.tokens == len(score.ids) - prefix
+            assert sample.bits == pytest.approx(float(score.scores.bits[prefix:].sum()), abs=0.05)
+
+
+def test_greedy_continuations_take_the_most_probable_token_each_time(train_little: Callable[..., Path]) -> None:
+    arguments = ("generate", "-m", train_little(), "-p", "c", "--temperature", "0", "--max-tokens", "60")
+    greedy = run_here(*arguments)
+    assert greedy.out == run_here(*arguments, "--seed", "9").out
+    (score,) = seqmodel.load(train_little()).score([greedy.text.removesuffix("\n")], details=True)
+    assert score.scores.rank is not None
+    assert set(score.scores.rank[1:-1].tolist()) == {1}
+
+
+def test_a_prefix_in_a_script_never_seen_is_continued(train_little: Callable[..., Path]) -> None:
+    for prefix in ("Καλη", "日本", "🐟", "\u2581", "a\x00b", "cat "):
+        result = run_here("generate", "-m", train_little(), f"--prefix={prefix}", "--seed", "1", "--format", "jsonl")
+        (row,) = samples(result)
+        assert row["prefix"] == prefix and row["tokens"] > 0
+        text = run_here("generate", "-m", train_little(), f"--prefix={prefix}", "--seed", "1").text
+        assert text == prefix + row["text"] + "\n"
+
+
+def test_length_limits_cut_and_say_so(barely_trained: Callable[[str], Path]) -> None:
+    arguments = ("-m", barely_trained("char"), "-n", "20", "--seed", "1", "--format", "jsonl")
+    by_tokens = samples(run_here("generate", *arguments, "--max-tokens", "5"))
+    assert all(row["tokens"] <= 5 for row in by_tokens)
+    assert {row["stop"] for row in by_tokens} >= {"max_tokens"}
+    by_chars = samples(run_here("generate", *arguments, "--max-chars", "4"))
+    assert all(len(row["text"]) <= 4 for row in by_chars)
+    assert all(len(row["text"]) == 4 for row in by_chars if row["stop"] == "max_chars")
+    assert {row["stop"] for row in by_chars} >= {"max_chars"}
+
+
+def test_a_stream_stops_by_itself_and_never_ends(train_little: Callable[..., Path]) -> None:
+    model = train_little(sequence="stream", steps=20, width=16)
+    rows = samples(run_here("generate", "-m", model, "-n", "2", "--seed", "1", "--format", "jsonl"))
+    assert [(row["stop"], len(row["text"])) for row in rows] == [("max_chars", 500)] * 2
+    text = run_here("generate", "-m", model, "-n", "2", "--seed", "1").text
+    assert text == f"{rows[0]['text']}\n---\n{rows[1]['text']}\n"
+    prefix = run_here("generate", "-m", model, "-p", "cat\ndog", "--max-chars", "9", "--seed", "1")
+    assert prefix.code == 0 and prefix.text.startswith("cat\ndog")
+
+
+@pytest.mark.parametrize(
+    "option",
+    [
+        ["--temperature", "101"],
+        ["--temperature", "-1"],
+        ["--temperature", "nan"],
+        ["--temperature", "inf"],
+        ["--top-p", "0"],
+        ["--top-p", "1.5"],
+        ["--top-p", "nan"],
+        ["--top-k", "0"],
+        ["--count", "0"],
+        ["--count", "-3"],
+        ["--max-tokens", "0"],
+        ["--max-chars", "-1"],
+        ["--seed", "-1"],
+        ["--seed", str(1 << 63)],
+        ["--seed", "x"],
+        ["--format", "tsv"],
+    ],
+    ids=" ".join,
+)
+def test_settings_that_cannot_be_are_told_in_one_line(option: list[str], train_little: Callable[..., Path]) -> None:
+    told(run_here("generate", "-m", train_little(), *option), 2)
+
+
+def test_a_prefix_with_a_newline_is_refused_by_a_line_model(train_little: Callable[..., Path]) -> None:
+    told(run_here("generate", "-m", train_little(), "-p", "Canary\nline"), 2, "newline")

@@ -1,0 +1,387 @@
+"""`seqmodel score`: one row per input line, always, in order, as the input comes."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import math
+import re
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import IO, Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import seqmodel
+from seqmodel.api import Model
+from tests.cli.command import Result, command, environment, run, run_here, told
+
+LINE_COLUMNS = ["line", "bits", "tokens", "chars", "bits_per_char", "text"]
+NASTY = [
+    b"",
+    b"\x00",
+    b"a\x00b",
+    b"tab\there\t",
+    b"\\t is no tab",
+    b"\x1b[31mred\x1b[0m",
+    b"  two  blanks ",
+    b"\xe2\x80\xa8\xc2\x85\x0b\x0c",  # what str.splitlines takes for line ends
+    b"\xef\xbb\xbf",
+    "cat \u2581 dog \u2585".encode(),
+    "日本語 عربى 🐟".encode(),
+    b'"quoted" cat',
+    b"[red]cat[/red]",
+    b"cat\r dog",
+    b"<s></s><unk><0x41>",
+    b"",
+]
+UNESCAPED = {"\\\\": "\\", "\\t": "\t", "\\n": "\n", "\\r": "\r"}
+lines_of_text = st.lists(st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\n"), max_size=12))
+
+
+def unescaped(cell: str) -> str:
+    return re.sub(r"\\.", lambda match: UNESCAPED[match.group()], cell)
+
+
+def jsonl(result: Result) -> list[dict[str, Any]]:
+    def refuse(name: str) -> None:
+        raise AssertionError(f"{name} is no JSON")
+
+    return [json.loads(line, parse_constant=refuse) for line in result.lines]
+
+
+@pytest.fixture(scope="module")
+def stream_model(train_little: Callable[..., Path]) -> Path:
+    return train_little(sequence="stream", steps=20, width=16)
+
+
+@pytest.fixture(scope="module", params=["char", "word", "byte"])
+def any_model(request: pytest.FixtureRequest, train_little: Callable[..., Path]) -> Path:
+    return train_little() if request.param == "char" else train_little(unit=request.param, steps=20, width=16)
+
+
+# Rows
+
+
+def test_a_pipe_gives_a_header_one_row_a_line_and_a_summary_on_stderr(train_little: Callable[..., Path]) -> None:
+    result = run("score", "-m", train_little(), stdin=b"cat dog\n\nanna")
+    assert result.code == 0
+    assert result.lines[0].split("\t") == LINE_COLUMNS
+    assert [(row["line"], row["tokens"], row["chars"], row["text"]) for row in result.rows] == [
+        ("1", "8", "7", "cat dog"),
+        ("2", "1", "0", ""),
+        ("3", "5", "4", "anna"),
+    ]
+    assert result.rows[1]["bits_per_char"] == ""
+    assert float(result.rows[1]["bits"]) > 0
+    assert len(result.err.splitlines()) == 1 and result.err.startswith("3 lines, 14 tokens")
+
+
+def test_rows_are_what_python_gives(train_little: Callable[..., Path], little_model: Model) -> None:
+    texts = ["cat dog", "", "anna boil", "Zürich"]
+    result = run_here("score", "-m", train_little(), stdin="\n".join(texts).encode())
+    expected = [score.bits for score in little_model.score(texts)]
+    assert [float(row["bits"]) for row in result.rows] == pytest.approx(expected, abs=1e-3)
+
+
+def test_every_line_has_its_row_whatever_it_holds(any_model: Path) -> None:
+    result = run_here("score", "-m", any_model, stdin=b"\n".join(NASTY) + b"\n")
+    assert result.code == 0, result.err
+    assert [unescaped(row["text"]).encode() for row in result.rows] == NASTY
+    assert [int(row["line"]) for row in result.rows] == list(range(1, len(NASTY) + 1))
+    assert all(math.isfinite(float(row["bits"])) for row in result.rows)
+
+
+@settings(deadline=None, max_examples=25)
+@given(lines=lines_of_text, ends=st.sampled_from(["\n", "\r\n"]), last=st.booleans())
+def test_as_many_rows_as_lines(train_little: Callable[..., Path], lines: list[str], ends: str, last: bool) -> None:
+    data = ends.join(lines) + (ends if last else "")
+    expected = data.encode().split(b"\n")
+    if not expected[-1]:
+        expected.pop()
+    if data.encode().startswith(b"\xef\xbb\xbf"):  # a byte order mark is no text
+        expected[0] = expected[0][3:]
+        if expected == [b""] and data == "\ufeff":
+            expected = []
+    rows = jsonl(run_here("score", "-q", "--format", "jsonl", "-m", train_little(), stdin=data.encode()))
+    texts = [line.decode() for line in expected]
+    unterminated = not data.endswith("\n")
+    shown = [
+        text if unterminated and number == len(texts) else text.removesuffix("\r")
+        for number, text in enumerate(texts, start=1)
+    ]
+    assert [row["text"] for row in rows] == shown
+    assert [row["chars"] for row in rows] == list(map(len, shown))
+
+
+def test_the_byte_unit_takes_any_bytes_and_gives_them_back(train_little: Callable[..., Path]) -> None:
+    model = train_little(unit="byte", steps=20, width=16)
+    data = bytes(b for b in range(256) if b not in (0, 9, 10, 13, 92)) + b"\n\xff\xfe\n\xf0\x9f\n"
+    result = run_here("score", "-m", model, "--no-header", stdin=b"\xc3\n" + data)
+    texts = [line.split(b"\t")[-1] for line in result.out.split(b"\n")[:-1]]
+    assert texts == [b"\xc3", *data.split(b"\n")[:-1]]
+
+
+def test_an_unterminated_line_and_a_carriage_return_count_as_the_line_alone(train_little: Callable[..., Path]) -> None:
+    result = run_here("score", "-m", train_little(), stdin=b"cat\r\ncat\ncat")
+    assert len({row["bits"] for row in result.rows}) == 1
+    assert {row["chars"] for row in result.rows} == {"3"}
+
+
+def test_no_input_gives_the_header_alone(train_little: Callable[..., Path]) -> None:
+    result = run_here("score", "-m", train_little())
+    assert (result.code, result.lines) == (0, ["\t".join(LINE_COLUMNS)])
+
+
+def test_a_line_of_a_megabyte_is_one_row(train_little: Callable[..., Path]) -> None:
+    model = train_little(steps=5, width=8, layers=1)
+    result = run_here("score", "-m", model, "--no-text", stdin=b"cat\n" + b"cat dog " * (1 << 17) + b"\ncat\n")
+    assert [row["chars"] for row in result.rows] == ["3", str(1 << 20), "3"]
+    assert result.rows[0]["bits"] == result.rows[2]["bits"]
+
+
+# Levels and sums
+
+
+def test_the_summary_is_the_sum_of_the_lines_and_so_is_the_corpus_row(any_model: Path) -> None:
+    data = b"cat dog\nanna\n\nboil the cat\n" * 5
+    lines = jsonl(run_here("score", "-m", any_model, "--format", "jsonl", stdin=data))
+    corpus = run_here("score", "-m", any_model, "--by", "corpus", "--format", "jsonl", stdin=data)
+    (row,) = jsonl(corpus)
+    assert corpus.err == ""
+    assert row["bits"] == pytest.approx(sum(line["bits"] for line in lines), abs=1e-4)
+    assert row["tokens"] == sum(line["tokens"] for line in lines)
+    assert (row["sequences"], row["words"], row["chars"], row["bytes"]) == (20, 30, len(data), len(data))
+    assert row["bits_per_char"] == pytest.approx(row["bits"] / len(data), rel=1e-5)
+    assert row["perplexity"] == pytest.approx(2 ** (row["bits"] / row["tokens"]), rel=1e-4)
+    assert row["word_perplexity"] == pytest.approx(2 ** (row["bits"] / row["words"]), rel=1e-4)
+    summary = run_here("score", "-m", any_model, stdin=data).err
+    assert f"20 lines, {row['tokens']:,} tokens, {row['bits']:,.2f} bits" in summary
+    assert f"{row['bits_per_char']:.4f} bits per char" in summary
+
+
+def test_tokens_sum_to_their_line_and_cover_it(any_model: Path) -> None:
+    data = "cat dog\n\nZürich 日本\n kite\n".encode()
+    lines = jsonl(run_here("score", "-m", any_model, "--format", "jsonl", stdin=data))
+    tokens = jsonl(run_here("score", "-m", any_model, "--by", "token", "--format", "jsonl", stdin=data))
+    for line in lines:
+        own = [row for row in tokens if row["line"] == line["line"]]
+        assert [row["token"] for row in own] == list(range(1, line["tokens"] + 1))
+        assert sum(row["surprisal_bits"] for row in own) == pytest.approx(line["bits"], abs=1e-4)
+        assert own[-1]["text"] == ""  # the end symbol
+        assert own[0]["char_start"] == 0
+        assert own[-1]["char_start"] == own[-1]["char_end"]
+        if "byte" not in str(seqmodel.load(any_model).header.unit):
+            assert own[-1]["char_end"] == line["chars"]
+        assert all(row["rank"] >= 1 and row["entropy_bits"] >= 0 for row in own)
+        assert all(row["char_start"] <= row["char_end"] for row in own)
+
+
+def test_the_tokens_of_a_char_model_are_its_characters(train_little: Callable[..., Path]) -> None:
+    rows = run_here("score", "-m", train_little(), "--by", "token", stdin=b"cat dog\n").rows
+    assert [row["text"] for row in rows] == [*"cat dog", ""]
+    assert [(row["char_start"], row["char_end"]) for row in rows] == [
+        *((str(i), str(i + 1)) for i in range(7)),
+        ("7", "7"),
+    ]
+
+
+@pytest.mark.parametrize(("base", "unit", "scale"), [("e", "nats", math.log(2)), ("10", "bans", math.log10(2))])
+def test_other_bases_scale_every_amount_and_rename_it(
+    train_little: Callable[..., Path], base: str, unit: str, scale: float
+) -> None:
+    arguments = ("-m", train_little(), "--format", "jsonl")
+    data = b"cat dog\nanna\n"
+    for by in ("line", "token", "corpus"):
+        in_bits = jsonl(run_here("score", *arguments, "--by", by, stdin=data))
+        other = jsonl(run_here("score", *arguments, "--by", by, "--base", base, stdin=data))
+        for row, same in zip(in_bits, other, strict=True):
+            assert [name.replace("bits", unit) for name in row] == list(same)
+            for name, value in row.items():
+                expected = value * scale if "bits" in name else value
+                assert same[name.replace("bits", unit)] == (
+                    expected if isinstance(value, str) else pytest.approx(expected, abs=2e-6)
+                )
+
+
+def test_the_ratios_of_nothing_are_empty_or_null(train_little: Callable[..., Path]) -> None:
+    undefined = ("bits_per_char", "bits_per_byte", "perplexity", "word_perplexity")
+    (row,) = run_here("score", "-m", train_little(), "--by", "corpus").rows
+    assert [row[name] for name in undefined] == [""] * 4
+    (row_,) = jsonl(run_here("score", "-m", train_little(), "--by", "corpus", "--format", "jsonl"))
+    assert [row_[name] for name in undefined] == [None] * 4
+
+
+def test_a_perplexity_beyond_all_numbers_is_still_json(train_little: Callable[..., Path]) -> None:
+    one_word = b"x" * 2000 + b"\n"
+    (row,) = jsonl(run_here("score", "-m", train_little(), "--by", "corpus", "--format", "jsonl", stdin=one_word))
+    assert row["words"] == 1 and row["bits"] > 1024
+
+
+# Where text comes from
+
+
+def test_texts_given_by_option_are_lines_of_their_own(train_little: Callable[..., Path]) -> None:
+    result = run_here("score", "-m", train_little(), "-t", "cat dog", "--text", "", "-t", "anna\tboil")
+    assert [row["text"] for row in result.rows] == ["cat dog", "", "anna\\tboil"]
+    piped = run_here("score", "-m", train_little(), stdin=b"cat dog\n\nanna\tboil\n")
+    assert [row["bits"] for row in result.rows] == [row["bits"] for row in piped.rows]
+
+
+def test_files_folders_and_compressed_files_with_a_column_that_names_them(
+    train_little: Callable[..., Path], tmp_path: Path
+) -> None:
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "b.txt").write_bytes(b"cat\n")
+    (tmp_path / "in" / "a.txt.gz").write_bytes(gzip.compress(b"dog\n\n"))
+    (tmp_path / "in" / "ignored.bin").write_bytes(b"\xff")
+    (tmp_path / "empty.txt").write_bytes(b"")
+    (tmp_path / "tab\there.txt").write_bytes(b"cat\n")
+    names = [tmp_path / "in", tmp_path / "empty.txt", tmp_path / "tab\there.txt", Path("-")]
+    result = run_here("score", "-m", train_little(), *names, stdin=b"kite\n")
+    assert result.code == 0
+    assert [(Path(unescaped(row["file"])).name, row["line"], row["text"]) for row in result.rows] == [
+        ("a.txt.gz", "1", "dog"),
+        ("a.txt.gz", "2", ""),
+        ("b.txt", "1", "cat"),
+        ("tab\there.txt", "1", "cat"),
+        ("<stdin>", "1", "kite"),
+    ]
+    (alone,) = run_here("score", "-m", train_little(), tmp_path / "in" / "b.txt").rows
+    assert list(alone) == LINE_COLUMNS
+    (corpus,) = run_here("score", "-m", train_little(), *names, "--by", "corpus", stdin=b"kite\n").rows
+    assert "file" not in corpus and corpus["sequences"] == "5"
+
+
+def test_the_header_and_the_text_can_be_left_out(train_little: Callable[..., Path]) -> None:
+    bare = run_here("score", "-m", train_little(), "--no-header", "--no-text", stdin=b"cat\n")
+    assert [len(line.split("\t")) for line in bare.lines] == [5]
+    assert "cat" not in bare.text
+    tokens = run_here("score", "-m", train_little(), "--no-text", "--by", "token", stdin=b"cat\n")
+    assert "text" not in tokens.lines[0].split("\t") and len(tokens.lines) == 5
+
+
+def test_invalid_text_is_replaced_on_request(train_little: Callable[..., Path]) -> None:
+    result = run_here("score", "-m", train_little(), "--errors", "replace", stdin=b"cat \xff\n")
+    assert [row["text"] for row in result.rows] == ["cat \ufffd"]
+
+
+def test_a_line_over_the_limit_is_refused_wherever_reading_happens_to_stop(train_little: Callable[..., Path]) -> None:
+    limit = 1 << 20
+    arguments = ("tokenize", "-m", train_little(), "--max-line", "1")
+    assert run_here(*arguments, stdin=b"cat\n" + b"x" * (limit - 8) + b"\ncat\n").code == 0
+    for data in (b"x" * (2 * limit), b"x" * (limit + limit // 2) + b"\ncat\n"):
+        told(run_here(*arguments, stdin=b"cat\n" + data), 3, "line 2")
+
+
+def test_quiet_leaves_the_summary_out(train_little: Callable[..., Path]) -> None:
+    assert run_here("score", "-q", "-m", train_little(), stdin=b"cat\n").err == ""
+
+
+# Context
+
+
+def test_lines_of_a_line_model_do_not_know_each_other(train_little: Callable[..., Path]) -> None:
+    alone = [run_here("score", "-m", train_little(), "-t", text).rows[0]["bits"] for text in ("cat dog", "anna")]
+    together = run_here("score", "-m", train_little(), stdin=b"cat dog\nanna\ncat dog\n").rows
+    assert [row["bits"] for row in together] == [alone[0], alone[1], alone[0]]
+
+
+def test_a_stream_carries_its_context_unless_told_not_to(stream_model: Path) -> None:
+    data = b"cat dog\ncat dog\ncat dog\n"
+    carried = [float(row["bits"]) for row in run_here("score", "-m", stream_model, stdin=data).rows]
+    alone = [float(row["bits"]) for row in run_here("score", "-m", stream_model, "--context", "none", stdin=data).rows]
+    assert carried[1] != carried[0]
+    assert alone == [carried[0]] * 3
+    assert "end: none" in run_here("score", "-m", stream_model, stdin=data).err
+
+
+def test_a_stream_starts_anew_with_every_file(stream_model: Path, tmp_path: Path) -> None:
+    for name in ("a.txt", "b.txt"):
+        (tmp_path / name).write_bytes(b"cat dog\nanna\n")
+    rows = run_here("score", "-m", stream_model, tmp_path / "a.txt", tmp_path / "b.txt").rows
+    assert [row["bits"] for row in rows[:2]] == [row["bits"] for row in rows[2:]]
+
+
+@pytest.mark.parametrize("kind", ["paragraph", "document", "stream"])
+def test_every_line_has_its_row_in_every_kind_of_sequence(train_little: Callable[..., Path], kind: str) -> None:
+    text = "cat dog\nanna boil\n\nkite long\n" * 40
+    model = train_little(text, sequence=kind, steps=20, width=16)
+    data = b"\n\ncat\n\n\ndog\nanna\n \nkite"
+    for by in ("line", "token"):
+        result = run_here("score", "-m", model, "--by", by, "--format", "jsonl", stdin=data)
+        assert result.code == 0, result.err
+        if by == "line":
+            assert [row["text"] for row in jsonl(result)] == data.decode().split("\n")
+    lines = jsonl(run_here("score", "-m", model, "--format", "jsonl", stdin=data))
+    (corpus,) = jsonl(run_here("score", "-m", model, "--by", "corpus", "--format", "jsonl", stdin=data))
+    assert corpus["bits"] == pytest.approx(sum(row["bits"] for row in lines), abs=1e-4)
+    assert corpus["sequences"] == {"paragraph": 3, "document": 1, "stream": 1}[kind]
+
+
+# A co-process
+
+
+class CoProcess:
+    """A running `seqmodel score` that is asked line by line."""
+
+    def __init__(self, *arguments: str | Path) -> None:
+        self.process = subprocess.Popen(
+            command("score", "-q", *arguments), stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment()
+        )
+
+    @property
+    def pipes(self) -> tuple[IO[bytes], IO[bytes]]:
+        assert self.process.stdin is not None and self.process.stdout is not None
+        return self.process.stdin, self.process.stdout
+
+    def ask(self, line: bytes) -> list[bytes]:
+        given, out = self.pipes
+        given.write(line)
+        given.flush()
+        return out.readline().rstrip(b"\n").split(b"\t")
+
+    def close(self) -> int:
+        for pipe in self.pipes:
+            pipe.close()
+        return self.process.wait(timeout=60)
+
+
+@pytest.fixture
+def co_process() -> Iterator[Callable[..., CoProcess]]:
+    started: list[CoProcess] = []
+
+    def start(*arguments: str | Path) -> CoProcess:
+        started.append(CoProcess(*arguments))
+        return started[-1]
+
+    yield start
+    for one in started:
+        one.process.kill()
+        one.close()
+
+
+@pytest.mark.parametrize("kind", ["line", "stream"])
+def test_a_co_process_answers_each_line_before_the_next_is_given(
+    kind: str, train_little: Callable[..., Path], stream_model: Path, co_process: Callable[..., CoProcess]
+) -> None:
+    model = train_little() if kind == "line" else stream_model
+    asked = co_process("-m", model, "--no-header")
+    for number, text in enumerate([b"cat dog", b"", b"anna", b"cat dog", b"x" * 100_000, b"cat"], start=1):
+        row = asked.ask(text + b"\n")
+        assert (int(row[0]), row[-1]) == (number, text)
+    assert asked.close() == 0
+
+
+def test_a_line_that_comes_in_parts_is_scored_when_it_is_whole(
+    train_little: Callable[..., Path], co_process: Callable[..., CoProcess]
+) -> None:
+    asked = co_process("-m", train_little(), "--no-header")
+    first = asked.ask(b"Z\xc3\xbcrich\n")
+    given, _ = asked.pipes
+    given.write(b"Z\xc3")  # half a character
+    given.flush()
+    assert asked.ask(b"\xbcrich\n")[1:] == first[1:]

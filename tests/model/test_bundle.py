@@ -1,0 +1,356 @@
+"""The bundle: valid safetensors, the same bytes for the same content, and nothing that does not fit together."""
+
+from __future__ import annotations
+
+import json
+import struct
+from collections.abc import Callable
+from dataclasses import replace
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from safetensors.numpy import load_file
+
+import seqmodel
+from seqmodel.errors import ModelError
+from seqmodel.model.bundle import (
+    FORMAT,
+    BundleHeader,
+    HeldOut,
+    read_bundle,
+    read_bundle_header,
+    weight_shapes,
+    write_bundle,
+)
+from seqmodel.model.tensors import Array, read_tensors, write_tensors
+from seqmodel.tokens.fitting import _field, vocabulary_proto
+
+Train = Callable[..., Path]
+
+
+@pytest.fixture(scope="module")
+def path(train_little: Train) -> Path:
+    return train_little(steps=2, width=8, layers=1)
+
+
+def parts(path: Path) -> tuple[dict[str, Array], dict[str, Any]]:
+    """The tensors and the metadata of a bundle, free to be changed."""
+    file, tensors = read_tensors(path)
+    metadata = {key: value for key, value in file.metadata.items() if key != "digest"}
+    return {name: array.copy() for name, array in tensors.items()}, json.loads(json.dumps(metadata))
+
+
+# What is written
+
+
+def test_a_bundle_is_valid_safetensors(path: Path) -> None:
+    theirs = load_file(path)
+    bundle = read_bundle(path)
+    assert bytes(theirs.pop("tokenizer")) == bundle.tokenizer.proto
+    for name, array in bundle.weights.items():
+        np.testing.assert_array_equal(theirs.pop(name), array)
+    assert all(name.startswith(("ngrams.", "counts.")) for name in theirs)
+    assert theirs["ngrams.2.keys"].dtype == np.int64
+
+
+def test_every_array_lies_aligned_to_its_type(path: Path) -> None:
+    _, file = read_bundle_header(path)
+    assert all(offset % dtype.itemsize == 0 for dtype, _, offset in file.layout.values())
+
+
+def test_the_weights_are_those_of_the_settings(path: Path) -> None:
+    bundle = read_bundle(path)
+    assert {name: w.shape for name, w in bundle.weights.items()} == weight_shapes(bundle.header.model)
+    assert bundle.weights["table.weight"].dtype == np.float16
+    assert (bundle.weights["table.weight"][0] == 0).all()
+    assert all(w.dtype == np.float32 for name, w in bundle.weights.items() if name != "table.weight")
+
+
+def test_reading_and_writing_again_gives_the_same_bytes(path: Path, tmp_path: Path) -> None:
+    bundle = read_bundle(path)
+    again = tmp_path / "again.seqmodel"
+    write_bundle(again, bundle)
+    assert again.read_bytes() == path.read_bytes()
+    backwards = dict(reversed(list(bundle.weights.items())))
+    write_bundle(again, replace(bundle, weights=backwards))
+    assert again.read_bytes() == path.read_bytes()
+
+
+def test_the_header_alone_tells_what_the_whole_tells(path: Path) -> None:
+    header, _ = read_bundle_header(path)
+    assert header == read_bundle(path).header
+    assert header.format == FORMAT and header.unit == "char" and header.sequence == "line"
+    assert header.model.width == 8 and header.training.steps == 2
+
+
+def test_no_path_and_no_time_is_in_the_bundle(path: Path) -> None:
+    data = path.read_bytes()
+    assert str(path.parent).encode() not in data
+    text = json.dumps(parts(path)[1])
+    assert not any(word in text for word in ("elapsed", 'seconds": 1', "tokens_per_second", "threads"))
+
+
+def test_figures_are_ratios_of_the_header() -> None:
+    held_out = HeldOut(sequences=2, tokens=8, chars=16, bits=24.0)
+    assert held_out.bits_per_char == 1.5
+    assert held_out.perplexity == 8.0
+
+
+# Damage
+
+
+@pytest.fixture(scope="module")
+def original(path: Path) -> bytes:
+    return path.read_bytes()
+
+
+def regions(path: Path) -> list[tuple[int, int]]:
+    """Length field, header, and every array."""
+    _, file = read_bundle_header(path)
+    begins = sorted({0, 8, file.size, *(at for _, _, at in file.layout.values())})
+    return [(a, b) for a, b in pairwise(begins) if b > a]
+
+
+def test_a_flipped_bit_in_any_region_is_noticed(path: Path, original: bytes, tmp_path: Path) -> None:
+    damaged = tmp_path / "damaged.seqmodel"
+    for begin, end in regions(path):
+        for position in {begin, (begin + end) // 2, end - 1}:
+            changed = bytearray(original)
+            changed[position] ^= 1
+            damaged.write_bytes(changed)
+            with pytest.raises(ModelError):
+                read_bundle(damaged)
+
+
+@given(st.data())
+@settings(max_examples=80, deadline=None)
+def test_any_changed_byte_is_noticed(
+    original: bytes, tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
+) -> None:
+    damaged = tmp_path_factory.getbasetemp() / "changed.seqmodel"
+    changed = bytearray(original)
+    changed[data.draw(st.integers(0, len(original) - 1))] ^= data.draw(st.integers(1, 255))
+    damaged.write_bytes(changed)
+    with pytest.raises(ModelError):
+        read_bundle(damaged)
+
+
+@given(st.data())
+@settings(max_examples=60, deadline=None)
+def test_any_truncation_is_noticed_by_the_header_alone(
+    original: bytes, tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
+) -> None:
+    damaged = tmp_path_factory.getbasetemp() / "cut.seqmodel"
+    damaged.write_bytes(original[: data.draw(st.integers(0, len(original) - 1))])
+    with pytest.raises(ModelError):
+        read_bundle_header(damaged)
+
+
+# What does not fit together, though every digest is right
+
+
+def change_weight(name: str, change: Callable[[Array], Array]) -> Callable[[dict[str, Array], dict[str, Any]], None]:
+    def apply(tensors: dict[str, Array], metadata: dict[str, Any]) -> None:
+        tensors[name] = change(tensors[name])
+
+    return apply
+
+
+def change_header(*keys: str, to: Any) -> Callable[[dict[str, Array], dict[str, Any]], None]:
+    def apply(tensors: dict[str, Array], metadata: dict[str, Any]) -> None:
+        inner = metadata
+        for key in keys[:-1]:
+            inner = inner[key]
+        inner[keys[-1]] = to
+
+    return apply
+
+
+def with_order(order: int) -> Callable[[dict[str, Array], dict[str, Any]], None]:
+    """An n-gram order that no index has, with no rows."""
+
+    def apply(tensors: dict[str, Array], metadata: dict[str, Any]) -> None:
+        metadata["model"]["ngram_rows"].append([order, 0])
+        tensors[f"ngrams.{order}.keys"] = np.empty(0, np.int64)
+
+    return apply
+
+
+def with_orders_reversed(tensors: dict[str, Array], metadata: dict[str, Any]) -> None:
+    metadata["model"]["ngram_rows"].reverse()
+
+
+def with_tokenizer(proto: bytes) -> Callable[[dict[str, Array], dict[str, Any]], None]:
+    return change_weight("tokenizer", lambda _: np.frombuffer(proto, np.uint8))
+
+
+def without(prefix: str) -> Callable[[dict[str, Array], dict[str, Any]], None]:
+    def apply(tensors: dict[str, Array], metadata: dict[str, Any]) -> None:
+        for name in [name for name in tensors if name.startswith(prefix)]:
+            del tensors[name]
+
+    return apply
+
+
+def add_tensor(name: str) -> Callable[[dict[str, Array], dict[str, Any]], None]:
+    def apply(tensors: dict[str, Array], metadata: dict[str, Any]) -> None:
+        tensors[name] = np.zeros(3, np.float32)
+
+    return apply
+
+
+INVALID_UTF8_PIECE = vocabulary_proto(["a"], word=False) + _field(
+    1, _field(1, b"\xff\xfe") + _field(2, -9.0) + _field(3, 1)
+)
+
+MISFITS: dict[str, Callable[[dict[str, Array], dict[str, Any]], None]] = {
+    "a weight with a row too many": change_weight("head.weight", lambda w: np.concatenate([w, w[:1]])),
+    "a weight turned": change_weight("blocks.0.cell.gates.weight", lambda w: np.ascontiguousarray(w.T)),
+    "a flat weight": change_weight("token.weight", lambda w: w.ravel()),
+    "a weight of integers": change_weight("token.weight", lambda w: w.astype(np.int64)),
+    "a weight of bytes": change_weight("head.bias", lambda w: w.astype(np.uint8)),
+    "a weight of flags": change_weight("norm.weight", lambda w: w.astype(bool)),
+    "a missing weight": without("norm.weight"),
+    "a weight too many": add_tensor("extra.weight"),
+    "no tokenizer": without("tokenizer"),
+    "an empty tokenizer": with_tokenizer(b""),
+    "a tokenizer that is noise": with_tokenizer(bytes(range(1, 200))),
+    "another tokenizer": with_tokenizer(vocabulary_proto(["a", "b"], word=False)),
+    "a tokenizer of numbers": change_weight("tokenizer", lambda w: w.astype(np.float64)),
+    "a tokenizer with a piece that is no UTF-8": with_tokenizer(INVALID_UTF8_PIECE),
+    "no n-gram keys": without("ngrams.3"),
+    "n-gram keys of another type": change_weight("ngrams.2.keys", lambda k: k.astype(np.float64)),
+    "too few n-gram keys": change_weight("ngrams.2.keys", lambda k: k[:-1]),
+    "an n-gram order of a billion": with_order(1_000_000_000),
+    "an n-gram order of one": with_order(1),
+    "a negative n-gram order": with_order(-3),
+    "n-gram orders in another order": with_orders_reversed,
+    "no vocabulary": change_header("model", "vocabulary", to=0),
+    "another vocabulary": change_header("model", "vocabulary", to=400),
+    "a huge vocabulary": change_header("model", "vocabulary", to=1 << 40),
+    "another width": change_header("model", "width", to=16),
+    "a huge width": change_header("model", "width", to=1 << 30),
+    "another depth": change_header("model", "layers", to=3),
+    "a huge depth": change_header("model", "layers", to=1 << 40),
+    "another cell": change_header("model", "cell", to="lstm"),
+    "an unknown cell": change_header("model", "cell", to="transformer"),
+    "an unknown unit": change_header("unit", to="phoneme"),
+    "an unknown sequence": change_header("sequence", to="page"),
+    "a setting too many": change_header("model", "heads", to=4),
+    "a field too many": change_header("surprise", to=1),
+    "settings that are a list": change_header("model", to=[1, 2]),
+    "provenance that is null": change_header("provenance", to=None),
+    "a format that is text": change_header("format", to="one"),
+    "a format of zero": change_header("format", to=0),
+    "a kind of its own": change_header("kind", to="picture"),
+}
+
+
+@pytest.mark.parametrize("name", MISFITS)
+def test_parts_that_do_not_fit_together_are_refused(name: str, path: Path, tmp_path: Path) -> None:
+    tensors, metadata = parts(path)
+    MISFITS[name](tensors, metadata)
+    forged = tmp_path / "forged.seqmodel"
+    write_tensors(forged, dict(sorted(tensors.items(), key=lambda i: -i[1].dtype.itemsize)), metadata)
+    with pytest.raises(ModelError):
+        read_bundle(forged)
+
+
+def test_the_forging_itself_is_not_what_is_refused(path: Path, tmp_path: Path) -> None:
+    tensors, metadata = parts(path)
+    forged = tmp_path / "forged.seqmodel"
+    write_tensors(forged, tensors, metadata)
+    assert read_bundle(forged).header == read_bundle(path).header
+
+
+COUNT_MISFITS: dict[str, Callable[[dict[str, Array], dict[str, Any]], None]] = {
+    "a missing level": without("counts.1."),
+    "no counts at all": without("counts."),
+    "two rows without context": change_weight("counts.0.keys", lambda k: np.append(k, 1)),
+    "no row without context": change_weight("counts.0.keys", lambda k: k[:0]),
+    "too few offsets": change_weight("counts.1.offsets", lambda a: a[:-1]),
+    "offsets beyond the end": change_weight("counts.1.offsets", lambda a: np.append(a[:-1], a[-1] + 7).astype(a.dtype)),
+    "offsets that go back": change_weight("counts.1.offsets", lambda a: np.append(a[-1:], a[1:]).astype(a.dtype)),
+    "tokens beyond the vocabulary": change_weight("counts.0.tokens", lambda a: np.full_like(a, 60_000)),
+    "fewer counts than tokens": change_weight("counts.0.counts", lambda a: a[:-1]),
+    "counts of zero": change_weight("counts.0.counts", lambda a: np.zeros_like(a)),
+    "counts that are no integers": change_weight("counts.1.counts", lambda a: a.astype(np.float32)),
+    "keys of another type": change_weight("counts.1.keys", lambda a: a.astype(np.float64)),
+    "fewer discounts than levels": change_header("discounts", to=[[0.5, 1.0, 1.5]]),
+    "discounts above what they are taken from": change_header("discounts", to=[[5.0, 6.0, 7.0]] * 6),
+    "negative discounts": change_header("discounts", to=[[-1.0, -1.0, -1.0]] * 6),
+    "too few weights of the mixture": change_header("mixture", to=[0.5, 0.5]),
+    "no weights of the mixture": change_header("mixture", to=[]),
+    "weights of the mixture above one": change_header("mixture", to=[1.5] * 96),
+    "negative weights of the mixture": change_header("mixture", to=[-0.5] * 96),
+}
+
+
+@pytest.mark.parametrize("name", COUNT_MISFITS)
+def test_a_count_model_that_does_not_fit_is_refused(name: str, path: Path, tmp_path: Path) -> None:
+    """A model that is loaded gives probabilities: it neither fails later nor sums to something else than one."""
+    tensors, metadata = parts(path)
+    assert len(metadata["discounts"]) == 6 and len(metadata["mixture"]) == 96, "the little model has a count model"
+    COUNT_MISFITS[name](tensors, metadata)
+    forged = tmp_path / "forged.seqmodel"
+    write_tensors(forged, dict(sorted(tensors.items(), key=lambda i: -i[1].dtype.itemsize)), metadata)
+    with pytest.raises(ModelError):
+        seqmodel.load(forged)
+
+
+def test_a_newer_format_says_to_upgrade(path: Path, tmp_path: Path) -> None:
+    tensors, metadata = parts(path)
+    metadata["format"] = FORMAT + 1
+    metadata["something new"] = {"of": "tomorrow"}
+    forged = tmp_path / "forged.seqmodel"
+    write_tensors(forged, tensors, metadata)
+    with pytest.raises(ModelError, match="newer") as caught:
+        read_bundle_header(forged)
+    assert "upgrade" in caught.value.hint.lower()
+    assert caught.value.exit_code == 4
+
+
+def test_a_checkpoint_is_no_bundle(tmp_path: Path) -> None:
+    from seqmodel.training.checkpoints import Checkpoint, write_checkpoint
+
+    checkpoint = tmp_path / "x.checkpoint"
+    write_checkpoint(checkpoint, Checkpoint({}, {"step": 3}))
+    for read in (read_bundle, read_bundle_header, seqmodel.load):
+        with pytest.raises(ModelError, match="not a model bundle"):
+            read(checkpoint)
+
+
+def test_a_bundle_is_no_checkpoint(path: Path) -> None:
+    from seqmodel.training.checkpoints import read_checkpoint
+
+    with pytest.raises(ModelError, match="not a checkpoint"):
+        read_checkpoint(path)
+
+
+def test_another_safetensors_file_is_told_from_ours(tmp_path: Path) -> None:
+    from safetensors.numpy import save_file
+
+    save_file({"a": np.zeros(3, np.float32)}, tmp_path / "theirs.safetensors", {"format": "pt"})
+    with pytest.raises(ModelError, match="not a seqmodel file"):
+        read_bundle(tmp_path / "theirs.safetensors")
+
+
+def test_messages_name_the_file(path: Path, original: bytes, tmp_path: Path) -> None:
+    for name, content in {"cut": original[:-1], "text": b"hello, this is text\n", "empty": b""}.items():
+        (tmp_path / name).write_bytes(content)
+        with pytest.raises(ModelError, match=name) as caught:
+            read_bundle(tmp_path / name)
+        assert caught.value.hint
+
+
+def test_the_header_begins_with_its_length(path: Path, original: bytes) -> None:
+    (length,) = struct.unpack_from("<Q", original)
+    assert length % 8 == 0 and json.loads(original[8 : 8 + length])["__metadata__"].keys() == {"seqmodel"}
+    assert (
+        BundleHeader.model_validate({k: v for k, v in parts(path)[1].items()}, strict=False) == read_bundle(path).header
+    )

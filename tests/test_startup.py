@@ -1,0 +1,92 @@
+"""What is imported by which command, in a fresh process: importing torch would be most of our start-up time."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.cli.command import environment
+
+# Runs the command line, then writes which of the named modules it imported to standard error.
+PROBE = """
+import sys
+from seqmodel.cli.app import main
+sys.argv = ["seqmodel", *sys.argv[1:]]
+code = 0
+try:
+    main()
+except SystemExit as stop:
+    code = stop.code
+heavy = ("torch", "numpy", "sentencepiece", "safetensors", "xopen", "filelock")
+print("IMPORTED", code or 0, *[name for name in heavy if name in sys.modules], file=sys.stderr)
+"""
+
+
+def imported(*arguments: str | Path, stdin: bytes = b"") -> set[str]:
+    """The heavy packages that a command imports; it must succeed."""
+    command = [sys.executable, "-c", PROBE, *map(str, arguments)]
+    done = subprocess.run(command, input=stdin, capture_output=True, env=environment(), timeout=120, check=True)
+    last = done.stderr.decode().splitlines()[-1].split()
+    assert last[:2] == ["IMPORTED", "0"], done.stderr.decode()
+    return set(last[2:])
+
+
+@pytest.mark.parametrize("command", [[], ["train"], ["score"], ["generate"], ["tokenize"], ["info"]])
+def test_help_imports_neither_torch_nor_numpy(command: list[str]) -> None:
+    assert not imported(*command, "--help") & {"torch", "numpy", "sentencepiece", "xopen"}
+
+
+def test_version_imports_nothing_heavy() -> None:
+    assert not imported("--version")
+
+
+def test_scoring_never_imports_torch(train_little: Callable[..., Path]) -> None:
+    for by in ("line", "token", "corpus"):
+        assert "torch" not in imported("score", "-m", train_little(), "--by", by, stdin=b"cat dog\n")
+
+
+def test_generating_never_imports_torch(train_little: Callable[..., Path]) -> None:
+    assert "torch" not in imported("generate", "-m", train_little(), "-n", "2", "--max-tokens", "5")
+
+
+def test_info_never_imports_torch(train_little: Callable[..., Path]) -> None:
+    assert "torch" not in imported("info", train_little(), "--verify")
+
+
+def test_tokenizing_never_imports_torch(train_little: Callable[..., Path], tmp_path: Path) -> None:
+    assert "torch" not in imported("tokenize", "-m", train_little(), stdin=b"cat dog\n")
+    assert "torch" not in imported("tokenize", "-o", tmp_path / "x.tokens", "--unit", "word", stdin=b"cat dog\n" * 9)
+
+
+def run_python(code: str) -> str:
+    command = [sys.executable, "-c", code]
+    return subprocess.run(command, capture_output=True, env=environment(), timeout=120, check=True, text=True).stdout
+
+
+def test_importing_the_package_imports_nothing_heavy() -> None:
+    heavy = "{'torch', 'numpy', 'sentencepiece', 'pydantic', 'rich', 'typer', 'safetensors'}"
+    assert run_python(f"import sys, seqmodel; print(sorted({heavy} & set(sys.modules)))") == "[]\n"
+
+
+def test_the_errors_are_had_without_anything_heavy() -> None:
+    code = "import sys, seqmodel; seqmodel.ModelError; print(sorted({'torch', 'numpy', 'pydantic'} & set(sys.modules)))"
+    assert run_python(code) == "[]\n"
+
+
+def test_loading_and_scoring_from_python_never_imports_torch(train_little: Callable[..., Path]) -> None:
+    code = f"import sys, seqmodel; m = seqmodel.load({str(train_little())!r}); m.score(['cat']); m.generate('c')"
+    assert run_python(code + "; print('torch' in sys.modules)") == "False\n"
+
+
+def test_every_public_name_is_there_and_others_are_not() -> None:
+    import seqmodel
+
+    assert set(seqmodel.__all__) >= {"Model", "load", "train", "tokenize", "SeqmodelError"}
+    for name in seqmodel.__all__:
+        assert getattr(seqmodel, name).__name__ == name
+    with pytest.raises(AttributeError, match="nonsense"):
+        _ = seqmodel.nonsense
