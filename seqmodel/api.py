@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from seqmodel.config import CorpusSettings, SamplingSettings, SequenceKind, TokenizerSettings, parse_duration
+from seqmodel.config import CorpusSettings, SamplingSettings, SequenceKind, TokenizerSettings, checked, parse_duration
 from seqmodel.errors import UsageError
 from seqmodel.files import exclusive, refuse_existing
 from seqmodel.model.bundle import DEFAULT_NAME, Bundle, BundleHeader, read_bundle
@@ -87,7 +87,7 @@ class Model:
         """Sampling settings, with this model's own limit on length where none is given."""
         if self.header.sequence == "stream" and not settings.get("max_chars") and not settings.get("max_tokens"):
             settings["max_chars"] = STREAM_MAX_CHARS
-        return SamplingSettings(**{name: value for name, value in settings.items() if value is not None})
+        return checked(SamplingSettings, **{name: value for name, value in settings.items() if value is not None})
 
     def stream(self, prefix: str, settings: SamplingSettings, prefix_index: int = 0) -> Iterator[Piece]:
         """Sample continuations piece by piece; a sample's last piece is `done`.
@@ -100,14 +100,24 @@ class Model:
         if self.header.sequence == "line" and "\n" in prefix:
             raise UsageError("the prefix holds a newline", "A line model knows single lines; give the last one only.")
         ends = self.header.model.ends
-        return generate(self.runtime, self.tokenizer, prefix, settings, ends=ends, prefix_index=prefix_index)
+        one_line = self.header.sequence == "line"
+        return generate(
+            self.runtime, self.tokenizer, prefix, settings, ends=ends, one_line=one_line, prefix_index=prefix_index
+        )
+
+
+Paths = Sequence[str | os.PathLike[str]] | str | os.PathLike[str]
+
+
+def _names(inputs: Paths) -> tuple[str, ...]:
+    return (os.fspath(inputs),) if isinstance(inputs, str | os.PathLike) else tuple(os.fspath(name) for name in inputs)
 
 
 # Tokenising
 
 
 def tokenize(
-    inputs: Sequence[str],
+    inputs: Paths,
     output: str | Path,
     *,
     tokenizer: TokenizerSettings | None = None,
@@ -126,7 +136,7 @@ def tokenize(
     path = Path(output)
     with exclusive(path):
         refuse_existing(path, force)
-        make_store(path, inputs, tokenizer or TokenizerSettings(), corpus or CorpusSettings(), model)
+        make_store(path, _names(inputs), tokenizer or TokenizerSettings(), corpus or CorpusSettings(), model)
     return open_store(path)
 
 
@@ -134,7 +144,7 @@ def tokenize(
 
 
 def train(
-    inputs: Sequence[str] | str,
+    inputs: Paths,
     output: str | Path = DEFAULT_NAME,
     *,
     time: str | float | None = None,
@@ -142,7 +152,7 @@ def train(
     epochs: float | None = None,
     unit: str = "char",
     sequence: SequenceKind = "line",
-    valid: str | None = None,
+    valid: str | os.PathLike[str] | None = None,
     seed: int = 0,
     force: bool = False,
     on_event: Callable[[Event], None] = lambda event: None,
@@ -158,13 +168,13 @@ def train(
     """
     seconds = parse_duration(time) if isinstance(time, str) else time
     request = TrainingRequest(
-        inputs=(inputs,) if isinstance(inputs, str) else tuple(inputs),
+        inputs=_names(inputs),
         output=Path(output),
-        tokenizer=TokenizerSettings.model_validate({"unit": unit}),
-        corpus=CorpusSettings(sequence=sequence),
+        tokenizer=checked(TokenizerSettings, unit=unit),
+        corpus=checked(CorpusSettings, sequence=sequence),
         model=model,
         training={"seconds": seconds, "steps": steps, "epochs": epochs, "seed": seed},
-        valid=valid,
+        valid=None if valid is None else os.fspath(valid),
         force=force,
     )
     return run_training(request, on_event=on_event)

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import re
-from typing import Literal
+from typing import Any, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, PositiveInt, field_validator
+from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError, field_validator
 
 from seqmodel.errors import UsageError
 
@@ -22,14 +22,35 @@ MAX_ORDER = 16
 
 
 class Settings(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+
+
+Checked = TypeVar("Checked", bound=Settings)
+
+
+def checked(kind: type[Checked], **values: Any) -> Checked:
+    """Settings from what a user gave.
+
+    Raises:
+        UsageError: if a value cannot be.
+    """
+    try:
+        return kind(**values)
+    except ValidationError as error:
+        raise usage_error(error) from None
+
+
+def usage_error(error: ValidationError) -> UsageError:
+    first = error.errors(include_url=False, include_input=False)[0]
+    name = str(first["loc"][0]) if first["loc"] else "settings"
+    return UsageError(f"{name.replace('_', ' ')}: {first['msg'].rstrip('.')}", "See --help.")
 
 
 class TokenizerSettings(Settings):
     """How text becomes tokens. `vocabulary_size` None lets the corpus decide."""
 
     unit: Unit = "char"
-    vocabulary_size: PositiveInt | None = None
+    vocabulary_size: int | None = Field(None, ge=1, le=MAX_VOCABULARY)
     subword: SubwordMethod = "unigram"
     closed: bool = False
 

@@ -62,30 +62,37 @@ def refuse_existing(path: Path, force: bool, also: str = "") -> None:
         raise UsageError(f"{path} exists", f"Choose another name with -o, or overwrite it with --force{also}.")
 
 
+def beside(path: Path, suffix: str) -> Path:
+    """The file of another kind that belongs to a run: `m.seqmodel` has `m.checkpoint`, `m.tokens`, `m.jsonl` …"""
+    return path.with_name(path.name.removesuffix(".seqmodel").removesuffix(".tokens") + suffix)
+
+
 @contextmanager
 def exclusive(path: Path) -> Iterator[None]:
     """Hold the lock that guards `path` and the files beside it; leftovers of a killed run are swept.
 
     Raises:
-        UsageError: if another process holds it.
+        UsageError: if another process holds it, or no file of that name can be.
     """
     import filelock
 
+    if not path.name or path.is_dir():
+        raise UsageError(f"{path} is a folder", "Name a file in it with -o.")
     if not path.parent.is_dir():
         raise UsageError(f"{path.parent} is not a folder", "Create it first, or choose another path with -o.")
-    lock = filelock.FileLock(path.with_name(path.name + ".lock"))
+    lock_path = beside(path, ".lock")
+    lock = filelock.FileLock(lock_path)
     try:
         lock.acquire(blocking=False)
     except filelock.Timeout:
-        raise UsageError(
-            f"another seqmodel process is writing {path}", "Wait for it, or choose another name with -o."
-        ) from None
+        message = f"another seqmodel process is writing {path} or a file beside it"
+        raise UsageError(message, "Wait for it, or choose another name with -o.") from None
     except OSError as error:
         raise file_failure(error, path, "locking") from error
     try:
-        for suffix in (".seqmodel", ".checkpoint", ".tokens"):
-            path.with_suffix(suffix + TEMPORARY_SUFFIX).unlink(missing_ok=True)
+        for suffix in (".seqmodel", ".checkpoint", ".tokens", ".valid.tokens"):
+            beside(path, suffix + TEMPORARY_SUFFIX).unlink(missing_ok=True)
         yield
     finally:
-        path.with_name(path.name + ".lock").unlink(missing_ok=True)
+        lock_path.unlink(missing_ok=True)
         lock.release()

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import io
+import sys
 from typing import Annotated
 
 import typer
 
 import seqmodel
 from seqmodel.cli import generate, info, score, tokenize, train
+from seqmodel.console.failures import guarded
 
 app = typer.Typer(
     name="seqmodel",
     help="Train recurrent language models on your own text, score sequences, sample continuations.",
-    no_args_is_help=True,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
@@ -44,5 +46,11 @@ app.command("tokenize")(tokenize.command)
 app.command("info")(info.command)
 
 
+@guarded
 def main() -> None:
-    app()
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # our own words must not fail in a narrow locale
+    code = app(sys.argv[1:] or ["--help"], prog_name="seqmodel", standalone_mode=False)
+    if code:
+        raise SystemExit(code)

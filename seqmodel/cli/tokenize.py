@@ -60,7 +60,7 @@ def command(
     With both, the corpus is encoded with the model's vocabulary. Statistics go to standard error.
     """
     from seqmodel.api import tokenize
-    from seqmodel.config import CorpusSettings, TokenizerSettings
+    from seqmodel.config import CorpusSettings, TokenizerSettings, checked
     from seqmodel.errors import UsageError
 
     corpus = CorpusSettings(sequence=sequence, keep_blank=keep_blank, errors=errors, max_line=max_line << 20)
@@ -74,7 +74,7 @@ def command(
         return
     if decode or ids:
         raise UsageError("--ids and --decode go with -m alone", "Leave out -o to filter text.")
-    settings = TokenizerSettings(unit=unit, vocabulary_size=vocab_size, subword=subword, closed=closed_vocab)
+    settings = checked(TokenizerSettings, unit=unit, vocabulary_size=vocab_size, subword=subword, closed=closed_vocab)
     store = tokenize(inputs or ["-"], output, tokenizer=settings, corpus=corpus, model=tokenizer, force=force)
     if not quiet:
         print(_statistics(store), file=sys.stderr)

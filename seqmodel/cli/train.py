@@ -127,18 +127,22 @@ def command(
     Ctrl-C (and SIGTERM) stops early: the bundle is saved, and --resume goes on from there.
     """
     from seqmodel.api import run_training
-    from seqmodel.config import CorpusSettings, TokenizerSettings, parse_duration
+    from seqmodel.config import CorpusSettings, TokenizerSettings, checked, parse_duration
     from seqmodel.console.training_view import TrainingView, show_result
     from seqmodel.training.request import TrainingRequest
 
     request = TrainingRequest(
         inputs=tuple(inputs or ()),
         output=output,
-        tokenizer=TokenizerSettings(unit=unit, vocabulary_size=vocab_size, subword=subword, closed=closed_vocab),
-        corpus=CorpusSettings(sequence=sequence, keep_blank=keep_blank, errors=errors, max_line=max_line << 20),
+        tokenizer=checked(
+            TokenizerSettings, unit=unit, vocabulary_size=vocab_size, subword=subword, closed=closed_vocab
+        ),
+        corpus=checked(
+            CorpusSettings, sequence=sequence, keep_blank=keep_blank, errors=errors, max_line=max_line << 20
+        ),
         model={"cell": cell, "width": width, "layers": layers, "feed_forward": feed_forward},
         training={
-            "seconds": parse_duration(time_budget) if time_budget else None,
+            "seconds": parse_duration(time_budget) if time_budget is not None else None,
             "steps": steps,
             "epochs": epochs,
             "learning_rate": learning_rate,
@@ -171,7 +175,8 @@ class _StopSignals:
     def __init__(self) -> None:
         self.exit_code = 0
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-            signal.signal(number, self._handle)
+            if signal.getsignal(number) is not signal.SIG_IGN:  # nohup, or a script's background
+                signal.signal(number, self._handle)
 
     def _handle(self, number: int, frame: object) -> None:
         if self.exit_code and number == signal.SIGINT:

@@ -10,7 +10,7 @@ import traceback
 from collections.abc import Callable
 from typing import NoReturn, ParamSpec
 
-from seqmodel.errors import ResourceError, SeqmodelError
+from seqmodel.errors import ResourceError, SeqmodelError, UsageError
 
 P = ParamSpec("P")
 
@@ -23,6 +23,8 @@ def guarded(command: Callable[P, None]) -> Callable[P, None]:
     @functools.wraps(command)
     def run(*args: P.args, **kwargs: P.kwargs) -> None:
         try:
+            if sys.stdin is None or sys.stdout is None or sys.stderr is None:
+                _tell(SeqmodelError("a standard stream is closed", "Give it a file, or /dev/null."))
             command(*args, **kwargs)
             sys.stdout.flush()
         except BrokenPipeError:
@@ -40,6 +42,8 @@ def guarded(command: Callable[P, None]) -> Callable[P, None]:
 def _as_ours(error: Exception) -> SeqmodelError:
     if isinstance(error, SeqmodelError):
         return error
+    if hasattr(error, "format_message"):  # the command line's own errors
+        return UsageError(" ".join(error.format_message().split()).rstrip("."), "See --help.")
     if isinstance(error, MemoryError):
         return ResourceError("out of memory", "Use a smaller --width, fewer --lanes, or shorter lines.")
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
@@ -61,7 +65,8 @@ def _tell(error: SeqmodelError) -> NoReturn:
 def _leave(code: int) -> NoReturn:
     """Exit without a second failure from what is left in standard output's buffer."""
     try:
-        sys.stdout.flush()
+        if sys.stdout is not None:
+            sys.stdout.flush()
     except (OSError, ValueError):
         sink = os.open(os.devnull, os.O_WRONLY)
         os.dup2(sink, sys.stdout.fileno())

@@ -59,10 +59,14 @@ def generate(
     settings: SamplingSettings,
     *,
     ends: bool = True,
+    one_line: bool = False,
     prefix_index: int = 0,
 ) -> Iterator[Piece]:
-    """Sample `settings.count` continuations; yields their text piece by piece."""
-    spelling = Spelling(tokenizer, ends)
+    """Sample `settings.count` continuations; yields their text piece by piece.
+
+    `one_line`: no newline is sampled, as a line model has none.
+    """
+    spelling = Spelling(tokenizer, ends, one_line)
     ids = np.concatenate([[START], tokenizer.encode_line(prefix).astype(np.int64)])
     state = model.start(1)
     for at in range(0, len(ids), _PREFIX_CHUNK):

@@ -21,8 +21,9 @@ Mask = npt.NDArray[np.bool_]
 class Spelling:
     """What the spellers of one vocabulary share: masks by situation, made once."""
 
-    def __init__(self, tokenizer: Tokenizer, ends: bool) -> None:
+    def __init__(self, tokenizer: Tokenizer, ends: bool, one_line: bool = False) -> None:
         self.tokenizer = tokenizer
+        self.never = [START, UNKNOWN, *(tokenizer.newline_ids if one_line else ())]
         self.ends = ends
         self._masks: dict[object, Mask] = {}
         texts = [piece.decode() for piece in tokenizer.piece_bytes[FIRST_PIECE:]]
@@ -38,7 +39,7 @@ class Spelling:
     def anything(self) -> Mask:
         """All but the symbols that are never sampled."""
         mask = np.ones(self.tokenizer.size, bool)
-        mask[[START, UNKNOWN]] = False
+        mask[self.never] = False
         mask[END] = self.ends
         if self.tokenizer.closed:
             mask[FIRST_BYTE:FIRST_PIECE] = False
@@ -91,7 +92,7 @@ class Spelling:
                 mask[END] = self.ends and not owes_blank
             for byte in range(256):
                 mask[FIRST_BYTE + byte] = self._byte_fits(pending, bytes([byte]), may_end, bare or run, owes_blank)
-            self._masks[key] = mask
+            self._masks[key] = mask & self.anything
         return self._masks[key]
 
     def _byte_fits(self, pending: bytes, byte: bytes, may_end: bool, bare: bool, owes_blank: bool) -> bool:
@@ -142,8 +143,7 @@ class Speller:
         if unit == "word":
             in_run = self.run is not None
             may_end = not in_run or self.tokenizer.id_of(self.run or "") is None
-            mask = self.spelling.word_mask(self.pending, may_end, self.bare, in_run, self.owes_blank)
-            return mask & self.spelling.anything if self.tokenizer.closed else mask
+            return self.spelling.word_mask(self.pending, may_end, self.bare, in_run, self.owes_blank)
         return self.spelling.char_mask(self.pending)
 
     def push(self, token: int) -> str:

@@ -232,7 +232,7 @@ def weight_shapes(settings: ModelSettings) -> dict[str, tuple[int, ...]]:
     }
     if not settings.tied:
         shapes["head.weight"] = (vocabulary, width)
-    if settings.ngram_rows:
+    if any(rows for _, rows in settings.ngram_rows):
         shapes["table.weight"] = (1 + sum(rows for _, rows in settings.ngram_rows), width)
     for layer in range(settings.layers):
         block = f"blocks.{layer}."

@@ -224,7 +224,7 @@ def _contexts(inputs: IdArray, order: int, vocabulary: int) -> Iterator[tuple[Id
     yield np.zeros(1, np.int64), row
     for distance in range(order - 1):
         token = np.full(len(inputs), START)
-        token[distance:] = inputs[: len(inputs) - distance]
+        token[distance:] = inputs[: max(0, len(inputs) - distance)]
         key = np.where(row >= 0, row * vocabulary + token, -1)
         if distance:
             key[:distance] = -1

@@ -21,7 +21,7 @@ import numpy as np
 import numpy.typing as npt
 
 from seqmodel.errors import ModelError
-from seqmodel.files import atomic_write, file_failure
+from seqmodel.files import atomic_write
 
 Array = npt.NDArray[Any]
 
@@ -124,8 +124,8 @@ def read_header(path: Path) -> TensorFile:
         raise ModelError(
             f"{path}: no such file", "Train a model first, or name one with -m or SEQMODEL_MODEL."
         ) from None
-    except OSError as error:
-        raise file_failure(error, path, "reading") from error
+    except (OSError, ValueError) as error:
+        raise _unreadable(path, error) from error
     try:
         header = json.loads(head[8:])
         text = header.pop(_METADATA)[_KEY]
@@ -141,6 +141,11 @@ def read_header(path: Path) -> TensorFile:
     except (ValueError, KeyError, TypeError, AttributeError):
         raise damaged from None
     return TensorFile(path, metadata, layout, size)
+
+
+def _unreadable(path: Path, error: Exception) -> ModelError:
+    reason = os.strerror(error.errno) if isinstance(error, OSError) and error.errno else "no file has such a name"
+    return ModelError(f"{path}: cannot be read: {reason}", "Name a model with -m or SEQMODEL_MODEL.")
 
 
 def _layout(header: Mapping[str, Any], begin: int, size: int) -> dict[str, tuple[np.dtype[Any], tuple[int, ...], int]]:
@@ -177,7 +182,7 @@ def read_tensors(path: Path) -> tuple[TensorFile, dict[str, Array]]:
     try:
         data = bytearray(path.read_bytes())
     except OSError as error:
-        raise file_failure(error, path, "reading") from error
+        raise _unreadable(path, error) from error
     begin = 8 + struct.unpack_from("<Q", data)[0]
     head = bytes(data[:begin])
     zeroed = _with_digest(_with_digest(head, b"digest", "0" * 64), b"header_digest", "0" * 64)

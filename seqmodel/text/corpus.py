@@ -108,7 +108,9 @@ def _named(name: str) -> list[Source]:
     """The file, or the text files in the folder, of that name."""
     path = Path(name)
     if path.is_dir():
-        inside = [Source(str(p), p) for p in sorted(path.rglob("*")) if _is_text_name(p) and p.is_file()]
+        inside = [
+            Source(str(p), p) for p in sorted(path.rglob("*")) if _is_text_name(p.relative_to(path)) and p.is_file()
+        ]
         if not inside:
             kinds = " ".join("*" + suffix for suffix in TEXT_SUFFIXES)
             raise DataError(f"{name}: the folder holds no text files", f"Name the files, or call them {kinds}.")
@@ -122,7 +124,7 @@ def _is_text_name(path: Path) -> bool:
     stem = path.name.lower()
     for suffix in COMPRESSED:
         stem = stem.removesuffix(suffix)
-    return stem.endswith(TEXT_SUFFIXES) and not any(part.startswith(".") for part in path.parts[-1:])
+    return stem.endswith(TEXT_SUFFIXES) and not any(part.startswith(".") for part in path.parts)
 
 
 def spooled(source: Source) -> Source:

@@ -72,16 +72,25 @@ def split_store(store: TokenStore, fraction: float, most_bytes: int, seed: int =
         return Split(_blocks(store, np.empty(0, np.int64), total), np.empty((0, 2), np.int64))
     count = store.header.sequences
     if store.header.sequence == "stream" or count < FEW_SEQUENCES:
-        cut = _line_start(store, total - wanted)
-        whole = store.ends[store.ends > cut]
-        starts = np.concatenate([[cut], whole[:-1]])
-        return Split(_blocks(store, np.empty(0, np.int64), cut), np.stack([starts, whole], 1).astype(np.int64))
+        return _tail(store, wanted)
     number = max(1, int(count * wanted / total))
     draws = np.random.Generator(np.random.Philox(key=seed)).random(number)
-    chosen = ((np.arange(number) + draws) * (count / number)).astype(np.int64)
+    chosen = np.unique(((np.arange(number) + draws) * (count / number)).astype(np.int64))
     ranges = np.stack([np.where(chosen, store.ends[chosen - 1], 0), store.ends[chosen]], 1)
-    fits = np.cumsum(ranges[:, 1] - ranges[:, 0]) <= max(wanted, ranges[0, 1] - ranges[0, 0])
+    lengths = ranges[:, 1] - ranges[:, 0]
+    fits = np.cumsum(np.where(lengths <= wanted, lengths, 0)) <= wanted
+    fits &= lengths <= wanted
+    if not fits.any():
+        return _tail(store, wanted)
     return Split(_blocks(store, chosen[fits], total), ranges[fits])
+
+
+def _tail(store: TokenStore, wanted: int) -> Split:
+    """Hold out the end of the text, from a line start on."""
+    cut = _line_start(store, store.header.tokens - wanted)
+    whole = store.ends[store.ends > cut]
+    starts = np.concatenate([[cut], whole[:-1]])
+    return Split(_blocks(store, np.empty(0, np.int64), cut), np.stack([starts, whole], 1).astype(np.int64))
 
 
 def whole_store(store: TokenStore) -> Ranges:
@@ -296,10 +305,10 @@ class UnseenSpellings:
     """
 
     def __init__(self, tokenizer: Tokenizer, rate: float, seed: int, pool: int = 4096) -> None:
-        self.rate = rate
+        self.rate = 0.0 if tokenizer.closed else rate
         self.seed = seed
         generator = np.random.Generator(np.random.Philox(key=[seed, 1 << 40]))
-        self.pool = [_spelling(tokenizer, generator) for _ in range(pool)] if rate else []
+        self.pool = [_spelling(tokenizer, generator) for _ in range(pool)] if self.rate else []
         self.pool = [spelling for spelling in self.pool if spelling]
 
     def apply(self, batch: Batch, step: int) -> Batch:
@@ -312,12 +321,17 @@ class UnseenSpellings:
             return batch
         inputs, targets = batch.inputs.copy(), batch.targets.copy()
         length, lanes = targets.shape
+        kept = (targets != END) & (batch.weights > 0)  # what may be overwritten
         for _ in range(count):
             spelling = self.pool[int(generator.integers(len(self.pool)))]
             t, lane = int(generator.integers(length)), int(generator.integers(lanes))
             stop = t + len(spelling)
-            if stop >= length or (targets[t:stop, lane] == END).any() or not batch.weights[t:stop, lane].all():
+            if stop >= length or not kept[t:stop, lane].all() or (inputs[t + 1 : stop + 1, lane] == START).any():
                 continue
+            edges = targets[[t, stop], lane]
+            if ((edges >= FIRST_BYTE + 0x80) & (edges < FIRST_BYTE + 0xC0)).any():
+                continue  # inside a character that is spelled in bytes
+            kept[t:stop, lane] = False
             targets[t:stop, lane] = spelling
             inputs[t + 1 : stop + 1, lane] = spelling
         return Batch(inputs, targets, batch.weights, batch.fresh, batch.epoch)

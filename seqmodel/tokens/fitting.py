@@ -15,13 +15,14 @@ import re
 import struct
 import tempfile
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from io import BytesIO
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 
-from seqmodel.config import TokenizerSettings
+from seqmodel.config import SubwordMethod, TokenizerSettings
 from seqmodel.errors import DataError, UsageError
 from seqmodel.text.corpus import END_MARK
 from seqmodel.tokens.tokenizer import (
@@ -40,7 +41,8 @@ RARE_SHARE = {
     "char": 0.005,
     "word": 0.2,
 }  # what occurs once is left out only while it makes up less than this
-_SYMBOL_NAME = re.compile(r" ?(<unk>|</?s>|<0x[0-9A-F]{2}>)")  # how ids that are no text are written
+LONGEST_WORD = 256  # characters of a word of the vocabulary, and of what subwords are learned from at once
+_SYMBOL_NAME = re.compile(r"<unk>|</?s>|<0x[0-9A-F]{2}>")  # how ids that are no text are written
 _COUNTER_LIMIT = 1 << 21
 
 
@@ -91,6 +93,8 @@ def _count_segments(blocks: Iterable[str]) -> Counter[str]:
 
 def _frequent(counts: Counter[str], settings: TokenizerSettings) -> list[str]:
     """The entries of a char or word vocabulary, most frequent first."""
+    for never in [entry for entry in counts if not _can_be_a_piece(entry) or _SYMBOL_NAME.fullmatch(entry.strip())]:
+        del counts[never]
     limit = CHARS_LIMIT if settings.unit == "char" else WORDS_LIMIT
     if settings.vocabulary_size is not None:
         limit = settings.vocabulary_size - FIRST_PIECE
@@ -104,8 +108,6 @@ def _frequent(counts: Counter[str], settings: TokenizerSettings) -> list[str]:
                 f"--vocab-size {settings.vocabulary_size} is more than the corpus has",
                 f"Give {len(counts) + FIRST_PIECE} or less.",
             )
-    for never in [entry for entry in counts if _NEVER_A_PIECE.search(entry) or _SYMBOL_NAME.fullmatch(entry)]:
-        del counts[never]
     once = sum(n for n in counts.values() if n == 1)
     drop_once = (
         not settings.closed and settings.vocabulary_size is None and once < RARE_SHARE[settings.unit] * counts.total()
@@ -114,47 +116,71 @@ def _frequent(counts: Counter[str], settings: TokenizerSettings) -> list[str]:
     return ranked[:limit]
 
 
+def _can_be_a_piece(entry: str) -> bool:
+    return len(entry) <= LONGEST_WORD and not _NEVER_A_PIECE.search(entry)
+
+
 def _train_subwords(counts: Mapping[str, int], settings: TokenizerSettings) -> bytes:
     """A unigram or BPE model trained by SentencePiece on word counts."""
-    import sentencepiece
-
-    rows = [
-        f"{word}\t{count}\n"
-        for word, count in sorted(counts.items())
-        if not (word.isspace() or _NEVER_A_PIECE.search(word) or len(word) > 1000)
-    ]
+    rows: Counter[str] = Counter()
+    for word, count in counts.items():
+        if not word.isspace():
+            for part in _learnable(word):
+                rows[part] += count
     if not rows:
         raise DataError("the corpus holds no words", "Use --unit char or byte for such text.")
-    chars = sum(len(word) * count for word, count in counts.items())
-    size = settings.vocabulary_size or _subword_size(chars)
+    asked = settings.vocabulary_size
+    size = max(asked, FIRST_PIECE + 2) if asked else _subword_size(sum(len(row) * count for row, count in rows.items()))
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "words.tsv"
-        path.write_text("".join(rows), encoding="utf-8", newline="\n")
+        path.write_text("".join(f"{row}\t{rows[row]}\n" for row in sorted(rows)), encoding="utf-8", newline="\n")
         while True:
-            writer = BytesIO()
             try:
-                sentencepiece.SentencePieceTrainer.train(
-                    input=str(path),
-                    input_format="tsv",
-                    model_writer=writer,
-                    model_type=settings.subword,
-                    vocab_size=size,
-                    byte_fallback=True,
-                    normalization_rule_name="identity",
-                    add_dummy_prefix=False,
-                    remove_extra_whitespaces=False,
-                    character_coverage=0.9999,
-                    unk_id=0,
-                    bos_id=1,
-                    eos_id=2,
-                    pad_id=-1,
-                    num_threads=1,  # the result must not depend on the machine
-                    minloglevel=3,
-                    max_sentence_length=1 << 14,
-                )
-                return writer.getvalue()
+                trained = _sentencepiece_model(path, settings.subword, size)
+                break
             except RuntimeError as error:
-                size = _possible_size(str(error), settings.vocabulary_size)
+                size = _possible_size(str(error), size)
+    if asked not in (None, size):
+        bound = "or less" if asked is not None and size < asked else "or more"
+        raise UsageError(f"--vocab-size {asked} does not fit the corpus", f"Give {size} {bound}.")
+    return _canonical_proto(trained, _UNIGRAM_MODEL if settings.subword == "unigram" else _BPE_MODEL)
+
+
+def _learnable(word: str) -> Iterator[str]:
+    """A word in parts that SentencePiece can learn from: not too long, without what is never a piece, and with
+    the name of a symbol cut after its first character."""
+    for part in _NEVER_A_PIECE.split(word):
+        cuts = [0, *(match.start() + 1 for match in _SYMBOL_NAME.finditer(part)), len(part)]
+        for begin, end in pairwise(cuts):
+            cut = (part[at : min(at + LONGEST_WORD, end)] for at in range(begin, end, LONGEST_WORD))
+            yield from (piece for piece in cut if not piece.isspace())
+
+
+def _sentencepiece_model(path: Path, method: SubwordMethod, size: int) -> bytes:
+    import sentencepiece
+
+    writer = BytesIO()
+    sentencepiece.SentencePieceTrainer.train(
+        input=str(path),
+        input_format="tsv",
+        model_writer=writer,
+        model_type=method,
+        vocab_size=size,
+        byte_fallback=True,
+        normalization_rule_name="identity",
+        add_dummy_prefix=False,
+        remove_extra_whitespaces=False,
+        character_coverage=0.9999,
+        required_chars=SPACE_SYMBOL,  # else blanks are spelled in bytes, as U+2581
+        unk_id=0,
+        bos_id=1,
+        eos_id=2,
+        pad_id=-1,
+        num_threads=1,  # the result must not depend on the machine
+        minloglevel=3,
+        max_sentence_length=1 << 14,
+    )
+    return writer.getvalue()
 
 
 def _subword_size(chars: int) -> int:
@@ -162,36 +188,50 @@ def _subword_size(chars: int) -> int:
     return int(np.clip(2048 * (max(chars, 1) / (1 << 20)) ** 0.5, 512, 16384))
 
 
-def _possible_size(message: str, asked: int | None) -> int:
-    """The size that SentencePiece would accept, from its message, or an error for the user."""
+def _possible_size(message: str, size: int) -> int:
+    """Another size to try, from what SentencePiece says of one that does not fit.
+
+    Raises:
+        DataError: if that is not what it complains of.
+    """
     most = re.search(r"too high.*value <= (\d+)", message)
     least = re.search(r"smaller than required_chars\. \d+ vs (\d+)", message)
-    found = most or least
-    if found is None:
-        raise DataError("SentencePiece cannot learn subwords from this corpus", "Use --unit char, or more text.")
-    if asked is None:
-        return int(found[1]) + (0 if most else 64)
-    side = f"{found[1]} or less" if most else f"more than {found[1]}"
-    raise UsageError(f"--vocab-size {asked} does not fit the corpus", f"Give {side}.")
+    if most is not None and int(most[1]) < size:
+        return int(most[1])
+    if least is not None:
+        return max(size + 1, int(least[1]) + 1)
+    raise DataError("SentencePiece cannot learn subwords from this corpus", "Use --unit char, or more text.")
+
+
+def _canonical_proto(trained: bytes, model_type: int) -> bytes:
+    """The same pieces and scores without the trainer's own settings, the name of its input among them."""
+    import sentencepiece
+
+    processor = sentencepiece.SentencePieceProcessor(model_proto=trained)
+    ranked = range(FIRST_PIECE, processor.get_piece_size())
+    return _model_proto([(processor.id_to_piece(i), processor.get_score(i)) for i in ranked], model_type)
 
 
 # The wire format of sentencepiece_model.proto, as much of it as a list of pieces needs.
 _NORMAL, _UNKNOWN, _CONTROL, _BYTE = 1, 2, 3, 6
-_CHAR_MODEL, _WORD_MODEL = 4, 3
+_UNIGRAM_MODEL, _BPE_MODEL, _WORD_MODEL, _CHAR_MODEL = 1, 2, 3, 4
 
 
 def vocabulary_proto(entries: Iterable[str], word: bool) -> bytes:
     """A SentencePiece model that holds the three symbols, the 256 bytes and `entries`, in this order."""
-    pieces = [("<unk>", _UNKNOWN), ("<s>", _CONTROL), ("</s>", _CONTROL)]
-    pieces += [(f"<0x{byte:02X}>", _BYTE) for byte in range(256)]
-    pieces += [(entry.replace(" ", SPACE_SYMBOL), _NORMAL) for entry in entries]
-    out = [
-        _field(1, _field(1, piece.encode()) + _field(2, float(-rank)) + _field(3, kind))
-        for rank, (piece, kind) in enumerate(pieces)
-    ]
+    pieces = [(e.replace(" ", SPACE_SYMBOL), float(-rank)) for rank, e in enumerate(entries, start=FIRST_PIECE)]
+    return _model_proto(pieces, _WORD_MODEL if word else _CHAR_MODEL)
+
+
+def _model_proto(pieces: list[tuple[str, float]], model_type: int) -> bytes:
+    symbols = [("<unk>", _UNKNOWN), ("<s>", _CONTROL), ("</s>", _CONTROL)]
+    symbols += [(f"<0x{byte:02X}>", _BYTE) for byte in range(256)]
+    rows = [(name, float(-rank), kind) for rank, (name, kind) in enumerate(symbols)]
+    rows += [(piece, score, _NORMAL) for piece, score in pieces]
+    out = [_field(1, _field(1, piece.encode()) + _field(2, score) + _field(3, kind)) for piece, score, kind in rows]
     trainer = [
-        _field(3, _WORD_MODEL if word else _CHAR_MODEL),
-        _field(4, len(pieces)),
+        _field(3, model_type),
+        _field(4, len(rows)),
         _field(35, 1),  # byte_fallback
         _field(40, 0) + _field(41, 1) + _field(42, 2) + _field(43, (1 << 64) - 1),  # unk, bos, eos, no pad
     ]

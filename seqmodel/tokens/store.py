@@ -3,7 +3,7 @@
 Layout, little-endian: 8 bytes magic, a header of HEADER_SIZE bytes (JSON, padded with blanks), the
 SentencePiece model, zeros up to a multiple of 8, the ids (uint16 or uint32; each sequence ends with the end
 symbol), zeros up to a multiple of 8, and for every sequence the position after its end symbol (int64).
-The header holds the SHA-256 of all that follows it.
+The header holds a SHA-256 over itself (that field left empty) and all that follows it.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import tempfile
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import numpy as np
 import numpy.typing as npt
@@ -23,7 +23,7 @@ from pydantic import Field, ValidationError
 
 from seqmodel.config import MAX_VOCABULARY, CorpusSettings, SequenceKind, Settings, TokenizerSettings, Unit
 from seqmodel.errors import DataError, ModelError, UsageError
-from seqmodel.files import atomic_write, file_failure
+from seqmodel.files import atomic_write
 from seqmodel.text.corpus import CorpusSummary, find_sources, read_blocks, spooled
 from seqmodel.tokens.tokenizer import END, FIRST_BYTE, FIRST_PIECE, UNKNOWN, Tokenizer
 
@@ -52,7 +52,7 @@ class StoreHeader(Settings):
     byte_tokens: int = Field(ge=0)
     unknown_tokens: int = Field(ge=0)
     corpus_digest: str
-    body_digest: str
+    digest: str
 
     @property
     def dtype(self) -> np.dtype[np.unsignedinteger]:
@@ -137,8 +137,9 @@ def write_store(
             byte_tokens=spelled,
             unknown_tokens=unknown,
             corpus_digest=summary.digest,
-            body_digest=body.hash.hexdigest(),
+            digest="",
         )
+        header = header.model_copy(update={"digest": _digest(header, body.hash)})
         file.seek(len(MAGIC))
         file.write(header.model_dump_json().encode().ljust(HEADER_SIZE))
 
@@ -167,23 +168,45 @@ def open_store(path: Path) -> TokenStore:
                 raise ModelError(f"{path}: not a token store", "Make one with seqmodel tokenize.")
             header = StoreHeader.model_validate_json(start[len(MAGIC) :])
             proto = file.read(header.proto_bytes)
-            digest = hashlib.sha256(proto)
+            body = hashlib.sha256(proto)
             while data := file.read(_COPY):
-                digest.update(data)
+                body.update(data)
     except OSError as error:
-        raise file_failure(error, path, "reading") from error
+        reason = os.strerror(error.errno) if error.errno else "it cannot be read"
+        raise ModelError(f"{path}: {reason}", "Make a token store with seqmodel tokenize.") from error
     except (ValidationError, json.JSONDecodeError, UnicodeDecodeError):
         raise damaged from None
     ids_at = len(MAGIC) + HEADER_SIZE + _aligned(header.proto_bytes)
     ends_at = ids_at + _aligned(header.tokens * header.dtype.itemsize)
-    if size != ends_at + 8 * header.sequences or digest.hexdigest() != header.body_digest:
+    if size != ends_at + 8 * header.sequences or _digest(header, body) != header.digest:
         raise damaged
     tokenizer = Tokenizer(proto, header.unit, header.closed)
     if tokenizer.size != header.vocabulary:
         raise damaged
     ids = np.memmap(path, header.dtype, "r", ids_at, (header.tokens,))
     ends = np.memmap(path, np.dtype("<i8"), "r", ends_at, (header.sequences,))
+    if not _ids_fit(ids, ends, header.vocabulary):
+        raise damaged
     return TokenStore(path, header, tokenizer, ids, ends)
+
+
+def _digest(header: StoreHeader, body: hashlib._Hash) -> str:
+    own = header.model_copy(update={"digest": ""}).model_dump_json().encode()
+    return hashlib.sha256(own + body.digest()).hexdigest()
+
+
+def _ids_fit(ids: npt.NDArray[Any], ends: npt.NDArray[np.int64], vocabulary: int) -> bool:
+    """Whether all ids are of the vocabulary and the index tells where the end symbols are; read in parts."""
+    counted, size = 0, _COPY
+    for at in range(0, len(ids), size):
+        part = np.asarray(ids[at : at + size])
+        if part.max() >= vocabulary:
+            return False
+        found = np.flatnonzero(part == END) + (at + 1)
+        if not np.array_equal(found, ends[counted : counted + len(found)]):
+            return False
+        counted += len(found)
+    return counted == len(ends) and int(ends[-1]) == len(ids)
 
 
 def _aligned(size: int) -> int:
@@ -207,6 +230,8 @@ def make_store(
 
     if settings.closed and settings.unit in ("subword", "byte"):
         raise UsageError(f"--closed-vocab does not go with --unit {settings.unit}", "It is for words and characters.")
+    if settings.unit == "byte" and settings.vocabulary_size is not None:
+        raise UsageError("--vocab-size does not go with --unit byte", "A byte vocabulary has one size; leave it out.")
     sources = find_sources(inputs)
     if tokenizer is None:
         sources = [spooled(source) for source in sources]

@@ -162,6 +162,8 @@ class Tokenizer:
 
     def _encode_chars(self, text: str) -> Ids:
         codes = np.frombuffer(text.encode("utf-32-le", "surrogatepass"), np.uint32)
+        if ((codes >= 0xD800) & (codes < 0xE000) & (codes != ord(END_MARK))).any():
+            raise _lone_surrogate()
         table = self._char_table
         ids: Ids = table[np.minimum(codes, len(table) - 1)]
         unknown = ids < 0
@@ -191,6 +193,7 @@ class Tokenizer:
 
     def _spell(self, segment: str) -> tuple[int, ...]:
         """Ids of a word with or without the blank before it, or of one white-space character."""
+        segment.encode()  # SentencePiece passes lone surrogates on; we do not
         whole = self._ids.get(segment)
         if whole is not None and (self.unit == "word" or segment.isspace()):
             return (whole,)
@@ -205,7 +208,6 @@ class Tokenizer:
             out.extend(_byte_ids(match.group()))
             at = match.end()
         out.extend(self._processor.encode(segment[at:]))
-        segment.encode()  # SentencePiece passes lone surrogates on; we do not
         return tuple(out)
 
     def decode(self, ids: Iterable[int], at_line_start: bool = True) -> str:
@@ -233,21 +235,28 @@ class Tokenizer:
 
         All the bytes of one character share its span; symbols and virtual blanks have none (start == end).
         """
+        if self.unit == "byte":
+            return self._byte_spans(ids)
         counts = np.empty(len(ids), np.int64)
         inside = np.zeros(len(ids), bool)  # a later byte of a character that has begun
         line_start = True
         for i, token in enumerate(ids):
             data = self.piece_bytes[token]
-            inside[i] = FIRST_BYTE <= token < FIRST_PIECE and 0x80 <= data[0] < 0xC0 and self.unit != "byte"
-            counts[i] = 0 if inside[i] else self._char_count(token)
+            inside[i] = FIRST_BYTE <= token < FIRST_PIECE and 0x80 <= data[0] < 0xC0
+            counts[i] = 0 if inside[i] else self._char_counts[token]
             if line_start and self.has_virtual_blanks and data.startswith(b" "):
                 counts[i] -= 1
             line_start = data.endswith(b"\n")
         ends = np.cumsum(counts)
         return np.stack([ends - np.where(inside, 1, counts), ends], axis=1)
 
-    def _char_count(self, token: int) -> int:
-        return self._char_counts[token]
+    def _byte_spans(self, ids: Sequence[int] | Ids) -> npt.NDArray[np.int64]:
+        """As `spans`, where any bytes may come: one that belongs to no character is one by itself."""
+        lengths = [len(char.encode("utf-8", "surrogateescape")) for char in self.decode(ids)]
+        owner = np.repeat(np.arange(len(lengths)), lengths)
+        is_byte = np.asarray(ids) >= FIRST_BYTE
+        begins = np.append(owner, len(lengths))[np.cumsum(is_byte) - is_byte]
+        return np.stack([begins, begins + is_byte], axis=1).astype(np.int64)
 
     @cached_property
     def _char_counts(self) -> list[int]:

@@ -84,7 +84,7 @@ def _expert_scores(runtime: Runtime, counts: CountModel | None, data: TrainingDa
         all_scores = score_sequences(runtime, parts, firsts, details=counts is not None)
         for number, ((begin, end), part, scores) in enumerate(zip(batch, parts, all_scores, strict=True), start=at):
             kept = part != END if data.is_stream else np.ones(len(part), bool)
-            p = np.exp2(-scores.bits)
+            p = np.maximum(np.exp2(-scores.bits), 1e-300)
             if counts is None:
                 yield ExpertScores(p[kept], p[kept], np.zeros(kept.sum(), np.int64), np.full(kept.sum(), number))
                 continue

@@ -241,12 +241,9 @@ class Trainer:
 
     def _sample(self) -> str:
         settings = SamplingSettings(max_tokens=SAMPLE_CHARS, max_chars=SAMPLE_CHARS, seed=self.step)
-        state = torch.get_rng_state()
-        texts = [
-            text for _, text, _ in generate(self.runtime(), self.tokenizer, "", settings, ends=self.model.settings.ends)
-        ]
-        torch.set_rng_state(state)
-        return "".join(texts)
+        kind = self.data.store.header.sequence
+        pieces = generate(self.runtime(), self.tokenizer, "", settings, ends=kind != "stream", one_line=kind == "line")
+        return "".join(piece.text for piece in pieces)
 
     def kept_weights(self) -> dict[str, Array]:
         """The best weights so far, as arrays."""

@@ -7,7 +7,7 @@ token store are removed when the run is complete, and kept for `--resume` when i
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +15,9 @@ import numpy as np
 import torch
 from pydantic import ValidationError
 
-from seqmodel.config import ModelSettings, TrainingSettings
+from seqmodel.config import ModelSettings, TrainingSettings, usage_error
 from seqmodel.errors import ModelError, UsageError
-from seqmodel.files import atomic_write, refuse_existing
+from seqmodel.files import atomic_write, beside, refuse_existing
 from seqmodel.inference.runtime import Runtime
 from seqmodel.inference.scoring import score_ranges
 from seqmodel.model.bundle import (
@@ -30,6 +30,7 @@ from seqmodel.model.bundle import (
 )
 from seqmodel.model.ngram import CountModel, estimate
 from seqmodel.model.ngram_index import build_index
+from seqmodel.text.corpus import CorpusSummary, find_sources, read_blocks
 from seqmodel.tokens.batches import split_store, whole_store
 from seqmodel.tokens.store import TokenStore, is_store, make_store, open_store
 from seqmodel.tokens.tokenizer import END
@@ -60,9 +61,10 @@ class TrainingRun:
     ) -> None:
         self.request, self.started, self.on_event, self.should_stop = request, started, on_event, should_stop
         self.output = request.output
-        self.checkpoint_path = self.output.with_suffix(".checkpoint")
-        self.store_path = self.output.with_suffix(".tokens")
-        self.valid_path = self.output.with_suffix(".valid.tokens")
+        self.checkpoint_path = beside(self.output, ".checkpoint")
+        self.store_path = beside(self.output, ".tokens")
+        self.valid_path = beside(self.output, ".valid.tokens")
+        self.log_path = beside(self.output, ".jsonl")
         self.made: list[Path] = []  # token stores of this run's own
 
     def carry_out(self) -> TrainingResult:
@@ -73,15 +75,18 @@ class TrainingRun:
             torch.set_flush_denormal(False)
 
     def _carry_out(self) -> TrainingResult:
+        self._refuse_own_inputs()
         checkpoint = self._checkpoint()
         interrupted = False
         try:
             data, held_out_from = self._data(checkpoint)
             counts = self._counts(data, checkpoint)
             trainer = self._trainer(data, checkpoint)
+            if checkpoint is None:
+                self.checkpoint_path.unlink(missing_ok=True)  # of an earlier run, which --force gives up
             if self.request.write_valid is not None:
                 write_held_out(self.request.write_valid, data, self.request.force or self.request.resume)
-            with RunLog(self.output.with_suffix(".jsonl"), append=checkpoint is not None) as log:
+            with RunLog(self.log_path, append=checkpoint is not None) as log:
                 finished = self._loop(trainer, data, checkpoint, counts, log)
             interrupted = not finished.annealed
             header = self._save(trainer, data, counts, held_out_from, finished)
@@ -115,8 +120,22 @@ class TrainingRun:
                 f"{self.checkpoint_path} exists: an earlier run was interrupted",
                 "Go on with --resume, or start anew with --force.",
             )
-        self.checkpoint_path.unlink(missing_ok=True)
+        refuse_existing(self.log_path, request.force)
         return None
+
+    def _refuse_own_inputs(self) -> None:
+        """No input may be a file that this run writes (a token store to train on is only read)."""
+        if self.output.suffix in (".tokens", ".checkpoint", ".jsonl", ".lock"):
+            raise UsageError(
+                f"{self.output} has the name of another kind of file", "Call the bundle something.seqmodel."
+            )
+        written = [self.output, self.checkpoint_path, self.valid_path, self.log_path]
+        names = [*self.request.inputs, *([self.request.valid] if self.request.valid is not None else [])]
+        stores = [name for name in names if name != "-" and is_store(Path(name))]
+        written += [] if stores else [self.store_path]
+        for name in names:
+            if name != "-" and Path(name).resolve() in [path.resolve() for path in written]:
+                raise UsageError(f"{name} would be overwritten by this run", "Choose another name with -o.")
 
     # Tokens
 
@@ -138,6 +157,10 @@ class TrainingRun:
                 raise UsageError("a token store is given together with other inputs", "Give one token store, or text.")
             return open_store(Path(stores[0]))
         if checkpoint is not None and self.store_path.exists():
+            if inputs and corpus_digest(inputs, self.request) != checkpoint.progress["corpus_digest"]:
+                raise ModelError(
+                    "the checkpoint was taken on another corpus", "Resume with the corpus that it began with."
+                )
             self.made.append(self.store_path)
             return open_store(self.store_path)
         if not inputs:
@@ -165,6 +188,7 @@ class TrainingRun:
             return open_store(self.valid_path)
         if self.request.valid is None:
             return None
+        refuse_existing(self.valid_path, self.request.force)
         self.made.append(self.valid_path)
         corpus = self.request.corpus.model_copy(update={"sequence": store.header.sequence})
         make_store(self.valid_path, [self.request.valid], self.request.tokenizer, corpus, store.tokenizer)
@@ -189,8 +213,7 @@ class TrainingRun:
                 budget = _budget(given) or {"seconds": DEFAULT_SECONDS}
                 training = plan_training(header.unit, header.closed, model.cell, train_tokens, given | budget)
         except ValidationError as error:
-            first = error.errors()[0]
-            raise UsageError(f"{first['loc'][0]}: {first['msg']}", "See seqmodel train --help.") from None
+            raise usage_error(error) from None
         orders, rows = plan_ngrams(header.unit, header.vocabulary, train_tokens)
         use = self.request.ngram_embeddings if checkpoint is None else bool(model.ngram_rows)
         index = build_index(data.store, data.train, orders if use else (), rows)
@@ -304,13 +327,24 @@ class TrainingRun:
 
 
 def _budget(given: dict[str, Any]) -> dict[str, Any]:
-    return {name: given[name] for name in ("seconds", "steps", "epochs") if name in given}
+    """The budget that was given, the other kinds set to none; nothing if none was given."""
+    kinds = ("seconds", "steps", "epochs")
+    return {name: given.get(name) for name in kinds} if any(name in given for name in kinds) else {}
 
 
 def _budget_text(settings: TrainingSettings) -> str:
     if settings.seconds:
         return f"{settings.seconds:g} s"
     return f"{settings.steps} steps" if settings.steps else f"{settings.epochs:g} epochs"
+
+
+def corpus_digest(inputs: Sequence[str], request: TrainingRequest) -> str:
+    """The digest that a store of these inputs would have."""
+    summary = CorpusSummary()
+    any_bytes = request.tokenizer.unit == "byte"
+    for _ in read_blocks(find_sources(inputs), request.corpus, summary, any_bytes):
+        pass
+    return summary.digest
 
 
 def looks_like_running_text(store: TokenStore) -> bool:

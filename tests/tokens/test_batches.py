@@ -64,7 +64,7 @@ def store_of(lengths: list[int], kind: SequenceKind = "line", newline_every: int
         byte_tokens=0,
         unknown_tokens=0,
         corpus_digest="",
-        body_digest="",
+        digest="",
     )
     return TokenStore(Path("memory"), header, tokenizer, ids, ends)
 

@@ -46,10 +46,10 @@ def rewritten(store: TokenStore, body: Callable[[bytearray], None] = lambda body
     fields = json.loads(raw[HEADER])
     rest = bytearray(raw[HEADER.stop :])
     body(rest)
-    fields |= {"body_digest": hashlib.sha256(rest).hexdigest()} | header
-    if "header_digest" in fields:  # of the header as it is written, that field left empty
-        bare = json.dumps(fields | {"header_digest": ""}, separators=(",", ":"))
-        fields["header_digest"] = hashlib.sha256(bare.encode()).hexdigest()
+    fields |= {"digest": ""} | header
+    if "digest" not in header:
+        own = json.dumps(fields, separators=(",", ":")).encode()
+        fields["digest"] = hashlib.sha256(own + hashlib.sha256(rest).digest()).hexdigest()
     path = store.path.with_name("rewritten.tokens")
     path.write_bytes(MAGIC + json.dumps(fields).encode().ljust(HEADER_SIZE) + rest)
     return path
@@ -307,8 +307,8 @@ def test_a_rewritten_copy_opens(make: Callable[..., TokenStore]) -> None:
         {"unit": "syllable"},
         {"sequence": "page"},
         {"more": 1},
-        {"body_digest": ""},
-        {"body_digest": "0" * 64},
+        {"digest": ""},
+        {"digest": "0" * 64},
     ],
 )
 def test_absurd_header_fields_are_model_errors(header: dict[str, Any], make: Callable[..., TokenStore]) -> None:
