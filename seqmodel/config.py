@@ -95,7 +95,7 @@ class TrainingSettings(Settings):
     lanes: PositiveInt = 32
     segment: PositiveInt = 64  # time steps per truncated back-propagation
     learning_rate: float = Field(4e-3, gt=0)
-    table_learning_rate: float = Field(3e-2, gt=0)
+    table_learning_rate: float = Field(4e-2, gt=0)
     warmup_steps: int = Field(30, ge=0)
     weight_decay: float = Field(0.01, ge=0)
     clip: float = Field(1.0, gt=0)

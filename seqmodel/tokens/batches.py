@@ -20,6 +20,7 @@ from seqmodel.tokens.tokenizer import END, FIRST_BYTE, FIRST_PIECE, START, Token
 
 MAX_BLOCKS = 1 << 16
 FEW_SEQUENCES = 40  # with fewer, the end of the text is held out rather than whole sequences
+LEAST_STRETCH, MOST_STRETCH = 256, 2048  # tokens
 _WINDOW = 16  # segments read at once
 _LINE_SEARCH = 4096  # tokens in which a lane of a stream looks for the start of a line
 
@@ -62,7 +63,7 @@ class Batch:
 
 
 def split_store(store: TokenStore, fraction: float, most_bytes: int, seed: int = 0) -> Split:
-    """Hold out a fraction of the sequences, spread evenly, or the last part of a stream or of few sequences.
+    """Hold out a fraction of the sequences, or stretches of a stream, spread evenly; of few sequences the end.
 
     The held-out part never exceeds `most_bytes` of text (about: tokens are counted, not bytes).
     """
@@ -71,7 +72,9 @@ def split_store(store: TokenStore, fraction: float, most_bytes: int, seed: int =
     if wanted < 8:
         return Split(_blocks(store, np.empty(0, np.int64), total), np.empty((0, 2), np.int64))
     count = store.header.sequences
-    if store.header.sequence == "stream" or count < FEW_SEQUENCES:
+    if store.header.sequence == "stream":
+        return _spread(store, wanted, seed)
+    if count < FEW_SEQUENCES:
         return _tail(store, wanted)
     number = max(1, int(count * wanted / total))
     draws = np.random.Generator(np.random.Philox(key=seed)).random(number)
@@ -87,10 +90,29 @@ def split_store(store: TokenStore, fraction: float, most_bytes: int, seed: int =
 
 def _tail(store: TokenStore, wanted: int) -> Split:
     """Hold out the end of the text, from a line start on."""
-    cut = _line_start(store, store.header.tokens - wanted)
+    total = store.header.tokens
+    cut = _line_start(store, total - wanted, min(_LINE_SEARCH, wanted - 1))
     whole = store.ends[store.ends > cut]
     starts = np.concatenate([[cut], whole[:-1]])
     return Split(_blocks(store, np.empty(0, np.int64), cut), np.stack([starts, whole], 1).astype(np.int64))
+
+
+def _spread(store: TokenStore, wanted: int, seed: int) -> Split:
+    """Hold out stretches of a stream, one at a random place in each of as many equal parts.
+
+    The end of a text would be easier to explain, but it is often unlike the rest: without the last 5 % of a
+    collection of plays, what follows them costs a count model 0.16 nats per character more.
+    """
+    total = store.header.tokens
+    length = max(1, min(wanted, max(LEAST_STRETCH, min(MOST_STRETCH, wanted // 8))))
+    number = max(1, wanted // length)
+    part = total // number
+    draws = np.random.Generator(np.random.Philox(key=seed)).random(number)
+    begins = [k * part + int(draw * max(0, part - 2 * length)) for k, draw in enumerate(draws)]
+    starts = np.array([_line_start(store, begin, min(length, part - length)) for begin in begins], np.int64)
+    held_out = np.stack([starts, starts + length], 1)
+    edges = np.concatenate([[0], held_out.ravel(), [total]]).reshape(-1, 2)
+    return Split(edges[edges[:, 0] < edges[:, 1]], held_out)
 
 
 def whole_store(store: TokenStore) -> Ranges:
@@ -112,13 +134,13 @@ def _blocks(store: TokenStore, without: IdArray, stop: int) -> Ranges:
     return ranges[ranges[:, 0] < ranges[:, 1]]
 
 
-def _line_start(store: TokenStore, position: int) -> int:
-    """The first line start at or after a position, if one is near."""
-    near = np.asarray(store.ids[position - 1 : position - 1 + _LINE_SEARCH])
+def _line_start(store: TokenStore, position: int, reach: int) -> int:
+    """The first line start at or after a position, if one is near; else the position."""
+    if position == 0 or reach < 1:
+        return position
+    near = np.asarray(store.ids[position - 1 : position - 1 + reach])
     found = np.flatnonzero(np.isin(near, [*store.tokenizer.newline_ids, END]))
-    if len(found) and position + found[0] < store.header.tokens - 1:
-        return int(position + found[0])
-    return position
+    return position + int(found[0]) if len(found) else position
 
 
 def inputs_and_targets(ids: npt.NDArray[np.unsignedinteger], positions: IdArray) -> tuple[IdArray, IdArray]:

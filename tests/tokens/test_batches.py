@@ -150,22 +150,18 @@ def test_of_few_sequences_the_end_is_held_out(lengths: list[int], fraction: floa
 
 @settings(max_examples=100, deadline=None)
 @given(st.lists(st.integers(1, 300), min_size=1, max_size=60), fractions, st.integers(0, 1000), st.integers(0, 9))
-def test_of_a_stream_the_end_is_held_out_from_a_line_start(
-    lengths: list[int], fraction: float, most: int, every: int
-) -> None:
+def test_of_a_stream_stretches_are_held_out(lengths: list[int], fraction: float, most: int, every: int) -> None:
     store = store_of(lengths, "stream", every)
     split = split_store(store, fraction, most)
-    wanted = wanted_tokens(store, fraction, most)
-    check_split(store, split, wanted)
-    if not len(split.held_out):
-        return
-    cut = int(split.held_out.min())
-    assert cut == split.train_tokens
-    enders = {END, *store.tokenizer.newline_ids}
-    starts = [
-        p for p in range(store.header.tokens - wanted, store.header.tokens - 1) if int(store.ids[p - 1]) in enders
-    ]
-    assert cut == (starts[0] if starts else store.header.tokens - wanted)
+    check_split(store, split, wanted_tokens(store, fraction, most))
+
+
+def test_what_is_held_out_of_a_stream_is_spread_and_begins_at_line_starts() -> None:
+    store = store_of([200_000], "stream", 7)
+    held = split_store(store, 0.05, 10**6, seed=2).held_out
+    assert len(held) == 8 and (held[:, 1] - held[:, 0] == 1250).all()
+    assert (held[:, 0] // 25_000 == np.arange(8)).all()  # one in each eighth of the text
+    assert all(int(store.ids[begin - 1]) in store.tokenizer.newline_ids for begin in held[:, 0])
 
 
 def test_what_is_held_out_is_spread_over_the_corpus() -> None:
@@ -271,8 +267,8 @@ def test_lanes_of_a_stream_begin_at_line_starts_and_run_on(
     lengths: list[int], shape: tuple[int, int], seed: int, every: int
 ) -> None:
     store = store_of(lengths, "stream", every)
-    train = split_store(store, 0.1, 10**6).train
-    total = int((train[:, 1] - train[:, 0]).sum())
+    total = store.header.tokens
+    train = np.array([[0, total]])
     reader = LaneBatches(store, train, lanes=shape[0], segment=shape[1], seed=seed)
     enders = {END, *store.tokenizer.newline_ids}
     line_starts = {p for p in range(total) if p == 0 or int(store.ids[p - 1]) in enders}
