@@ -16,9 +16,10 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from seqmodel.config import CorpusSettings, SamplingSettings, SequenceKind, TokenizerSettings, checked, parse_duration
+from seqmodel.config import CorpusSettings, SamplingSettings, TokenizerSettings, checked, parse_duration
 from seqmodel.errors import UsageError
 from seqmodel.files import exclusive, refuse_existing
+from seqmodel.kinds import SequenceKind
 from seqmodel.model.bundle import DEFAULT_NAME, Bundle, BundleHeader, read_bundle
 from seqmodel.training.request import TrainingRequest, TrainingResult
 

@@ -3,17 +3,12 @@
 from __future__ import annotations
 
 import re
-from typing import Any, Literal, TypeVar
+from typing import Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError, field_validator
 
 from seqmodel.errors import UsageError
-
-Unit = Literal["char", "word", "subword", "byte"]
-SequenceKind = Literal["line", "paragraph", "document", "stream"]
-CellKind = Literal["mingru", "lstm", "gru", "rnn"]
-SubwordMethod = Literal["unigram", "bpe"]
-TextErrors = Literal["strict", "replace"]
+from seqmodel.kinds import CellKind, SequenceKind, SubwordMethod, TextErrors, Unit
 
 MAX_WIDTH = 8192
 MAX_LAYERS = 64

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from seqmodel.config import SequenceKind, TextErrors, Unit
+from seqmodel.kinds import SequenceKind, TextErrors, Unit
 
 Inputs = Annotated[
     list[str] | None,

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from seqmodel.cli import options
-from seqmodel.config import SubwordMethod
 from seqmodel.console.failures import guarded
+from seqmodel.kinds import SubwordMethod
 
 if TYPE_CHECKING:
     from seqmodel.config import CorpusSettings

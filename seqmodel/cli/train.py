@@ -10,8 +10,8 @@ from typing import Annotated, Literal
 import typer
 
 from seqmodel.cli import options
-from seqmodel.config import CellKind, SubwordMethod
 from seqmodel.console.failures import INTERRUPTED, TERMINATED, guarded
+from seqmodel.kinds import CellKind, SubwordMethod
 
 STARTED = time.monotonic()
 SHAPE, BUDGET, TUNING = "Model", "Budget (one of these; default --time 3m)", "Training"

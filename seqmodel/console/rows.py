@@ -9,7 +9,7 @@ import sys
 from collections.abc import Iterable, Sequence
 from typing import Any, Literal, TextIO
 
-from seqmodel.config import Unit
+from seqmodel.kinds import Unit
 
 RowFormat = Literal["tsv", "jsonl"]
 

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from seqmodel.config import Unit
 from seqmodel.inference.line_scores import LineScore
+from seqmodel.kinds import Unit
 from seqmodel.tokens.tokenizer import END, FIRST_BYTE, FIRST_PIECE, UNKNOWN, Tokenizer
 
 Level = Literal["line", "token", "corpus"]

@@ -14,9 +14,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from seqmodel.config import SequenceKind
 from seqmodel.inference.scoring import RunningScorer, TokenScores, score_sequences
 from seqmodel.inference.sequence_model import SequenceModel
+from seqmodel.kinds import SequenceKind
 from seqmodel.text.corpus import END_MARK, Line
 from seqmodel.tokens.tokenizer import END, Tokenizer, refuse_end_mark
 

@@ -14,8 +14,9 @@ from typing import Any
 import numpy as np
 from pydantic import Field, ValidationError
 
-from seqmodel.config import ModelSettings, SequenceKind, Settings, Unit
+from seqmodel.config import ModelSettings, Settings
 from seqmodel.errors import ModelError
+from seqmodel.kinds import SequenceKind, Unit
 from seqmodel.model.ngram import CountModel, Level
 from seqmodel.model.ngram_index import NgramIndex
 from seqmodel.model.tensors import Array, TensorFile, read_header, read_tensors, write_tensors

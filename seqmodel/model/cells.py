@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from seqmodel.config import CellKind
+from seqmodel.kinds import CellKind
 
 
 class GatedLinearRecurrence(torch.autograd.Function):

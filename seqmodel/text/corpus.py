@@ -20,8 +20,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO
 
-from seqmodel.config import CorpusSettings, SequenceKind, TextErrors
+from seqmodel.config import CorpusSettings
 from seqmodel.errors import DataError, ResourceError, UsageError
+from seqmodel.kinds import SequenceKind, TextErrors
 
 END_MARK = "\ud800"  # a lone surrogate: no UTF-8 text can hold it
 READ_SIZE = 1 << 20

@@ -22,8 +22,9 @@ from pathlib import Path
 
 import numpy as np
 
-from seqmodel.config import SubwordMethod, TokenizerSettings
+from seqmodel.config import TokenizerSettings
 from seqmodel.errors import DataError, UsageError
+from seqmodel.kinds import SubwordMethod
 from seqmodel.text.corpus import END_MARK
 from seqmodel.tokens.tokenizer import (
     _LINE_BEGINS,

@@ -21,9 +21,10 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import Field, ValidationError
 
-from seqmodel.config import MAX_VOCABULARY, CorpusSettings, SequenceKind, Settings, TokenizerSettings, Unit
+from seqmodel.config import MAX_VOCABULARY, CorpusSettings, Settings, TokenizerSettings
 from seqmodel.errors import DataError, ModelError, UsageError
 from seqmodel.files import atomic_write
+from seqmodel.kinds import SequenceKind, Unit
 from seqmodel.text.corpus import CorpusSummary, find_sources, read_blocks, spooled
 from seqmodel.tokens.tokenizer import END, FIRST_BYTE, FIRST_PIECE, UNKNOWN, Tokenizer
 

@@ -24,8 +24,8 @@ import numpy as np
 import numpy.typing as npt
 import sentencepiece
 
-from seqmodel.config import Unit
 from seqmodel.errors import DataError, ModelError
+from seqmodel.kinds import Unit
 from seqmodel.text.corpus import END_MARK
 
 UNKNOWN, START, END = 0, 1, 2

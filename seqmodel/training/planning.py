@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from seqmodel.config import CellKind, ModelSettings, TrainingSettings, Unit
+from seqmodel.config import ModelSettings, TrainingSettings
+from seqmodel.kinds import CellKind, Unit
 from seqmodel.model.ngram_index import possible_orders
 
-LEAST_UNSEEN_RATE = 1 / 2000
+LEAST_UNSEEN_RATE = 1 / 700
 MOST_UNSEEN_RATE = 1 / 200
 TABLE_ROWS = 40_000  # with width 256, 20 MB in half precision
 TYPICAL_SPEED = 25_000  # tokens a second on a laptop; plans only need its order of magnitude
@@ -38,9 +39,9 @@ def plan_training(
 ) -> TrainingSettings:
     """How to train on a corpus: the more often the budget lets it be read, the more noise."""
     epochs = _expected_epochs(train_tokens, chosen)
-    dropout, ngram_dropout = next(rates for most, rates in NOISE if epochs <= most)
+    dropout, ngram_dropout = next((rates for most, rates in NOISE if epochs <= most), NOISE[-1][1])
     settings: dict[str, Any] = {
-        "unseen_rate": 0.0 if closed or unit == "byte" else _unseen_rate(train_tokens),
+        "unseen_rate": unseen_rate(unit, closed, train_tokens),
         "dropout": dropout,
         "ngram_dropout": ngram_dropout,
         "lanes": 16 if epochs < 8 else 32,
@@ -62,8 +63,10 @@ def _expected_epochs(train_tokens: int, chosen: dict[str, Any]) -> float:
     return float(tokens / max(1, train_tokens))
 
 
-def _unseen_rate(train_tokens: int) -> float:
+def unseen_rate(unit: Unit, closed: bool, train_tokens: int) -> float:
     """How often something unseen is put into a batch: some 64 times per epoch, within bounds."""
+    if closed or unit == "byte":
+        return 0.0
     return max(LEAST_UNSEEN_RATE, min(MOST_UNSEEN_RATE, 64 / max(1, train_tokens)))
 
 

@@ -31,14 +31,14 @@ from seqmodel.model.bundle import (
 from seqmodel.model.ngram import CountModel, estimate
 from seqmodel.model.ngram_index import build_index
 from seqmodel.text.corpus import CorpusSummary, find_sources, read_blocks
-from seqmodel.tokens.batches import split_store, whole_store
+from seqmodel.tokens.batches import UnseenSpellings, split_store, whole_store
 from seqmodel.tokens.store import TokenStore, is_store, make_store, open_store
 from seqmodel.tokens.tokenizer import END
 from seqmodel.training.checkpoints import Checkpoint, read_checkpoint
 from seqmodel.training.events import Event, Finished, Noted, Planned
 from seqmodel.training.final import final_figures
 from seqmodel.training.loop import Trainer, TrainingData
-from seqmodel.training.planning import describe, plan_model, plan_ngrams, plan_order, plan_training
+from seqmodel.training.planning import describe, plan_model, plan_ngrams, plan_order, plan_training, unseen_rate
 from seqmodel.training.request import TrainingRequest, TrainingResult
 from seqmodel.training.run_log import RunLog
 
@@ -225,7 +225,13 @@ class TrainingRun:
 
     def _counts(self, data: TrainingData, checkpoint: Checkpoint | None) -> CountModel | None:
         use = self.request.counts if checkpoint is None else checkpoint.progress["notes"]["counts"]
-        return estimate(data.store, data.train, plan_order(data.store.header.unit)) if use else None
+        if not use:
+            return None
+        tokenizer = data.store.tokenizer
+        train_tokens = int((data.train[:, 1] - data.train[:, 0]).sum())
+        rate = unseen_rate(tokenizer.unit, tokenizer.closed, train_tokens)
+        spellings = UnseenSpellings(tokenizer, rate, seed=0).pool[: int(rate * train_tokens)]
+        return estimate(data.store, data.train, plan_order(tokenizer.unit), spellings)
 
     # The loop
 

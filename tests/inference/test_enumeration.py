@@ -13,8 +13,9 @@ import pytest
 
 import seqmodel
 from seqmodel.api import Model, run_training
-from seqmodel.config import CellKind, CorpusSettings, SequenceKind, TokenizerSettings, Unit
+from seqmodel.config import CorpusSettings, TokenizerSettings
 from seqmodel.inference.scoring import score_sequences
+from seqmodel.kinds import CellKind, SequenceKind, Unit
 from seqmodel.tokens.tokenizer import END, FIRST_BYTE, FIRST_PIECE, START, UNKNOWN
 from seqmodel.training.request import TrainingRequest
 

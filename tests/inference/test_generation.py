@@ -11,13 +11,14 @@ import numpy as np
 import pytest
 
 from seqmodel.api import Model
-from seqmodel.config import SamplingSettings, TokenizerSettings, Unit
+from seqmodel.config import SamplingSettings, TokenizerSettings
 from seqmodel.errors import UsageError
 from seqmodel.inference.generation import Sample, generate
 from seqmodel.inference.sampling import draw
 from seqmodel.inference.scoring import score_sequences
 from seqmodel.inference.sequence_model import Floats, Ids, SequenceModel
 from seqmodel.inference.spelling import Speller, Spelling
+from seqmodel.kinds import Unit
 from seqmodel.tokens.fitting import fit, vocabulary_proto
 from seqmodel.tokens.tokenizer import END, FIRST_BYTE, FIRST_PIECE, START, UNKNOWN, Tokenizer
 from tests.inference.test_scoring import Remembering, Table

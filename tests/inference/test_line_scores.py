@@ -12,10 +12,11 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from seqmodel.api import Model
-from seqmodel.config import CorpusSettings, SequenceKind, TokenizerSettings, Unit
+from seqmodel.config import CorpusSettings, TokenizerSettings
 from seqmodel.errors import DataError
 from seqmodel.inference import line_scores
 from seqmodel.inference.line_scores import LineScore, score_lines
+from seqmodel.kinds import SequenceKind, Unit
 from seqmodel.text.corpus import Line, Source, read_blocks, read_lines
 from seqmodel.tokens.fitting import fit
 from seqmodel.tokens.tokenizer import END, START, Tokenizer

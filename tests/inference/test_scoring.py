@@ -13,12 +13,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from seqmodel.config import CellKind, ModelSettings
+from seqmodel.config import ModelSettings
 from seqmodel.inference import scoring
 from seqmodel.inference.mixture import Mixture
 from seqmodel.inference.runtime import Runtime
 from seqmodel.inference.scoring import LN2, RunningScorer, score_ranges, score_sequences
 from seqmodel.inference.sequence_model import Floats, Ids, SequenceModel
+from seqmodel.kinds import CellKind
 from seqmodel.model.bundle import weight_shapes
 from seqmodel.model.ngram import FALLBACK_DISCOUNTS, CountModel, Level
 from seqmodel.model.ngram_index import NgramIndex

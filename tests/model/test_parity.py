@@ -12,9 +12,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from seqmodel.config import CellKind, ModelSettings
+from seqmodel.config import ModelSettings
 from seqmodel.inference.runtime import Runtime
 from seqmodel.inference.scoring import LN2
+from seqmodel.kinds import CellKind
 from seqmodel.model import language_model
 from seqmodel.model.bundle import stored_precision, weight_shapes
 from seqmodel.model.cells import GatedLinearRecurrence

@@ -19,8 +19,9 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from seqmodel.config import CorpusSettings, SequenceKind
+from seqmodel.config import CorpusSettings
 from seqmodel.errors import DataError, UsageError
+from seqmodel.kinds import SequenceKind
 from seqmodel.text import corpus
 from seqmodel.text.corpus import END_MARK, CorpusSummary, Line, Source, find_sources, read_blocks, read_lines, spooled
 

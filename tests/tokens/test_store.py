@@ -13,8 +13,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from seqmodel.config import CorpusSettings, SequenceKind, TokenizerSettings, Unit
+from seqmodel.config import CorpusSettings, TokenizerSettings
 from seqmodel.errors import DataError, ModelError, SeqmodelError, UsageError
+from seqmodel.kinds import SequenceKind, Unit
 from seqmodel.text.corpus import END_MARK, CorpusSummary, find_sources, read_blocks
 from seqmodel.tokens.fitting import vocabulary_proto
 from seqmodel.tokens.store import HEADER_SIZE, MAGIC, TokenStore, is_store, make_store, open_store, write_store

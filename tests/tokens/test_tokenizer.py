@@ -11,8 +11,9 @@ import sentencepiece
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from seqmodel.config import SubwordMethod, TokenizerSettings, Unit
+from seqmodel.config import TokenizerSettings
 from seqmodel.errors import DataError, ModelError
+from seqmodel.kinds import SubwordMethod, Unit
 from seqmodel.text.corpus import END_MARK
 from seqmodel.tokens.fitting import fit, vocabulary_proto
 from seqmodel.tokens.tokenizer import (

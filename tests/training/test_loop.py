@@ -15,9 +15,10 @@ import torch
 
 import seqmodel
 from seqmodel.api import Model, run_training
-from seqmodel.config import CellKind, CorpusSettings, ModelSettings, SequenceKind, TokenizerSettings, TrainingSettings
+from seqmodel.config import CorpusSettings, ModelSettings, TokenizerSettings, TrainingSettings
 from seqmodel.errors import SeqmodelError
 from seqmodel.inference.scoring import score_ranges, score_sequences
+from seqmodel.kinds import CellKind, SequenceKind
 from seqmodel.model.ngram_index import build_index
 from seqmodel.tokens.batches import split_store
 from seqmodel.tokens.store import make_store, open_store

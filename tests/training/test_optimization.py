@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from seqmodel.config import CellKind, ModelSettings, TrainingSettings
+from seqmodel.config import ModelSettings, TrainingSettings
+from seqmodel.kinds import CellKind
 from seqmodel.model.language_model import LanguageModel
 from seqmodel.training.optimization import Optimizers, Schedule, choose_threads, usable_cores
 

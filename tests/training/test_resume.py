@@ -15,8 +15,9 @@ import torch
 
 import seqmodel
 from seqmodel.api import run_training
-from seqmodel.config import CellKind, CorpusSettings, SequenceKind, TokenizerSettings, Unit
+from seqmodel.config import CorpusSettings, TokenizerSettings
 from seqmodel.errors import ModelError, SeqmodelError, UsageError
+from seqmodel.kinds import CellKind, SequenceKind, Unit
 from seqmodel.model.language_model import LanguageModel
 from seqmodel.training.checkpoints import read_checkpoint
 from seqmodel.training.events import CheckpointSaved, Event, Finished, StepDone, Validated

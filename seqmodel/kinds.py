@@ -1,0 +1,11 @@
+"""The words that settings and options take. Apart from `config`, so that `--help` need not load its validation."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+Unit = Literal["char", "word", "subword", "byte"]
+SequenceKind = Literal["line", "paragraph", "document", "stream"]
+CellKind = Literal["mingru", "lstm", "gru", "rnn"]
+SubwordMethod = Literal["unigram", "bpe"]
+TextErrors = Literal["strict", "replace"]
