@@ -14,7 +14,7 @@ sorted, so finding a batch of contexts is one `searchsorted` per level.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -24,7 +24,7 @@ import numpy.typing as npt
 
 from seqmodel.tokens.batches import inputs_and_targets
 from seqmodel.tokens.store import Ranges, TokenStore
-from seqmodel.tokens.tokenizer import END, START, UNKNOWN, never_predicted
+from seqmodel.tokens.tokenizer import END, START, never_predicted
 
 IdArray = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float32]
@@ -186,21 +186,13 @@ def _share(level: Level, rows: IdArray, targets: IdArray) -> Floats:
     return np.where(hit, level.shares(np.minimum(low, len(level.tokens) - 1), rows), 0).astype(np.float32)
 
 
-def estimate(store: TokenStore, ranges: Ranges, order: int, spellings: Sequence[Sequence[int]] = ()) -> CountModel:
-    """Count the n-grams of a store's ranges up to `order` and smooth them.
-
-    `spellings` are byte sequences of things that the text lacks; each is counted once, after the unknown symbol,
-    so that the model knows which bytes follow which.
-    """
+def estimate(store: TokenStore, ranges: Ranges, order: int) -> CountModel:
+    """Count the n-grams of a store's ranges up to `order` and smooth them."""
     vocabulary = store.header.vocabulary
     ends = store.header.sequence != "stream"
     inputs, targets = _tokens(store, ranges)
-    if spellings:
-        inputs = np.concatenate([inputs, *([UNKNOWN, *spelling[:-1]] for spelling in spellings)]).astype(np.int64)
-        targets = np.concatenate([targets, *spellings]).astype(np.int64)
-    first = (START, UNKNOWN) if spellings else (START,)  # what nothing precedes
     counted = np.ones(len(targets), bool) if ends else targets != END
-    contexts = list(_contexts(inputs, order, vocabulary, first))
+    contexts = list(_contexts(inputs, order, vocabulary))
     pairs = [_pairs(row, targets, counted, vocabulary) for _, row in contexts]
     levels = []
     for length in range(order):
@@ -210,7 +202,7 @@ def estimate(store: TokenStore, ranges: Ranges, order: int, spellings: Sequence[
             wider = pairs[length + 1][0]
             shorter = contexts[length + 1][0][wider // vocabulary] // vocabulary * vocabulary + wider % vocabulary
             different = np.bincount(np.searchsorted(grams, shorter), minlength=len(grams))
-            begins = np.isin(keys[grams // vocabulary] % vocabulary, first) & (length > 0)
+            begins = keys[grams // vocabulary] % vocabulary == START if length else np.zeros(len(grams), bool)
             counts = np.where(begins, counts, different)
         levels.append(_level(keys, grams, counts, vocabulary))
     predicted = np.ones(vocabulary, bool)
@@ -226,13 +218,8 @@ def _tokens(store: TokenStore, ranges: Ranges) -> tuple[IdArray, IdArray]:
     return inputs_and_targets(store.ids, _ranges(ranges[:, 0], taken))
 
 
-def _contexts(
-    inputs: IdArray, order: int, vocabulary: int, first: tuple[int, ...]
-) -> Iterator[tuple[IdArray, IdArray]]:
-    """For each context length from 0: the sorted keys, and the row (N,) of every position's context.
-
-    No context reaches beyond a token of `first`.
-    """
+def _contexts(inputs: IdArray, order: int, vocabulary: int) -> Iterator[tuple[IdArray, IdArray]]:
+    """For each context length from 0: the sorted keys, and the row (N,) of every position's context."""
     row = np.zeros(len(inputs), np.int64)
     yield np.zeros(1, np.int64), row
     for distance in range(order - 1):
@@ -245,7 +232,7 @@ def _contexts(
         if len(keys) and keys[0] == -1:
             keys, row = keys[1:], row - 1
         yield keys, row
-        row = np.where(np.isin(token, first), NONE, row)
+        row = np.where(token == START, NONE, row)
 
 
 def _pairs(row: IdArray, targets: IdArray, counted: npt.NDArray[np.bool_], vocabulary: int) -> tuple[IdArray, IdArray]:

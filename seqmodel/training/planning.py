@@ -8,7 +8,7 @@ from seqmodel.config import ModelSettings, TrainingSettings
 from seqmodel.kinds import CellKind, Unit
 from seqmodel.model.ngram_index import possible_orders
 
-LEAST_UNSEEN_RATE = 1 / 700
+LEAST_UNSEEN_RATE = 1 / 500
 MOST_UNSEEN_RATE = 1 / 200
 TABLE_ROWS = 40_000  # with width 256, 20 MB in half precision
 TYPICAL_SPEED = 25_000  # tokens a second on a laptop; plans only need its order of magnitude
@@ -41,7 +41,7 @@ def plan_training(
     epochs = _expected_epochs(train_tokens, chosen)
     dropout, ngram_dropout = next((rates for most, rates in NOISE if epochs <= most), NOISE[-1][1])
     settings: dict[str, Any] = {
-        "unseen_rate": unseen_rate(unit, closed, train_tokens),
+        "unseen_rate": _unseen_rate(unit, closed, train_tokens),
         "dropout": dropout,
         "ngram_dropout": ngram_dropout,
         "lanes": 16 if epochs < 8 else 32,
@@ -63,7 +63,7 @@ def _expected_epochs(train_tokens: int, chosen: dict[str, Any]) -> float:
     return float(tokens / max(1, train_tokens))
 
 
-def unseen_rate(unit: Unit, closed: bool, train_tokens: int) -> float:
+def _unseen_rate(unit: Unit, closed: bool, train_tokens: int) -> float:
     """How often something unseen is put into a batch: some 64 times per epoch, within bounds."""
     if closed or unit == "byte":
         return 0.0

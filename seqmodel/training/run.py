@@ -31,14 +31,14 @@ from seqmodel.model.bundle import (
 from seqmodel.model.ngram import CountModel, estimate
 from seqmodel.model.ngram_index import build_index
 from seqmodel.text.corpus import CorpusSummary, find_sources, read_blocks
-from seqmodel.tokens.batches import UnseenSpellings, split_store, whole_store
+from seqmodel.tokens.batches import split_store, whole_store
 from seqmodel.tokens.store import TokenStore, is_store, make_store, open_store
 from seqmodel.tokens.tokenizer import END
 from seqmodel.training.checkpoints import Checkpoint, read_checkpoint
 from seqmodel.training.events import Event, Finished, Noted, Planned
 from seqmodel.training.final import final_figures
-from seqmodel.training.loop import Trainer, TrainingData
-from seqmodel.training.planning import describe, plan_model, plan_ngrams, plan_order, plan_training, unseen_rate
+from seqmodel.training.loop import Trainer, TrainingData, stretches
+from seqmodel.training.planning import describe, plan_model, plan_ngrams, plan_order, plan_training
 from seqmodel.training.request import TrainingRequest, TrainingResult
 from seqmodel.training.run_log import RunLog
 
@@ -46,7 +46,8 @@ HELD_OUT_SHARE = 0.05
 HELD_OUT_BYTES = 200_000
 DEFAULT_SECONDS = 180.0
 LINES_LOOKED_AT = 200
-SAVING_SECONDS = 0.3  # for the bundle and the rest of the end, beside what is measured
+TRIAL_STRETCHES = 4
+SAVING_SECONDS = 0.5  # for the bundle and the rest of the end, beside what is measured
 
 
 class TrainingRun:
@@ -225,13 +226,7 @@ class TrainingRun:
 
     def _counts(self, data: TrainingData, checkpoint: Checkpoint | None) -> CountModel | None:
         use = self.request.counts if checkpoint is None else checkpoint.progress["notes"]["counts"]
-        if not use:
-            return None
-        tokenizer = data.store.tokenizer
-        train_tokens = int((data.train[:, 1] - data.train[:, 0]).sum())
-        rate = unseen_rate(tokenizer.unit, tokenizer.closed, train_tokens)
-        spellings = UnseenSpellings(tokenizer, rate, seed=0).pool[: int(rate * train_tokens)]
-        return estimate(data.store, data.train, plan_order(tokenizer.unit), spellings)
+        return estimate(data.store, data.train, plan_order(data.store.header.unit)) if use else None
 
     # The loop
 
@@ -257,7 +252,7 @@ class TrainingRun:
         spent = float(checkpoint.progress["elapsed"]) if checkpoint is not None else 0.0
         # A budget counts from the start of the command; a resumed run has spent some of it before.
         began = now - spent
-        deadline = self.started + (training.seconds or 0) - spent - self._ending_seconds(trainer, held)
+        deadline = self.started + (training.seconds or 0) - spent - self._ending_seconds(trainer)
         finished = None
         for event in trainer.events(
             deadline,
@@ -272,17 +267,18 @@ class TrainingRun:
         assert finished is not None
         return finished
 
-    def _ending_seconds(self, trainer: Trainer, held_out_tokens: int) -> float:
+    def _ending_seconds(self, trainer: Trainer) -> float:
         """How long the final figures and the saving will take, from a small trial."""
         if trainer.settings.seconds is None or not trainer.subset:
             return 0.0
-        trial = trainer.subset[:2]
-        began = time.monotonic()
-        score_ranges(trainer.runtime(), trainer.data.valid_store.ids, trial, trainer.data.is_stream)
-        per_token = (time.monotonic() - began) / max(1, sum(end - begin for begin, end in trial))
-        subset = sum(end - begin for begin, end in trainer.subset)
-        # The trial reads two lanes; the final scoring reads many and is faster by half or more.
-        return SAVING_SECONDS + 0.6 * per_token * (held_out_tokens + subset)
+        trial = trainer.subset[:TRIAL_STRETCHES]
+        times = []
+        for _ in range(2):  # the first warms up
+            began = time.monotonic()
+            score_ranges(trainer.runtime(), trainer.data.valid_store.ids, trial, trainer.data.is_stream)
+            times.append(time.monotonic() - began)
+        tokens = sum(end - begin for begin, end in [*trainer.subset, *stretches(trainer.data.held_out)])
+        return SAVING_SECONDS + min(times) * tokens / max(1, sum(end - begin for begin, end in trial))
 
     # The end
 
