@@ -19,7 +19,7 @@ def test_an_unseen_character_costs_a_modest_number_of_bits(
     line = "far good cat dog hill"
     known = model.score([line])[0].bits
     unseen = model.score([line.replace("g", char, 1)])[0].bits
-    assert known < unseen < known + 40
+    assert known < unseen < known + 50  # of three bytes, by a model that has trained for seconds
     # The last words are as probable as before, but for a bit or two.
     tail = len(model.tokenizer.encode(" hill"))
     after = model.score([line.replace("g", char, 1)])[0].scores.bits[-tail:].sum()
