@@ -237,6 +237,9 @@ class Trainer:
         yield Validated(self.step, figure, best, self.clock() - start)
         if self.worse >= PATIENCE and self.schedule.anneal_from is None and progress < 0.8:
             self.schedule.anneal(self.step, max(20, self.step // 8), progress)
+            with torch.no_grad():  # from where it was best, not from where it has over-fitted
+                for name, parameter in self._weights().items():
+                    parameter.copy_((self.best or {}).get(name, parameter))
             yield Annealing(self.step, "held-out text no longer gains")
 
     def _sample(self) -> str:
