@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from typing import Annotated, Literal
 
 import typer
@@ -71,4 +70,4 @@ def command(
     if by == "corpus":
         writer.write([totals.row(scale, closed)])
     elif not quiet:
-        print(totals.summary(base, closed, loaded.header.model.ends), file=sys.stderr)
+        typer.echo(totals.summary(base, closed, loaded.header.model.ends), err=True)

@@ -51,7 +51,7 @@ def never_predicted(ends: bool, closed: bool) -> list[int]:
 class Tokenizer:
     """A learned vocabulary and the rules above.
 
-    `size` counts all ids; `pieces_bytes[id]` is what an id stands for (empty for the three symbols).
+    `size` counts all ids; `piece_bytes[id]` is what an id stands for (empty for the three symbols).
     """
 
     def __init__(self, proto: bytes, unit: Unit, closed: bool = False) -> None:
@@ -210,8 +210,8 @@ class Tokenizer:
         out.extend(self._processor.encode(segment[at:]))
         return tuple(out)
 
-    def decode(self, ids: Iterable[int], at_line_start: bool = True) -> str:
-        """The text that ids stand for; start and end symbols are left out.
+    def decode(self, ids: Iterable[int]) -> str:
+        """The text, from a line start on, that ids stand for; start and end symbols are left out.
 
         Raises:
             DataError: if the bytes spelled by the ids are no UTF-8 (cannot happen for what `encode` gave).
@@ -220,15 +220,15 @@ class Tokenizer:
         if self.unit == "byte":
             return data.decode("utf-8", "surrogateescape")
         try:
-            return self.without_virtual_blanks(data.decode(), at_line_start)
+            return self.without_virtual_blanks(data.decode())
         except UnicodeDecodeError:
             raise DataError("the token ids spell invalid UTF-8", "They are no encoding of a text.") from None
 
-    def without_virtual_blanks(self, text: str, at_line_start: bool = True) -> str:
+    def without_virtual_blanks(self, text: str) -> str:
         """Take the virtual blank off each line of a decoded text."""
         if not self.has_virtual_blanks:
             return text
-        return _VIRTUAL_BLANK.sub("", text) if at_line_start else _VIRTUAL_BLANK.sub("", "." + text)[1:]
+        return _VIRTUAL_BLANK.sub("", text)
 
     def spans(self, ids: Sequence[int] | Ids) -> npt.NDArray[np.int64]:
         """Character offsets (start, end) of each token of a text that `encode` gave; shape (tokens, 2).
