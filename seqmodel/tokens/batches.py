@@ -27,6 +27,11 @@ _LINE_SEARCH = 4096  # tokens in which a lane of a stream looks for the start of
 IdArray = npt.NDArray[np.int64]
 
 
+def token_count(ranges: Ranges) -> int:
+    """How many tokens some ranges hold."""
+    return int((ranges[:, 1] - ranges[:, 0]).sum())
+
+
 @dataclass(frozen=True)
 class Split:
     """Ranges of a store: `train` in blocks that are shuffled as wholes, `held_out` for validation."""
@@ -36,11 +41,11 @@ class Split:
 
     @property
     def train_tokens(self) -> int:
-        return int((self.train[:, 1] - self.train[:, 0]).sum())
+        return token_count(self.train)
 
     @property
     def held_out_tokens(self) -> int:
-        return int((self.held_out[:, 1] - self.held_out[:, 0]).sum())
+        return token_count(self.held_out)
 
 
 @dataclass(frozen=True)
@@ -159,8 +164,7 @@ class LaneBatches:
 
     def __init__(self, store: TokenStore, ranges: Ranges, *, lanes: int, segment: int, seed: int) -> None:
         self.store, self.ranges, self.seed, self.segment = store, ranges, seed, segment
-        lengths = ranges[:, 1] - ranges[:, 0]
-        self.total = int(lengths.sum())
+        self.total = token_count(ranges)
         self.lanes = max(1, min(lanes, self.total // (2 * segment)))
         self.lane_length = max(1, self.total // self.lanes)
         self.segments = -(-self.lane_length // segment)
@@ -229,7 +233,7 @@ class PaddedBatches:
         self.is_stream = store.header.sequence == "stream"
         self.lanes = lanes
         self.stretch = 32 * segment
-        self.total = int((ranges[:, 1] - ranges[:, 0]).sum())
+        self.total = token_count(ranges)
         self._plans: dict[int, list[tuple[Ranges, int]]] = {}
         self._lengths: list[int] = []
 
@@ -266,13 +270,12 @@ class PaddedBatches:
             pool = self.lanes * 64  # sequences of like length are sought among this many
             for begin in range(0, len(pieces), pool):
                 some = np.argsort(lengths[begin : begin + pool], kind="stable") + begin
-                groups += [(pieces[part], int(lengths[part].max())) for part in self._cut(some)]
+                groups += [
+                    (pieces[part], int(lengths[part].max()))
+                    for part in np.split(some, range(self.lanes, len(some), self.lanes))
+                ]
             self._plans = {epoch: [groups[i] for i in generator.permutation(len(groups))]}
         return self._plans[epoch]
-
-    def _cut(self, some: IdArray) -> Iterator[IdArray]:
-        for begin in range(0, len(some), self.lanes):
-            yield some[begin : begin + self.lanes]
 
     def _stretches(self) -> Ranges:
         """Every sequence of the ranges, the long ones cut."""

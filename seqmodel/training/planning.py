@@ -12,7 +12,8 @@ LEAST_UNSEEN_RATE = 1 / 500
 MOST_UNSEEN_RATE = 1 / 200
 TABLE_ROWS = 40_000  # with width 256, 20 MB in half precision
 TYPICAL_SPEED = 25_000  # tokens a second on a laptop; plans only need its order of magnitude
-# Dropout, and that of whole n-gram embeddings, by how often the text is read: measured on plays and names.
+# Dropout, and that of whole n-gram embeddings, by how often the text is read. The first two
+# were measured on plays; the others are larger because a text that is read often is learned by heart.
 NOISE = ((2, (0.0, 0.1)), (5, (0.1, 0.25)), (12, (0.2, 0.4)), (float("inf"), (0.3, 0.5)))
 
 

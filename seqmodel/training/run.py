@@ -31,7 +31,7 @@ from seqmodel.model.bundle import (
 from seqmodel.model.ngram import CountModel, estimate
 from seqmodel.model.ngram_index import build_index
 from seqmodel.text.corpus import CorpusSummary, find_sources, read_blocks
-from seqmodel.tokens.batches import split_store, whole_store
+from seqmodel.tokens.batches import split_store, token_count, whole_store
 from seqmodel.tokens.store import TokenStore, is_store, make_store, open_store
 from seqmodel.tokens.tokenizer import END
 from seqmodel.training.checkpoints import Checkpoint, read_checkpoint
@@ -199,7 +199,7 @@ class TrainingRun:
 
     def _trainer(self, data: TrainingData, checkpoint: Checkpoint | None) -> Trainer:
         header = data.store.header
-        train_tokens = int((data.train[:, 1] - data.train[:, 0]).sum())
+        train_tokens = token_count(data.train)
         given = {name: value for name, value in self.request.training.items() if value is not None}
         try:
             if checkpoint is not None:
@@ -245,7 +245,7 @@ class TrainingRun:
         model, training = trainer.model.settings, trainer.settings
         plan = describe(model, training, trainer.index.rows - 1, data.store.header.unit, model.vocabulary)
         parameters = sum(p.numel() for p in trainer.model.parameters())
-        held = int((data.held_out[:, 1] - data.held_out[:, 0]).sum())
+        held = token_count(data.held_out)
         settings = {"model": model.model_dump(mode="json"), "training": training.model_dump(mode="json")}
         tell(Planned(plan, settings, parameters, trainer.batches.total, held))
         now = time.monotonic()
