@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from pydantic import Field, ValidationError
 
-from seqmodel.config import ModelSettings, Settings
+from seqmodel.config import CorpusSettings, ModelSettings, Settings, TokenizerSettings
 from seqmodel.errors import ModelError
 from seqmodel.kinds import SequenceKind, Unit
 from seqmodel.model.ngram import CountModel, Level
@@ -62,6 +62,7 @@ class Provenance(Settings):
     tokens: int
     train_tokens: int
     held_out_from: str  # "split" or "file", "" for none
+    began_from: str | None = None  # the digest of the bundle whose weights training began with
 
 
 class TrainingSummary(Settings):
@@ -90,6 +91,8 @@ class BundleHeader(Settings):
     held_out: HeldOut | None = None
     discounts: tuple[tuple[float, float, float], ...] = ()  # of the count model, by level; none if there is none
     mixture: tuple[float, ...] = ()  # the recurrence's weight by situation; see inference.mixture
+    tokenizer: TokenizerSettings | None = None  # how the vocabulary was learned, where that is known
+    corpus: CorpusSettings | None = None
 
 
 @dataclass(frozen=True)
@@ -101,6 +104,7 @@ class Bundle:
     index: NgramIndex
     weights: Mapping[str, Array]
     counts: CountModel | None = None
+    digest: str = ""  # of the file it was read from
 
 
 def write_bundle(path: Path, bundle: Bundle) -> None:
@@ -179,7 +183,7 @@ def read_bundle(path: Path) -> Bundle:
     fits = fits and all(weight.dtype in (np.float16, np.float32) for weight in weights.values())
     if not fits or {name: w.shape for name, w in weights.items()} != weight_shapes(header.model):
         raise misfit
-    return Bundle(header, tokenizer, index, weights, counts)
+    return Bundle(header, tokenizer, index, weights, counts, file.metadata["digest"])
 
 
 def _count_model(header: BundleHeader, tensors: Mapping[str, Array]) -> CountModel | None:

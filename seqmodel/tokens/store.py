@@ -54,6 +54,8 @@ class StoreHeader(Settings):
     unknown_tokens: int = Field(ge=0)
     corpus_digest: str
     digest: str
+    tokenizer: TokenizerSettings | None = None  # how the vocabulary was learned; None: it was another corpus's
+    corpus: CorpusSettings | None = None
 
     @property
     def dtype(self) -> np.dtype[np.unsignedinteger]:
@@ -93,9 +95,16 @@ class _Body:
 
 
 def write_store(
-    path: Path, blocks: Iterable[str], tokenizer: Tokenizer, sequence: SequenceKind, summary: CorpusSummary
+    path: Path,
+    blocks: Iterable[str],
+    tokenizer: Tokenizer,
+    corpus: CorpusSettings,
+    summary: CorpusSummary,
+    learned: TokenizerSettings | None = None,
 ) -> None:
     """Encode blocks of text (`END_MARK` between sequences) into a store; `summary` is read after the last block.
+
+    `learned` tells with which settings the vocabulary was learned from this very text, if it was.
 
     Raises:
         DataError: if the corpus holds no text.
@@ -126,7 +135,7 @@ def write_store(
         header = StoreHeader(
             unit=tokenizer.unit,
             closed=tokenizer.closed,
-            sequence=sequence,
+            sequence=corpus.sequence,
             vocabulary=tokenizer.size,
             proto_bytes=len(tokenizer.proto),
             tokens=tokens,
@@ -139,10 +148,12 @@ def write_store(
             unknown_tokens=unknown,
             corpus_digest=summary.digest,
             digest="",
+            tokenizer=learned,
+            corpus=corpus,
         )
         header = header.model_copy(update={"digest": _digest(header, body.hash)})
         file.seek(len(MAGIC))
-        file.write(header.model_dump_json().encode().ljust(HEADER_SIZE))
+        file.write(_json(header).ljust(HEADER_SIZE))
 
 
 def is_store(path: Path) -> bool:
@@ -192,8 +203,12 @@ def open_store(path: Path) -> TokenStore:
 
 
 def _digest(header: StoreHeader, body: hashlib._Hash) -> str:
-    own = header.model_copy(update={"digest": ""}).model_dump_json().encode()
-    return hashlib.sha256(own + body.digest()).hexdigest()
+    return hashlib.sha256(_json(header.model_copy(update={"digest": ""})) + body.digest()).hexdigest()
+
+
+def _json(header: StoreHeader) -> bytes:
+    """What is None stays out, so that a header from before a field was there keeps its digest."""
+    return header.model_dump_json(exclude_none=True).encode()
 
 
 def _ids_fit(ids: npt.NDArray[Any], ends: npt.NDArray[np.int64], vocabulary: int) -> bool:
@@ -237,7 +252,8 @@ def make_store(
     if tokenizer is None:
         sources = [spooled(source) for source in sources]
     any_bytes = (tokenizer.unit if tokenizer else settings.unit) == "byte"
+    learned = settings if tokenizer is None else None
     if tokenizer is None:
         tokenizer = fit(read_blocks(sources, corpus, any_bytes=any_bytes), settings)
     summary = CorpusSummary()
-    write_store(path, read_blocks(sources, corpus, summary, any_bytes), tokenizer, corpus.sequence, summary)
+    write_store(path, read_blocks(sources, corpus, summary, any_bytes), tokenizer, corpus, summary, learned)

@@ -13,13 +13,13 @@ from torch import Tensor
 from seqmodel.errors import ModelError
 from seqmodel.model.tensors import Array, read_tensors, write_tensors
 
-FORMAT = 1
+FORMAT = 2
 KIND = "checkpoint"
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """Tensors by group ("weights", "best", "optimizer", "lanes", "random") and numbers beside them."""
+    """Tensors by group ("weights", "best", "optimizer", "lanes", "random", "ngrams") and numbers beside them."""
 
     groups: Mapping[str, Mapping[str, Tensor]]
     progress: Mapping[str, Any]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -110,6 +110,12 @@ class Trainer:
         self.bits_per_char = math.nan
         self.lanes: list[Tensor] = []
         self.history = np.empty((0, 0), np.int64)
+
+    def begin_from(self, weights: Mapping[str, Array]) -> None:
+        """Start with a bundle's weights instead of random ones."""
+        with torch.no_grad():
+            for name, parameter in self._weights().items():
+                parameter.copy_(torch.from_numpy(weights[name].astype(np.float32)))
 
     # Progress
 
@@ -263,6 +269,10 @@ class Trainer:
             "best": self.best or {},
             "lanes": {str(number): lane for number, lane in enumerate(self.lanes)},
             "random": {"torch": torch.get_rng_state(), "history": torch.from_numpy(self.history)},
+            "ngrams": {
+                str(order): torch.from_numpy(keys)
+                for order, keys in zip(self.index.orders, self.index.keys, strict=True)
+            },
         }
         progress = {
             "step": self.step,

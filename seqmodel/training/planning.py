@@ -5,9 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 from seqmodel.config import ModelSettings, TrainingSettings
-from seqmodel.kinds import CellKind, Unit
+from seqmodel.kinds import CellKind, Size, Unit
 from seqmodel.model.ngram_index import possible_orders
 
+SIZES: dict[Size, tuple[int, int]] = {"s": (1, 192), "m": (2, 256), "l": (2, 512)}  # layers, width
+WARM_SHARE = 1 / 3  # of the usual learning rates, where training goes on from a bundle
 LEAST_UNSEEN_RATE = 1 / 500
 MOST_UNSEEN_RATE = 1 / 200
 TABLE_ROWS = 40_000  # with width 256, 20 MB in half precision
@@ -17,10 +19,14 @@ TYPICAL_SPEED = 25_000  # tokens a second on a laptop; plans only need its order
 NOISE = ((2, (0.0, 0.1)), (5, (0.1, 0.25)), (12, (0.2, 0.4)), (float("inf"), (0.3, 0.5)))
 
 
-def plan_model(unit: Unit, vocabulary: int, train_tokens: int, ends: bool, chosen: dict[str, Any]) -> ModelSettings:
+def plan_model(
+    unit: Unit, vocabulary: int, train_tokens: int, ends: bool, chosen: dict[str, Any], size: Size | None = None
+) -> ModelSettings:
     """The network for a corpus; `chosen` holds what the user said. N-gram rows are set when the index is built."""
     settings: dict[str, Any] = {"vocabulary": vocabulary, "ends": ends, "tied": unit in ("word", "subword")}
     settings["width"] = 256 if train_tokens >= 60_000 else 192 if train_tokens >= 20_000 else 128
+    if size is not None:
+        settings["layers"], settings["width"] = SIZES[size]
     return ModelSettings(**(settings | chosen))
 
 
@@ -56,6 +62,12 @@ def plan_training(
     return TrainingSettings(**(settings | chosen))
 
 
+def warm_start(training: TrainingSettings, chosen: dict[str, Any]) -> TrainingSettings:
+    """The same with lower peak learning rates, for weights that are no longer random."""
+    rates = [name for name in TrainingSettings.model_fields if name.endswith("learning_rate") and name not in chosen]
+    return training.model_copy(update={name: WARM_SHARE * getattr(training, name) for name in rates})
+
+
 def _expected_epochs(train_tokens: int, chosen: dict[str, Any]) -> float:
     """How often the budget lets the corpus be read, about."""
     if chosen.get("epochs"):
@@ -80,7 +92,9 @@ def describe(model: ModelSettings, training: TrainingSettings, rows: int, unit: 
         if training.steps
         else f"{training.epochs:g} epochs"
     )
+    size = next((f" (size {name})" for name, shape in SIZES.items() if shape == (model.layers, model.width)), "")
     return (
-        f"{unit} model, vocabulary {vocabulary:,}: {model.layers} × {model.width} {model.cell}, {rows:,} n-gram rows, "
+        f"{unit} model, vocabulary {vocabulary:,}: {model.layers} × {model.width} {model.cell}{size}, "
+        f"{rows:,} n-gram rows, "
         f"dropout {training.dropout:g}, {training.lanes} × {training.segment} tokens a step, budget {budget}"
     )

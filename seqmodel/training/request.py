@@ -7,12 +7,16 @@ from pathlib import Path
 from typing import Any
 
 from seqmodel.config import CorpusSettings, TokenizerSettings
+from seqmodel.kinds import Size
 from seqmodel.model.bundle import BundleHeader
 
 
 @dataclass(frozen=True)
 class TrainingRequest:
-    """`model` and `training` hold the settings that the user gave by name; None stands for "you choose"."""
+    """`model` and `training` hold the settings that the user gave by name; None stands for "you choose".
+
+    Of `tokenizer` and `corpus` the fields that were set are those that the user gave.
+    """
 
     inputs: tuple[str, ...]
     output: Path
@@ -20,8 +24,10 @@ class TrainingRequest:
     corpus: CorpusSettings
     model: dict[str, Any]
     training: dict[str, Any]
-    ngram_embeddings: bool = True
-    counts: bool = True
+    size: Size | None = None
+    ngram_embeddings: bool | None = None
+    counts: bool | None = None
+    init: Path | None = None  # the bundle whose vocabulary and weights training begins with
     valid: str | None = None
     write_valid: Path | None = None
     resume: bool = False

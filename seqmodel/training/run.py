@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from pydantic import ValidationError
 
-from seqmodel.config import ModelSettings, TrainingSettings, usage_error
+from seqmodel.config import CorpusSettings, ModelSettings, TokenizerSettings, TrainingSettings, usage_error
 from seqmodel.errors import ModelError, UsageError
 from seqmodel.files import atomic_write, beside, refuse_existing
 from seqmodel.inference.runtime import Runtime
@@ -29,16 +29,18 @@ from seqmodel.model.bundle import (
     write_bundle,
 )
 from seqmodel.model.ngram import CountModel, estimate
-from seqmodel.model.ngram_index import build_index
+from seqmodel.model.ngram_index import NgramIndex, build_index
 from seqmodel.text.corpus import CorpusSummary, find_sources, read_blocks
 from seqmodel.tokens.batches import split_store, token_count, whole_store
 from seqmodel.tokens.store import TokenStore, is_store, make_store, open_store
 from seqmodel.tokens.tokenizer import END
+from seqmodel.training.agreement import agree_with_store, fit_together
+from seqmodel.training.beginning import Beginning, beginning_of, notes_of
 from seqmodel.training.checkpoints import Checkpoint, read_checkpoint
 from seqmodel.training.events import Event, Finished, Noted, Planned
 from seqmodel.training.final import final_figures
 from seqmodel.training.loop import Trainer, TrainingData, stretches
-from seqmodel.training.planning import describe, plan_model, plan_ngrams, plan_order, plan_training
+from seqmodel.training.planning import describe, plan_model, plan_ngrams, plan_order, plan_training, warm_start
 from seqmodel.training.request import TrainingRequest, TrainingResult
 from seqmodel.training.run_log import RunLog
 
@@ -67,6 +69,8 @@ class TrainingRun:
         self.valid_path = beside(self.output, ".valid.tokens")
         self.log_path = beside(self.output, ".jsonl")
         self.made: list[Path] = []  # token stores of this run's own
+        self.begin = Beginning(request.tokenizer, request.corpus)
+        self.notes: dict[str, Any] = {}  # what the checkpoint keeps of this, beside the trainer's own
 
     def carry_out(self) -> TrainingResult:
         torch.set_flush_denormal(True)  # numbers next to nothing are many times slower
@@ -78,17 +82,19 @@ class TrainingRun:
     def _carry_out(self) -> TrainingResult:
         self._refuse_own_inputs()
         checkpoint = self._checkpoint()
+        self.begin = beginning_of(self.request, checkpoint)
+        self.notes = checkpoint.progress["notes"] if checkpoint is not None else {}
         interrupted = False
         try:
             data, held_out_from = self._data(checkpoint)
-            counts = self._counts(data, checkpoint)
+            counts = self._counts(data)
             trainer = self._trainer(data, checkpoint)
             if checkpoint is None:
                 self.checkpoint_path.unlink(missing_ok=True)  # of an earlier run, which --force gives up
             if self.request.write_valid is not None:
                 write_held_out(self.request.write_valid, data, self.request.force or self.request.resume)
             with RunLog(self.log_path, append=checkpoint is not None) as log:
-                finished = self._loop(trainer, data, checkpoint, counts, log)
+                finished = self._loop(trainer, data, checkpoint, log)
             interrupted = not finished.annealed
             header = self._save(trainer, data, counts, held_out_from, finished)
         finally:
@@ -145,6 +151,8 @@ class TrainingRun:
         if checkpoint is None:
             self._note_running_text(store)
         valid = self._valid_store(store, checkpoint)
+        if checkpoint is None:
+            self.notes = notes_of(self.request, self.begin.init, store, valid)
         if valid is not None:
             return TrainingData(store, whole_store(store), valid, whole_store(valid)), "file"
         split = split_store(store, HELD_OUT_SHARE, HELD_OUT_BYTES)
@@ -156,9 +164,9 @@ class TrainingRun:
         if stores:
             if len(inputs) > 1:
                 raise UsageError("a token store is given together with other inputs", "Give one token store, or text.")
-            return open_store(Path(stores[0]))
+            return self._given_store(Path(stores[0]), checkpoint)
         if checkpoint is not None and self.store_path.exists():
-            if inputs and corpus_digest(inputs, self.request) != checkpoint.progress["corpus_digest"]:
+            if inputs and corpus_digest(inputs, self.begin.tokenizer, self.begin.corpus) != checkpoint.progress["corpus_digest"]:
                 raise ModelError(
                     "the checkpoint was taken on another corpus", "Resume with the corpus that it began with."
                 )
@@ -172,9 +180,20 @@ class TrainingRun:
                 self.request.force,
                 " (or train it: seqmodel train " + str(self.store_path) + ")",
             )
+        if self.notes.get("began_from") and self.begin.init is None:
+            raise UsageError(f"{self.store_path} is gone", "Name the bundle that the run began from with --init.")
         self.made.append(self.store_path)
-        make_store(self.store_path, inputs, self.request.tokenizer, self.request.corpus)
+        tokenizer = self.begin.init.tokenizer if self.begin.init is not None else None
+        make_store(self.store_path, inputs, self.begin.tokenizer, self.begin.corpus, tokenizer)
         return open_store(self.store_path)
+
+    def _given_store(self, path: Path, checkpoint: Checkpoint | None) -> TokenStore:
+        store = open_store(path)
+        if checkpoint is None:
+            agree_with_store(self.request, store.header)
+        if self.begin.init is not None:
+            fit_together(store, self.begin.init)
+        return store
 
     def _note_running_text(self, store: TokenStore) -> None:
         if looks_like_running_text(store):
@@ -184,15 +203,23 @@ class TrainingRun:
             self.on_event(Noted(note))
 
     def _valid_store(self, store: TokenStore, checkpoint: Checkpoint | None) -> TokenStore | None:
-        if checkpoint is not None and self.valid_path.exists():
-            self.made.append(self.valid_path)
-            return open_store(self.valid_path)
-        if self.request.valid is None:
+        own = store.header.corpus or CorpusSettings(sequence=store.header.sequence)
+        corpus = self.begin.corpus.model_copy(update={"sequence": own.sequence, "keep_blank": own.keep_blank})
+        valid = self.request.valid
+        if checkpoint is not None:
+            noted = self.notes["valid"]
+            if valid is not None and corpus_digest([valid], self.begin.tokenizer, corpus) != noted:
+                raise UsageError("the run to resume has other held-out text", "Leave --valid out.")
+            if self.valid_path.exists():
+                self.made.append(self.valid_path)
+                return open_store(self.valid_path)
+            if noted is not None and valid is None:
+                raise UsageError(f"{self.valid_path} is gone", "Name the held-out text of the run with --valid.")
+        if valid is None:
             return None
         refuse_existing(self.valid_path, self.request.force)
         self.made.append(self.valid_path)
-        corpus = self.request.corpus.model_copy(update={"sequence": store.header.sequence})
-        make_store(self.valid_path, [self.request.valid], self.request.tokenizer, corpus, store.tokenizer)
+        make_store(self.valid_path, [valid], self.begin.tokenizer, corpus, store.tokenizer)
         return open_store(self.valid_path)
 
     # The plan
@@ -210,23 +237,38 @@ class TrainingRun:
                 training = training.model_copy(update={"threads": training.threads or checkpoint.progress["threads"]})
             else:
                 chosen = {name: value for name, value in self.request.model.items() if value is not None}
-                model = plan_model(header.unit, header.vocabulary, train_tokens, header.sequence != "stream", chosen)
+                ends = header.sequence != "stream"
+                model = plan_model(header.unit, header.vocabulary, train_tokens, ends, chosen, self.request.size)
+                model = self.begin.init.header.model if self.begin.init is not None else model
                 budget = _budget(given) or {"seconds": DEFAULT_SECONDS}
                 training = plan_training(header.unit, header.closed, model.cell, train_tokens, given | budget)
+                training = warm_start(training, given) if self.begin.init is not None else training
         except ValidationError as error:
             raise usage_error(error) from None
-        orders, rows = plan_ngrams(header.unit, header.vocabulary, train_tokens)
-        use = self.request.ngram_embeddings if checkpoint is None else bool(model.ngram_rows)
-        index = build_index(data.store, data.train, orders if use else (), rows)
+        index = self._index(data, checkpoint)
         listed = tuple((order, len(keys)) for order, keys in zip(index.orders, index.keys, strict=True))
         trainer = Trainer(data, model.model_copy(update={"ngram_rows": listed}), training, index)
         if checkpoint is not None:
             trainer.restore(checkpoint)
+        elif self.begin.init is not None:
+            trainer.begin_from(self.begin.init.weights)
         return trainer
 
-    def _counts(self, data: TrainingData, checkpoint: Checkpoint | None) -> CountModel | None:
-        use = self.request.counts if checkpoint is None else checkpoint.progress["notes"]["counts"]
-        return estimate(data.store, data.train, plan_order(data.store.header.unit)) if use else None
+    def _index(self, data: TrainingData, checkpoint: Checkpoint | None) -> NgramIndex:
+        vocabulary = data.store.header.vocabulary
+        if checkpoint is not None:
+            keys = checkpoint.groups.get("ngrams", {})
+            orders = tuple(sorted(int(order) for order in keys))
+            return NgramIndex(vocabulary, orders, tuple(keys[str(order)].numpy() for order in orders))
+        if self.begin.init is not None:
+            return self.begin.init.index
+        orders, rows = plan_ngrams(data.store.header.unit, vocabulary, token_count(data.train))
+        use = self.request.ngram_embeddings is not False
+        return build_index(data.store, data.train, orders if use else (), rows)
+
+    def _counts(self, data: TrainingData) -> CountModel | None:
+        order = plan_order(data.store.header.unit)
+        return estimate(data.store, data.train, order) if self.notes["counts"] else None
 
     # The loop
 
@@ -235,7 +277,6 @@ class TrainingRun:
         trainer: Trainer,
         data: TrainingData,
         checkpoint: Checkpoint | None,
-        counts: CountModel | None,
         log: RunLog,
     ) -> Finished:
         def tell(event: Event) -> None:
@@ -259,7 +300,7 @@ class TrainingRun:
             began=began,
             checkpoint=self.checkpoint_path,
             should_stop=self.should_stop,
-            notes={"counts": counts is not None},
+            notes=self.notes,
         ):
             tell(event)
             if isinstance(event, Finished):
@@ -302,6 +343,7 @@ class TrainingRun:
             tokens=store.tokens,
             train_tokens=trainer.batches.total,
             held_out_from=held_out_from,
+            began_from=self.notes["began_from"],
         )
         summary = TrainingSummary(
             seed=trainer.settings.seed,
@@ -310,7 +352,7 @@ class TrainingRun:
             epochs=round(finished.epoch, 3),
             budget=_budget_text(trainer.settings),
             annealed=finished.annealed,
-            settings=trainer.settings.model_dump(mode="json", exclude={"seconds", "steps", "epochs", "threads"}),
+            settings=trainer.settings.model_dump(mode="json", exclude={"threads"}, exclude_none=True),
         )
         held_out, mixture = final_figures(runtime, counts, data)
         header = BundleHeader(
@@ -323,6 +365,8 @@ class TrainingRun:
             held_out=held_out,
             discounts=tuple(level.discounts for level in counts.levels) if counts is not None else (),
             mixture=tuple(round(float(weight), 6) for weight in mixture),
+            tokenizer=TokenizerSettings(**self.notes["tokenizer"]) if self.notes["learned"] else None,
+            corpus=CorpusSettings(**self.notes["corpus"]),
         )
         write_bundle(self.output, Bundle(header, data.store.tokenizer, trainer.index, weights, counts))
         return header
@@ -340,11 +384,10 @@ def _budget_text(settings: TrainingSettings) -> str:
     return f"{settings.steps} steps" if settings.steps else f"{settings.epochs:g} epochs"
 
 
-def corpus_digest(inputs: Sequence[str], request: TrainingRequest) -> str:
+def corpus_digest(inputs: Sequence[str], tokenizer: TokenizerSettings, corpus: CorpusSettings) -> str:
     """The digest that a store of these inputs would have."""
     summary = CorpusSummary()
-    any_bytes = request.tokenizer.unit == "byte"
-    for _ in read_blocks(find_sources(inputs), request.corpus, summary, any_bytes):
+    for _ in read_blocks(find_sources(inputs), corpus, summary, tokenizer.unit == "byte"):
         pass
     return summary.digest
 

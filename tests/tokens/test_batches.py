@@ -211,7 +211,7 @@ def test_bytes_are_counted_as_tokens_of_the_usual_size(tmp_path: Path) -> None:
     tokenizer = Tokenizer(vocabulary_proto([" the"], word=True), "word")
     summary = CorpusSummary()
     summary.add(b"the the the\n" * 100, "the the the\n" * 100)
-    write_store(tmp_path / "a", [("the the the" + END_MARK) * 100], tokenizer, "line", summary)
+    write_store(tmp_path / "a", [("the the the" + END_MARK) * 100], tokenizer, CorpusSettings(), summary)
     store = open_store(tmp_path / "a")
     assert store.bytes_per_token == 3.0
     assert split_store(store, 0.5, 120).held_out_tokens == 40
@@ -458,7 +458,7 @@ def test_batches_are_copies_of_a_store_that_stays_as_it_is(
     reads: type[LaneBatches] | type[PaddedBatches], tmp_path: Path
 ) -> None:
     tokenizer = Tokenizer(vocabulary_proto(["a", "b", "\n"], word=False), "char")
-    write_store(tmp_path / "a", [("abba" + END_MARK) * 50], tokenizer, "line", CorpusSummary())
+    write_store(tmp_path / "a", [("abba" + END_MARK) * 50], tokenizer, CorpusSettings(), CorpusSummary())
     before = (tmp_path / "a").read_bytes()
     store = open_store(tmp_path / "a")
     for batch in islice(reads(store, whole_store(store), lanes=2, segment=4, seed=0).read(), 20):

@@ -87,10 +87,10 @@ def test_the_header_counts_what_is_there(make: Callable[..., TokenStore]) -> Non
 def test_the_header_counts_bytes_and_unknown_tokens(tmp_path: Path) -> None:
     path = tmp_path / "a.tokens"
     tokenizer = Tokenizer(vocabulary_proto(["a"], word=False), "char")
-    write_store(path, ["aéa" + END_MARK, "日" + END_MARK], tokenizer, "line", CorpusSummary())
+    write_store(path, ["aéa" + END_MARK, "日" + END_MARK], tokenizer, CorpusSettings(), CorpusSummary())
     assert (open_store(path).header.byte_tokens, open_store(path).header.unknown_tokens) == (5, 0)
     closed = Tokenizer(tokenizer.proto, "char", closed=True)
-    write_store(path, ["aéa" + END_MARK, "日" + END_MARK], closed, "line", CorpusSummary())
+    write_store(path, ["aéa" + END_MARK, "日" + END_MARK], closed, CorpusSettings(), CorpusSummary())
     assert (open_store(path).header.byte_tokens, open_store(path).header.unknown_tokens) == (0, 2)
     assert UNKNOWN in open_store(path).ids and open_store(path).tokenizer.closed
 
@@ -105,8 +105,8 @@ def test_a_store_does_not_depend_on_how_the_corpus_is_cut_into_blocks(
     blocks = ["".join(part + END_MARK for part in group) for group in parts]
     if not "".join(part for group in parts for part in group):
         return
-    write_store(folder / "whole", ["".join(blocks)], tokenizer, "line", CorpusSummary())
-    write_store(folder / "parts", ["", *blocks], tokenizer, "line", CorpusSummary())
+    write_store(folder / "whole", ["".join(blocks)], tokenizer, CorpusSettings(), CorpusSummary())
+    write_store(folder / "parts", ["", *blocks], tokenizer, CorpusSettings(), CorpusSummary())
     assert (folder / "whole").read_bytes() == (folder / "parts").read_bytes()
 
 
@@ -118,7 +118,7 @@ def test_ids_take_two_bytes_as_long_as_they_fit(pieces: int, dtype: str, tmp_pat
     codes = [code for code in range(0x100, 0x100 + pieces + 0x1000) if not 0xD800 <= code < 0xE000 and code != 0x2581]
     entries = [chr(code) for code in codes[:pieces]]
     tokenizer = Tokenizer(vocabulary_proto(entries, word=False), "char")
-    write_store(tmp_path / "a", [entries[0] + entries[-1] + END_MARK], tokenizer, "line", CorpusSummary())
+    write_store(tmp_path / "a", [entries[0] + entries[-1] + END_MARK], tokenizer, CorpusSettings(), CorpusSummary())
     store = open_store(tmp_path / "a")
     assert store.ids.dtype == np.dtype(dtype) and store.header.dtype == np.dtype(dtype)
     assert store.ids.tolist() == [FIRST_PIECE, FIRST_PIECE + pieces - 1, END]
@@ -205,7 +205,7 @@ def test_a_failure_while_reading_leaves_what_was_there(make: Callable[..., Token
         raise DataError("broken", "")
 
     with pytest.raises(DataError, match="broken"):
-        write_store(store.path, blocks(), store.tokenizer, "line", CorpusSummary())
+        write_store(store.path, blocks(), store.tokenizer, CorpusSettings(), CorpusSummary())
     assert store.path.read_bytes() == before
     assert sorted(path.name for path in tmp_path.iterdir()) == ["corpus.txt", "made.tokens"]
 

@@ -1,0 +1,77 @@
+"""The TOML that makes a bundle's run again: the settings as they were chosen, the corpus told in comments. No torch.
+
+    seqmodel info --config model.seqmodel > run.toml
+    seqmodel train corpus.txt --config run.toml -o again.seqmodel
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from pydantic import ValidationError
+
+from seqmodel.config import CorpusSettings, ModelSettings, TokenizerSettings, TrainingSettings
+from seqmodel.errors import ModelError
+from seqmodel.model.bundle import BundleHeader, TrainingSummary
+from seqmodel.training.options import named
+
+Scalar = str | bool | int | float
+
+
+def run_config(header: BundleHeader) -> str:
+    """The TOML text for `train --config`.
+
+    Raises:
+        ModelError: if the bundle's training settings cannot be.
+    """
+    tokenizer = header.tokenizer or TokenizerSettings(unit=header.unit, closed=header.closed)
+    corpus = header.corpus or CorpusSettings(sequence=header.sequence)
+    text = named(TokenizerSettings, tokenizer.model_dump()) | named(CorpusSettings, corpus.model_dump())
+    text["max_line"] = -(-corpus.max_line >> 20)
+    if header.unit != "subword":
+        del text["subword"]
+    model = named(ModelSettings, header.model.model_dump())
+    model |= {"ngram_embeddings": bool(header.model.ngram_rows), "ngram": "on" if header.discounts else "off"}
+    training = named(TrainingSettings, _training(header.training).model_dump())
+    return _comments(header) + toml({"text": text, "model": model, "training": training})
+
+
+def _training(summary: TrainingSummary) -> TrainingSettings:
+    """The settings with their budget, which older bundles tell in words alone."""
+    settings = {name: value for name, value in summary.settings.items() if name in TrainingSettings.model_fields}
+    try:
+        amount, kind = summary.budget.split()
+        budget = {"s": {"seconds": float(amount)}, "epochs": {"epochs": float(amount)}}.get(kind)
+        settings = (budget or {"steps": int(amount)}) | {"seed": summary.seed} | settings
+        return TrainingSettings.model_validate(settings, strict=False)
+    except (ValidationError, ValueError):
+        raise ModelError("the bundle's training settings are not valid", "Use another copy, or train again.") from None
+
+
+def _comments(header: BundleHeader) -> str:
+    made = header.provenance
+    lines = [
+        f"corpus: {made.corpus_bytes} bytes, SHA-256 {made.corpus_digest}; name it on the command line",
+        "threads are chosen by timing; bit for bit the same takes the same --threads",
+    ]
+    if made.held_out_from == "file":
+        lines.append("the held-out text was a file of its own: name it with --valid")
+    if made.began_from is not None:
+        lines.append(f"training began from the bundle with the digest {made.began_from}: name it with --init")
+    elif header.tokenizer is None:
+        lines.append("how the vocabulary was learned is not recorded: name the token store as the corpus")
+    return "".join(f"# {''.join(c if c.isprintable() else '?' for c in line)}\n" for line in lines)
+
+
+def toml(tables: Mapping[str, Mapping[str, Scalar]]) -> str:
+    """Tables of plain values as TOML; keys and names of tables are bare words."""
+    parts = [f"\n[{name}]\n" + "".join(f"{k} = {_value(v)}\n" for k, v in table.items()) for name, table in tables.items()]
+    return "".join(parts)
+
+
+def _value(value: Scalar) -> str:
+    if isinstance(value, str):  # JSON's escapes are TOML's too, but it leaves DEL as it is
+        return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
+    return str(value).lower() if isinstance(value, bool) else repr(value)
