@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from pydantic import ValidationError
 
 from seqmodel.config import ModelSettings, TrainingSettings, usage_error
@@ -38,6 +37,7 @@ from seqmodel.training.checkpoints import Checkpoint, read_checkpoint
 from seqmodel.training.events import Event, Finished, Noted, Planned
 from seqmodel.training.final import final_figures
 from seqmodel.training.loop import Trainer, TrainingData, stretches
+from seqmodel.training.optimization import fast_arithmetic, native_precision
 from seqmodel.training.planning import describe, plan_model, plan_ngrams, plan_order, plan_training
 from seqmodel.training.request import TrainingRequest, TrainingResult
 from seqmodel.training.run_log import RunLog
@@ -69,11 +69,8 @@ class TrainingRun:
         self.made: list[Path] = []  # token stores of this run's own
 
     def carry_out(self) -> TrainingResult:
-        torch.set_flush_denormal(True)  # numbers next to nothing are many times slower
-        try:
+        with fast_arithmetic():
             return self._carry_out()
-        finally:
-            torch.set_flush_denormal(False)
 
     def _carry_out(self) -> TrainingResult:
         self._refuse_own_inputs()
@@ -211,8 +208,9 @@ class TrainingRun:
             else:
                 chosen = {name: value for name, value in self.request.model.items() if value is not None}
                 model = plan_model(header.unit, header.vocabulary, train_tokens, header.sequence != "stream", chosen)
-                budget = _budget(given) or {"seconds": DEFAULT_SECONDS}
-                training = plan_training(header.unit, header.closed, model.cell, train_tokens, given | budget)
+                given |= _budget(given) or {"seconds": DEFAULT_SECONDS}
+                given.setdefault("precision", native_precision())
+                training = plan_training(header.unit, header.closed, model.cell, train_tokens, given)
         except ValidationError as error:
             raise usage_error(error) from None
         orders, rows = plan_ngrams(header.unit, header.vocabulary, train_tokens)
