@@ -30,7 +30,12 @@ ENTRY = ("__init__", "__main__")  # the package's front doors stand outside the 
 
 # What a run is asked for and what happens in it: values, known to those who ask and those who watch.
 TORCHLESS_TRAINING = ("seqmodel.training.request", "seqmodel.training.events")
-TORCH_OWNERS = ("seqmodel.model.cells", "seqmodel.model.language_model", "seqmodel.training")
+TORCH_OWNERS = (
+    "seqmodel.model.cells",
+    "seqmodel.model.gradients",
+    "seqmodel.model.language_model",
+    "seqmodel.training",
+)
 TOP_LEVEL = {
     *(".ci", ".github", ".gitignore", "CHANGELOG.md", "LICENSE", "README.md", "constraints.txt", "pyproject.toml"),
     *("sample_corpora", "seqmodel", "tests"),

@@ -6,57 +6,11 @@ on, stand in `seqmodel/inference/runtime.py`; a test holds the two together.
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from torch import Tensor, nn
 
 from seqmodel.kinds import CellKind
-
-
-class GatedLinearRecurrence(torch.autograd.Function):
-    """All of a `mingru` cell after its one matrix product, with its gradient written out.
-
-    What autograd would do in some thirty passes over memory, most of them allocating, takes half as many here.
-    Forward, for gates = (ζ, v, o) and z = σ(ζ):  h_t = (1 − z_t)(1 − start_t) ⊙ h_{t−1} + z_t ⊙ v_t,  y = h ⊙ SiLU(o).
-    """
-
-    @staticmethod
-    def forward(ctx: Any, gates: Tensor, starts: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
-        """gates: (T, B, 3 D); starts: (T, B, 1); state: (B, D); returns y (T, B, D) and h_T (B, D)."""
-        z, v, o = gates.chunk(3, -1)
-        z = torch.sigmoid(z)
-        keep = torch.addcmul(1 - starts, z, starts - 1)  # (1 − z)(1 − start)
-        h = z * v
-        previous = state
-        for keep_t, h_t in zip(keep.unbind(0), h.unbind(0), strict=True):
-            previous = h_t.addcmul_(keep_t, previous)
-        open_ = torch.sigmoid(o)
-        ctx.save_for_backward(gates, starts, state, z, keep, h, open_)
-        return (o * open_).mul_(h), h[-1].clone()
-
-    @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None]:
-        gates, starts, state, z, keep, h, open_ = ctx.saved_tensors
-        dy = grads[0]
-        _, v, o = gates.chunk(3, -1)
-        dgates = torch.empty_like(gates)
-        dz, dv, do = dgates.chunk(3, -1)
-        silu = o * open_
-        # d SiLU(o) = σ(o) (1 + o − SiLU(o)) = σ(o) + SiLU(o) (1 − σ(o))
-        slope = torch.addcmul(open_, silu, 1 - open_)
-        torch.mul(slope.mul_(h), dy, out=do)
-        dh = silu.mul_(dy)
-        rows, keeps = dh.unbind(0), keep.unbind(0)
-        for t in range(len(rows) - 2, -1, -1):
-            rows[t].addcmul_(keeps[t + 1], rows[t + 1])
-        torch.mul(dh, z, out=dv)
-        # ∂h_t/∂z_t = v_t − (1 − start_t) h_{t−1}
-        change = v.clone()
-        change[0].addcmul_(starts[0] - 1, state)
-        change[1:].addcmul_(starts[1:] - 1, h[:-1])
-        torch.mul(change.mul_(dh), torch.addcmul(z, z, z, value=-1), out=dz)
-        return dgates, None, None
+from seqmodel.model.gradients import GatedLinearRecurrence
 
 
 class MinGru(nn.Module):
@@ -66,15 +20,18 @@ class MinGru(nn.Module):
     forgets exactly.
     """
 
-    def __init__(self, width: int) -> None:
+    def __init__(self, width: int, half: bool = False) -> None:
         super().__init__()
         self.gates = nn.Linear(width, 3 * width)
+        self.half_products = half
         with torch.no_grad():
             self.gates.bias[:width] = torch.linspace(-3, 1, width)  # forget slowly … fast
 
     def forward(self, x: Tensor, starts: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
         """x: (T, B, D); starts: (T, B, 1), 1 where a sequence starts; state: (B, D)."""
-        y, after = GatedLinearRecurrence.apply(self.gates(x), starts, state)  # type: ignore[no-untyped-call]
+        gates = self.gates
+        args = (x, gates.weight, gates.bias, starts, state, self.half_products)
+        y, after = GatedLinearRecurrence.apply(*args)  # type: ignore[no-untyped-call]
         return y, after.detach()
 
 
@@ -103,8 +60,8 @@ class TextbookCell(nn.Module):
         return y, hidden[0].detach()
 
 
-def make_cell(kind: CellKind, width: int) -> MinGru | TextbookCell:
-    return MinGru(width) if kind == "mingru" else TextbookCell(kind, width)
+def make_cell(kind: CellKind, width: int, half: bool) -> MinGru | TextbookCell:
+    return MinGru(width, half) if kind == "mingru" else TextbookCell(kind, width)
 
 
 def state_width(kind: CellKind, width: int) -> int:

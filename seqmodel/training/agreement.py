@@ -63,7 +63,8 @@ def _compare_ends(ends: bool, header: BundleHeader) -> None:
     if ends != header.model.ends:
         own, other = ("has an end symbol", "a stream has none") if header.model.ends else ("is a stream", "lines end")
         raise UsageError(
-            f"the bundle to begin from {own}, and {other}", f"Use --sequence {header.sequence}, or train without --init."
+            f"the bundle to begin from {own}, and {other}",
+            f"Use --sequence {header.sequence}, or train without --init.",
         )
 
 

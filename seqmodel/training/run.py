@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from pydantic import ValidationError
 
 from seqmodel.config import CorpusSettings, ModelSettings, TokenizerSettings, TrainingSettings, usage_error
@@ -40,6 +39,7 @@ from seqmodel.training.checkpoints import Checkpoint, read_checkpoint
 from seqmodel.training.events import Event, Finished, Noted, Planned
 from seqmodel.training.final import final_figures
 from seqmodel.training.loop import Trainer, TrainingData, stretches
+from seqmodel.training.optimization import fast_arithmetic, native_precision
 from seqmodel.training.planning import describe, plan_model, plan_ngrams, plan_order, plan_training, warm_start
 from seqmodel.training.request import TrainingRequest, TrainingResult
 from seqmodel.training.run_log import RunLog
@@ -73,11 +73,8 @@ class TrainingRun:
         self.notes: dict[str, Any] = {}  # what the checkpoint keeps of this, beside the trainer's own
 
     def carry_out(self) -> TrainingResult:
-        torch.set_flush_denormal(True)  # numbers next to nothing are many times slower
-        try:
+        with fast_arithmetic():
             return self._carry_out()
-        finally:
-            torch.set_flush_denormal(False)
 
     def _carry_out(self) -> TrainingResult:
         self._refuse_own_inputs()
@@ -166,7 +163,11 @@ class TrainingRun:
                 raise UsageError("a token store is given together with other inputs", "Give one token store, or text.")
             return self._given_store(Path(stores[0]), checkpoint)
         if checkpoint is not None and self.store_path.exists():
-            if inputs and corpus_digest(inputs, self.begin.tokenizer, self.begin.corpus) != checkpoint.progress["corpus_digest"]:
+            if (
+                inputs
+                and corpus_digest(inputs, self.begin.tokenizer, self.begin.corpus)
+                != checkpoint.progress["corpus_digest"]
+            ):
                 raise ModelError(
                     "the checkpoint was taken on another corpus", "Resume with the corpus that it began with."
                 )
@@ -240,8 +241,9 @@ class TrainingRun:
                 ends = header.sequence != "stream"
                 model = plan_model(header.unit, header.vocabulary, train_tokens, ends, chosen, self.request.size)
                 model = self.begin.init.header.model if self.begin.init is not None else model
-                budget = _budget(given) or {"seconds": DEFAULT_SECONDS}
-                training = plan_training(header.unit, header.closed, model.cell, train_tokens, given | budget)
+                given |= _budget(given) or {"seconds": DEFAULT_SECONDS}
+                given.setdefault("precision", native_precision())
+                training = plan_training(header.unit, header.closed, model.cell, train_tokens, given)
                 training = warm_start(training, given) if self.begin.init is not None else training
         except ValidationError as error:
             raise usage_error(error) from None

@@ -1,14 +1,13 @@
 """The TOML that makes a bundle's run again: the settings as they were chosen, the corpus told in comments. No torch.
 
-    seqmodel info --config model.seqmodel > run.toml
-    seqmodel train corpus.txt --config run.toml -o again.seqmodel
+seqmodel info --config model.seqmodel > run.toml
+seqmodel train corpus.txt --config run.toml -o again.seqmodel
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from typing import Any
 
 from pydantic import ValidationError
 
@@ -67,7 +66,9 @@ def _comments(header: BundleHeader) -> str:
 
 def toml(tables: Mapping[str, Mapping[str, Scalar]]) -> str:
     """Tables of plain values as TOML; keys and names of tables are bare words."""
-    parts = [f"\n[{name}]\n" + "".join(f"{k} = {_value(v)}\n" for k, v in table.items()) for name, table in tables.items()]
+    parts = [
+        f"\n[{name}]\n" + "".join(f"{k} = {_value(v)}\n" for k, v in table.items()) for name, table in tables.items()
+    ]
     return "".join(parts)
 
 

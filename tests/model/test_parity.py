@@ -16,10 +16,10 @@ from seqmodel.config import ModelSettings
 from seqmodel.inference.runtime import Runtime
 from seqmodel.inference.scoring import LN2
 from seqmodel.kinds import CellKind
-from seqmodel.model import language_model
+from seqmodel.model import gradients
 from seqmodel.model.bundle import stored_precision, weight_shapes
-from seqmodel.model.cells import GatedLinearRecurrence
-from seqmodel.model.language_model import ChunkedCrossEntropy, LanguageModel
+from seqmodel.model.gradients import ChunkedCrossEntropy, GatedLinearRecurrence, RMSNormalisation, TableGradient
+from seqmodel.model.language_model import LanguageModel
 from seqmodel.model.ngram_index import NgramIndex, next_history
 from seqmodel.tokens.tokenizer import END, START, UNKNOWN, never_predicted
 
@@ -236,13 +236,18 @@ def reference_loss(x: Tensor, weight: Tensor, bias: Tensor, targets: Tensor, wei
     return (each * weights[counts]).sum() / weights.sum().clamp_min(1)
 
 
+def chunked_loss(*args: Tensor) -> Tensor:
+    loss: Tensor = ChunkedCrossEntropy.apply(*args, False)  # type: ignore[no-untyped-call]
+    return loss
+
+
 @pytest.mark.parametrize("chunk_rows", [1, 3, 7, 1000])
 @pytest.mark.parametrize("kind", ["ones", "some zeros", "fractions", "all zeros", "one"])
 def test_the_chunked_loss_and_its_gradients_are_those_of_cross_entropy(
     kind: str, chunk_rows: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     n, width, vocabulary = 21, 6, 11
-    monkeypatch.setattr(language_model, "LOSS_CHUNK_BYTES", 4 * vocabulary * chunk_rows)
+    monkeypatch.setattr(gradients, "LOSS_CHUNK_BYTES", 4 * vocabulary * chunk_rows)
     torch.manual_seed(0)
     mask = torch.zeros(vocabulary)
     mask[[0, 4]] = -torch.inf
@@ -257,10 +262,10 @@ def test_the_chunked_loss_and_its_gradients_are_those_of_cross_entropy(
     targets[weights == 0] = 4  # what can never be predicted stands where nothing counts
     leaves = [torch.randn(n, width), torch.randn(vocabulary, width), torch.randn(vocabulary)]
     results = []
-    for loss_of in (ChunkedCrossEntropy.apply, reference_loss):
+    for loss_of in (chunked_loss, reference_loss):
         x, weight, bias = (leaf.clone().requires_grad_() for leaf in leaves)
         loss = loss_of(x, weight, bias + mask, targets, weights)
-        (3 * loss).backward()  # the gradient that comes in is not always one
+        (3 * loss).backward()  # type: ignore[no-untyped-call]  # the gradient that comes in is not always one
         results.append((loss.detach(), x.grad, weight.grad, bias.grad))
     for found, expected in zip(*results, strict=True):
         assert found is not None and expected is not None
@@ -304,43 +309,86 @@ def test_a_tied_head_gets_the_gradients_of_both_its_places() -> None:
 # The scan
 
 
-def mingru_by_autograd(gates: Tensor, starts: Tensor, state: Tensor) -> Tensor:
+Leaves = tuple[Tensor, Tensor, Tensor]
+
+
+def mingru_by_autograd(x: Tensor, weight: Tensor, bias: Tensor, starts: Tensor, state: Tensor) -> Tensor:
     """The cell as its docstring defines it, step by step."""
-    zeta, v, o = gates.chunk(3, -1)
+    zeta, v, o = F.linear(x, weight, bias).chunk(3, -1)
     z = torch.sigmoid(zeta)
     h, out = state, []
-    for t in range(len(gates)):
+    for t in range(len(x)):
         h = (1 - z[t]) * (1 - starts[t]) * h + z[t] * v[t]
         out.append(h * F.silu(o[t]))
     return torch.stack(out)
 
 
-def scan(gates: Tensor, starts: Tensor, state: Tensor) -> Tensor:
-    y: Tensor = GatedLinearRecurrence.apply(gates, starts, state)[0]  # type: ignore[no-untyped-call]
+def scan(x: Tensor, weight: Tensor, bias: Tensor, starts: Tensor, state: Tensor, half: bool = False) -> Tensor:
+    y: Tensor = GatedLinearRecurrence.apply(x, weight, bias, starts, state, half)[0]  # type: ignore[no-untyped-call]
     return y
+
+
+def leaves_of(steps: int, dtype: torch.dtype = torch.double) -> Leaves:
+    torch.manual_seed(0)
+    shapes = ((steps, 2, 3), (9, 3), (9,))
+    x, weight, bias = (torch.randn(shape, dtype=dtype).requires_grad_() for shape in shapes)
+    return x, weight, bias
 
 
 @pytest.mark.parametrize("steps", [1, 2, 6])
 def test_the_gradients_of_the_gated_linear_recurrence_are_right(steps: int) -> None:
-    torch.manual_seed(0)
-    gates = torch.randn(steps, 2, 9, dtype=torch.double, requires_grad=True)
+    leaves = leaves_of(steps)
     state = torch.randn(2, 3, dtype=torch.double)
     for rate in (0.0, 0.5, 1.0):
         starts = (torch.rand(steps, 2, 1) < rate).double()
-        assert torch.autograd.gradcheck(scan, (gates, starts, state))
+        assert torch.autograd.gradcheck(scan, (*leaves, starts, state))
 
 
 def test_the_gated_linear_recurrence_is_its_definition() -> None:
-    torch.manual_seed(0)
+    leaves = leaves_of(7)
     starts = (torch.rand(7, 2, 1) < 0.3).double()
     state = torch.randn(2, 3, dtype=torch.double)
-    gates = torch.randn(7, 2, 9, dtype=torch.double)
     upstream = torch.randn(7, 2, 3, dtype=torch.double)
     results = []
     for run in (scan, mingru_by_autograd):
-        leaf = gates.clone().requires_grad_()
-        y = run(leaf, starts, state)
-        y.backward(upstream)  # type: ignore[no-untyped-call]
-        results.append((y.detach(), leaf.grad))
+        y = run(*leaves, starts, state)
+        results.append((y.detach(), *torch.autograd.grad(y, leaves, upstream)))
     for found, expected in zip(*results, strict=True):
         torch.testing.assert_close(found, expected)
+
+
+def test_half_precision_is_the_same_but_for_rounding() -> None:
+    leaves = leaves_of(7, torch.float32)
+    starts, state = (torch.rand(7, 2, 1) < 0.3).float(), torch.randn(2, 3)
+    results = []
+    for half in (False, True):
+        y = scan(*leaves, starts, state, half)
+        results.append((y.detach(), *torch.autograd.grad(y.square().sum(), leaves)))
+    for whole, rounded in zip(*results, strict=True):
+        assert not torch.equal(whole, rounded)
+        assert float((whole - rounded).norm() / whole.norm()) < 0.02
+
+
+# The norm and the table
+
+
+def test_the_gradients_of_the_norm_are_right() -> None:
+    torch.manual_seed(0)
+    x, weight = (torch.randn(shape, dtype=torch.double).requires_grad_() for shape in ((3, 2, 5), (5,)))
+    assert torch.autograd.gradcheck(lambda a, b: RMSNormalisation.apply(a, b), (x, weight))  # type: ignore[no-untyped-call]
+
+
+def test_the_tables_gradient_is_that_of_a_sum_of_embeddings() -> None:
+    pair = Pair("mingru")
+    table = pair.network.table
+    assert table is not None
+    rows = torch.tensor([[[1, 0], [2, 5]], [[1, 5], [0, 0]]])
+    x = torch.randn(2, 2, 20, requires_grad=True)
+    upstream = torch.randn(2, 2, 20)
+    y = table(x, rows)
+    torch.testing.assert_close(y.detach(), x.detach() + table.weight[rows].sum(-2))
+    y.backward(upstream)
+    assert x.grad is not None and torch.equal(x.grad, upstream)
+    assert isinstance(table.gradient, TableGradient)
+    assert torch.equal(table.gradient.rows, rows.flatten(0, 1))
+    assert torch.equal(table.gradient.values, upstream.flatten(0, 1))

@@ -12,8 +12,18 @@ from torch import Tensor
 
 from seqmodel.config import ModelSettings, TrainingSettings
 from seqmodel.kinds import CellKind
+from seqmodel.model.gradients import TableGradient
 from seqmodel.model.language_model import LanguageModel
-from seqmodel.training.optimization import Optimizers, Schedule, choose_threads, usable_cores
+from seqmodel.training.optimization import (
+    BETAS,
+    Optimizers,
+    RowAdam,
+    Schedule,
+    choose_threads,
+    fast_arithmetic,
+    summed_rows,
+    usable_cores,
+)
 
 # The schedule
 
@@ -99,9 +109,8 @@ def test_row_zero_stays_zero_and_rows_that_were_not_hit_stay_as_they_are() -> No
     hit: set[int] = set()
     for seed in range(3):
         give_gradients(model, seed)
-        grad = table_of(model).grad
-        assert grad is not None and grad.is_sparse
-        hit |= set(grad.coalesce().indices()[0].tolist())
+        assert model.table is not None and model.table.gradient is not None
+        hit |= set(model.table.gradient.rows.flatten().tolist())
         optimizers.step(1.0)
     after = table_of(model).detach()
     assert 0 in hit and 1 < len(hit) < 31
@@ -153,9 +162,6 @@ def test_weights_decay_in_matrices_alone() -> None:
             parameter.fill_(1.0)
     for parameter in optimizers.dense:
         parameter.grad = torch.zeros_like(parameter)
-    table_of(model).grad = torch.sparse_coo_tensor(
-        torch.empty(1, 0, dtype=torch.long), torch.empty(0, 8), (31, 8), check_invariants=True
-    )
     optimizers.step(1.0)
     for parameter in optimizers.dense:
         expected = 0.95 if parameter.ndim > 1 else 1.0
@@ -197,21 +203,61 @@ def test_restored_optimizers_go_on_bit_for_bit(cell: CellKind) -> None:
 
 def test_before_the_first_step_there_is_no_state() -> None:
     optimizers = Optimizers(network(), training())
-    assert optimizers.state() == {}
+    assert not any(name.startswith("dense") for name in optimizers.state())
+    before = optimizers.state()
     optimizers.restore({})
-    assert optimizers.state() == {}
+    assert optimizers.state().keys() == before.keys()
 
 
-def test_a_network_without_ngrams_has_no_sparse_optimizer() -> None:
+def test_a_network_without_ngrams_has_no_optimizer_of_rows() -> None:
     model = LanguageModel(ModelSettings(width=8, layers=1, vocabulary=270))
     optimizers = Optimizers(model, training())
-    assert optimizers.sparse is None
+    assert optimizers.table is None
     inputs = torch.randint(3, 270, (4, 2))
     rows = torch.empty(4, 2, 0, dtype=torch.long)
     loss, _ = model.loss(inputs, inputs, torch.ones(4, 2), rows, model.start(2))
     loss.backward()  # type: ignore[no-untyped-call]
     optimizers.step(1.0)
     assert not any(name.startswith("table") for name in optimizers.state())
+
+
+@given(st.lists(st.lists(st.integers(0, 6), min_size=2, max_size=2), min_size=1, max_size=12))
+@settings(max_examples=50, deadline=None)
+def test_what_a_row_is_owed_is_summed_over_its_places(rows: list[list[int]]) -> None:
+    values = torch.randn(len(rows), 3, dtype=torch.double)
+    dense = torch.zeros(7, 3, dtype=torch.double)
+    for position, row in enumerate(rows):
+        for each in row:
+            dense[each] += values[position]
+    found, sums = summed_rows(TableGradient(torch.tensor(rows), values))
+    assert found.tolist() == sorted({each for row in rows for each in row} - {0})
+    torch.testing.assert_close(sums, dense[found])
+
+
+def test_rows_take_the_steps_that_adam_takes() -> None:
+    """Where every row has a gradient at every step, it is Adam."""
+    model = network()
+    assert model.table is not None
+    optimizer = RowAdam(model.table, 1e-2)
+    twin = table_of(model).detach().clone().requires_grad_()
+    adam = torch.optim.Adam([twin], lr=1e-2, betas=BETAS)
+    rows = torch.arange(1, 31)[:, None]
+    for seed in range(4):
+        values = torch.randn(30, 8, generator=torch.Generator().manual_seed(seed))
+        model.table.gradient = TableGradient(rows, values)
+        optimizer.step(1.0)
+        twin.grad = torch.cat([torch.zeros(1, 8), values])
+        adam.step()
+    torch.testing.assert_close(table_of(model), twin.detach())
+
+
+def test_fast_arithmetic_is_switched_off_again() -> None:
+    tiny = torch.tensor([1e-39])
+    before = torch.get_float32_matmul_precision()
+    with fast_arithmetic():
+        assert float(tiny * 0.5) == 0
+    assert float(tiny * 0.5) != 0
+    assert torch.get_float32_matmul_precision() == before
 
 
 def test_no_more_threads_are_chosen_than_there_are_cores() -> None:
