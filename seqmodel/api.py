@@ -16,10 +16,9 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from seqmodel.config import CorpusSettings, SamplingSettings, TokenizerSettings, checked, parse_duration
+from seqmodel.config import CorpusSettings, SamplingSettings, TokenizerSettings, checked
 from seqmodel.errors import UsageError
 from seqmodel.files import exclusive, refuse_existing
-from seqmodel.kinds import SequenceKind
 from seqmodel.model.bundle import DEFAULT_NAME, Bundle, BundleHeader, read_bundle
 from seqmodel.training.request import TrainingRequest, TrainingResult
 
@@ -145,39 +144,29 @@ def tokenize(
 
 
 def train(
-    inputs: Paths,
-    output: str | Path = DEFAULT_NAME,
+    inputs: Paths = (),
+    output: str | Path | None = None,
     *,
-    time: str | float | None = None,
-    steps: int | None = None,
-    epochs: float | None = None,
-    unit: str = "char",
-    sequence: SequenceKind = "line",
-    valid: str | os.PathLike[str] | None = None,
-    seed: int = 0,
+    config: str | Path | None = None,
+    resume: bool = False,
     force: bool = False,
     on_event: Callable[[Event], None] = lambda event: None,
-    **model: Any,
+    **options: Any,
 ) -> TrainingResult:
     """Train a model on text files, folders or a token store, and write the bundle to `output`.
 
-    Give one of `time` ("10m" or seconds), `steps` and `epochs`; keywords beyond those named are
-    `ModelSettings` (cell, width, layers …). Returns the result, whose header holds the held-out figures.
+    The options have the names and values that they have in a TOML file, which `config` may name (README, "Settings in
+    a file"): `time` ("10m" or seconds), `steps` or `epochs`, `unit`, `sequence`, `valid`, `size`, `cell`, `width`,
+    `layers`, `seed` … Returns the result, whose header holds the held-out figures.
 
     Raises:
         SeqmodelError: as the command line does; see `seqmodel.errors`.
     """
-    seconds = parse_duration(time) if isinstance(time, str) else time
-    request = TrainingRequest(
-        inputs=_names(inputs),
-        output=Path(output),
-        tokenizer=checked(TokenizerSettings, unit=unit),
-        corpus=checked(CorpusSettings, sequence=sequence),
-        model=model,
-        training={"seconds": seconds, "steps": steps, "epochs": epochs, "seed": seed},
-        valid=None if valid is None else os.fspath(valid),
-        force=force,
-    )
+    from seqmodel.training.options import checked_options, merged, read_options, request_of
+
+    places = {"inputs": _names(inputs) or None, "output": None if output is None else os.fspath(output)}
+    given = checked_options(places | options)
+    request = request_of(merged(read_options(config) if config is not None else {}, given), resume=resume, force=force)
     return run_training(request, on_event=on_event)
 
 

@@ -29,7 +29,9 @@ LEVELS = {name: level for level, names in enumerate(LAYERS) for name in names}
 ENTRY = ("__init__", "__main__")  # the package's front doors stand outside the order
 
 # What a run is asked for and what happens in it: values, known to those who ask and those who watch.
-TORCHLESS_TRAINING = ("seqmodel.training.request", "seqmodel.training.events")
+TORCHLESS_TRAINING = tuple(
+    f"seqmodel.training.{name}" for name in ("agreement", "events", "options", "request", "run_config")
+)
 TORCH_OWNERS = (
     "seqmodel.model.cells",
     "seqmodel.model.gradients",

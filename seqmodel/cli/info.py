@@ -19,6 +19,9 @@ def command(
         typer.Argument(help="The bundle; else $SEQMODEL_MODEL, else ./model.seqmodel.", show_default=False),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="The whole header as JSON.")] = False,
+    config: Annotated[
+        bool, typer.Option("--config", help="The settings of its run as TOML, for train --config.")
+    ] = False,
     verify: Annotated[bool, typer.Option("--verify", help="Read and check all of the file.")] = False,
     debug: options.DebugOption = False,
 ) -> None:
@@ -30,6 +33,11 @@ def command(
     header, file = read_bundle_header(name)
     if verify:
         read_bundle(name)
+    if config:
+        from seqmodel.training.run_config import run_config
+
+        typer.echo(run_config(header), nl=False)
+        return
     if as_json:
         typer.echo(json.dumps({**header.model_dump(mode="json"), "digest": file.metadata["digest"]}, indent=2))
         return
@@ -46,8 +54,10 @@ def command(
         "training": f"{training.steps:,} steps, {training.epochs:g} epochs, budget {training.budget}, "
         f"seed {training.seed}{'' if training.annealed else ', interrupted'}",
     }
+    if made.began_from is not None:
+        rows["began from"] = f"the bundle with the digest {made.began_from[:16]}…"
     if held_out is not None:
         per_char = "" if header.closed else f"{held_out.bits_per_char:.4f} bits per char, "
         rows["held-out"] = f"{per_char}perplexity {held_out.perplexity:.3f} per token, {held_out.tokens:,} tokens"
     for label, value in rows.items():
-        typer.echo(f"{label:<10}{value}")
+        typer.echo(f"{label:<11}{value}")

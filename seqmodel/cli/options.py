@@ -17,15 +17,16 @@ ModelOption = Annotated[
     Path | None,
     typer.Option("-m", "--model", help="The bundle; else $SEQMODEL_MODEL, else ./model.seqmodel.", show_default=False),
 ]
+SEQUENCE_HELP = (
+    "What is one sequence, with a start and an end: a line, a block between blank lines, a whole file; "
+    "or stream: one continuing text without an end."
+)
+CLOSED_HELP = "Map unknown words to <unk> instead of spelling them in bytes."
+KEEP_BLANK_HELP = "Blank lines are sequences too."
+ERRORS_HELP = "Invalid UTF-8: strict stops, replace puts U+FFFD."
+MAX_LINE_HELP = "Longest line that is read, in MiB."
 UnitOption = Annotated[Unit, typer.Option(help="What a token is.", rich_help_panel="Text")]
-SequenceOption = Annotated[
-    SequenceKind,
-    typer.Option(
-        help="What is one sequence, with a start and an end: a line, a block between blank lines, a whole file; "
-        "or stream: one continuing text without an end.",
-        rich_help_panel="Text",
-    ),
-]
+SequenceOption = Annotated[SequenceKind, typer.Option(help=SEQUENCE_HELP, rich_help_panel="Text")]
 VocabularyOption = Annotated[
     int | None,
     typer.Option(
@@ -36,21 +37,10 @@ VocabularyOption = Annotated[
         show_default=False,
     ),
 ]
-ClosedOption = Annotated[
-    bool,
-    typer.Option(
-        "--closed-vocab",
-        help="Map unknown words to <unk> instead of spelling them in bytes.",
-        rich_help_panel="Text",
-    ),
-]
-KeepBlankOption = Annotated[
-    bool, typer.Option("--keep-blank", help="Blank lines are sequences too.", rich_help_panel="Text")
-]
-ErrorsOption = Annotated[
-    TextErrors, typer.Option(help="Invalid UTF-8: strict stops, replace puts U+FFFD.", rich_help_panel="Text")
-]
-MaxLineOption = Annotated[int, typer.Option(help="Longest line that is read, in MiB.", min=1, rich_help_panel="Text")]
+ClosedOption = Annotated[bool, typer.Option("--closed-vocab", help=CLOSED_HELP, rich_help_panel="Text")]
+KeepBlankOption = Annotated[bool, typer.Option("--keep-blank", help=KEEP_BLANK_HELP, rich_help_panel="Text")]
+ErrorsOption = Annotated[TextErrors, typer.Option(help=ERRORS_HELP, rich_help_panel="Text")]
+MaxLineOption = Annotated[int, typer.Option(help=MAX_LINE_HELP, min=1, rich_help_panel="Text")]
 ForceOption = Annotated[bool, typer.Option("--force", help="Overwrite what exists.")]
 QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="No progress and no summary on standard error.")]
 DebugOption = Annotated[bool, typer.Option("--debug", help="Show a traceback when something fails.")]

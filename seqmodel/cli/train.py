@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import signal
-import time
+import time as clock
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -11,112 +12,65 @@ import typer
 
 from seqmodel.cli import options
 from seqmodel.console.failures import INTERRUPTED, TERMINATED, guarded
-from seqmodel.kinds import CellKind, SubwordMethod
+from seqmodel.kinds import CellKind, SequenceKind, Size, SubwordMethod, TextErrors, Unit
 
-STARTED = time.monotonic()
-SHAPE, BUDGET, TUNING = "Model", "Budget (one of these; default --time 3m)", "Training"
+STARTED = clock.monotonic()
+
+# Every default is None, which tells what was given from what was not; the help says what is then done.
+PLAIN = partial(typer.Option, show_default=False)
+BUDGET = partial(PLAIN, rich_help_panel="Budget (one of these; default --time 3m)")
+TEXT, SHAPE, TUNING = (partial(PLAIN, rich_help_panel=panel) for panel in ("Text", "Model", "Training"))
 
 
 @guarded
 def command(
+    context: typer.Context,
     inputs: options.Inputs = None,
-    output: Annotated[Path, typer.Option("-o", "--output", help="Where the bundle goes.")] = Path("model.seqmodel"),
-    time_budget: Annotated[
-        str | None,
-        typer.Option(
-            "--time",
-            help="Wall-clock time for the whole command: 90s, 10m, 1h30m.",
-            rich_help_panel=BUDGET,
-            show_default=False,
-        ),
+    output: Annotated[
+        Path | None, PLAIN("-o", "--output", help="Where the bundle goes; default model.seqmodel.")
     ] = None,
-    steps: Annotated[
-        int | None, typer.Option(min=1, help="Optimizer steps.", rich_help_panel=BUDGET, show_default=False)
+    config: Annotated[
+        Path | None, PLAIN("--config", help="Options from a TOML file (seqmodel info --config prints one); flags win.")
     ] = None,
-    epochs: Annotated[
-        float | None, typer.Option(help="Passes over the text.", rich_help_panel=BUDGET, show_default=False)
+    init: Annotated[
+        Path | None, PLAIN("--init", help="Begin with this bundle's vocabulary and weights instead of anew.")
     ] = None,
-    unit: options.UnitOption = "char",
-    sequence: options.SequenceOption = "line",
+    time: Annotated[
+        str | None, BUDGET("--time", help="Wall-clock time for the whole command: 90s, 10m, 1h30m.")
+    ] = None,
+    steps: Annotated[int | None, BUDGET(min=1, help="Optimizer steps.")] = None,
+    epochs: Annotated[float | None, BUDGET(help="Passes over the text.")] = None,
+    unit: Annotated[Unit | None, TEXT(help="What a token is; default char.")] = None,
+    sequence: Annotated[SequenceKind | None, TEXT(help=options.SEQUENCE_HELP + " Default line.")] = None,
     vocab_size: options.VocabularyOption = None,
-    subword: Annotated[
-        SubwordMethod, typer.Option(help="How subwords are learned.", rich_help_panel="Text")
-    ] = "unigram",
-    closed_vocab: options.ClosedOption = False,
-    keep_blank: options.KeepBlankOption = False,
-    errors: options.ErrorsOption = "strict",
-    max_line: options.MaxLineOption = 256,
-    valid: Annotated[
-        str | None,
-        typer.Option(
-            help="Held-out text; else 5 % of the corpus, at most 200 kB.",
-            rich_help_panel="Text",
-            show_default=False,
-        ),
-    ] = None,
-    write_valid: Annotated[
-        Path | None,
-        typer.Option(help="Write the held-out text to a file.", rich_help_panel="Text", show_default=False),
-    ] = None,
-    cell: Annotated[CellKind, typer.Option(help="The recurrence.", rich_help_panel=SHAPE)] = "mingru",
-    width: Annotated[
-        int | None,
-        typer.Option(
-            min=1,
-            help="Numbers in a hidden state; default: by corpus size.",
-            rich_help_panel=SHAPE,
-            show_default=False,
-        ),
-    ] = None,
-    layers: Annotated[
-        int | None,
-        typer.Option(min=1, help="Residual blocks; default 2.", rich_help_panel=SHAPE, show_default=False),
-    ] = None,
+    subword: Annotated[SubwordMethod | None, TEXT(help="How subwords are learned; default unigram.")] = None,
+    closed_vocab: Annotated[bool | None, TEXT("--closed-vocab/--open-vocab", help=options.CLOSED_HELP)] = None,
+    keep_blank: Annotated[bool | None, TEXT("--keep-blank/--skip-blank", help=options.KEEP_BLANK_HELP)] = None,
+    errors: Annotated[TextErrors | None, TEXT(help=options.ERRORS_HELP + " Default strict.")] = None,
+    max_line: Annotated[int | None, TEXT(help=options.MAX_LINE_HELP + " Default 256.", min=1)] = None,
+    valid: Annotated[str | None, TEXT(help="Held-out text; else 5 % of the corpus, at most 200 kB.")] = None,
+    write_valid: Annotated[Path | None, TEXT(help="Write the held-out text to a file.")] = None,
+    size: Annotated[Size | None, SHAPE(help="Width and layers by what they cost; default: by corpus size.")] = None,
+    cell: Annotated[CellKind | None, SHAPE(help="The recurrence; default mingru.")] = None,
+    width: Annotated[int | None, SHAPE(min=1, help="Numbers in a hidden state, whatever the size says.")] = None,
+    layers: Annotated[int | None, SHAPE(min=1, help="Residual blocks, whatever the size says.")] = None,
     feed_forward: Annotated[
-        int | None,
-        typer.Option(
-            min=0,
-            help="Width of a feed-forward layer per block; default none.",
-            rich_help_panel=SHAPE,
-            show_default=False,
-        ),
+        int | None, SHAPE(min=0, help="Width of a feed-forward layer per block; default none.")
     ] = None,
     ngram_embeddings: Annotated[
-        bool,
-        typer.Option(
-            "--ngram-embeddings/--no-ngram-embeddings",
-            help="Embed frequent n-grams too.",
-            rich_help_panel=SHAPE,
-        ),
-    ] = True,
+        bool | None,
+        SHAPE("--ngram-embeddings/--no-ngram-embeddings", help="Embed frequent n-grams too; default yes."),
+    ] = None,
     ngram: Annotated[
-        Literal["on", "off"],
-        typer.Option(help="Mix the recurrence with a Kneser-Ney count model of the same text.", rich_help_panel=SHAPE),
-    ] = "on",
-    learning_rate: Annotated[
-        float | None, typer.Option(help="Peak learning rate.", rich_help_panel=TUNING, show_default=False)
+        Literal["on", "off"] | None,
+        SHAPE(help="Mix the recurrence with a Kneser-Ney count model of the same text; default on."),
     ] = None,
-    dropout: Annotated[
-        float | None, typer.Option(help="Dropout rate.", rich_help_panel=TUNING, show_default=False)
-    ] = None,
-    lanes: Annotated[
-        int | None,
-        typer.Option(min=1, help="Parallel streams in a batch.", rich_help_panel=TUNING, show_default=False),
-    ] = None,
-    segment: Annotated[
-        int | None,
-        typer.Option(
-            min=1,
-            help="Time steps per truncated back-propagation.",
-            rich_help_panel=TUNING,
-            show_default=False,
-        ),
-    ] = None,
-    seed: Annotated[int, typer.Option(min=0, help="Seed of all random choices.", rich_help_panel=TUNING)] = 0,
-    threads: Annotated[
-        int | None,
-        typer.Option(min=1, help="CPU threads; default: timed.", rich_help_panel=TUNING, show_default=False),
-    ] = None,
+    learning_rate: Annotated[float | None, TUNING(help="Peak learning rate.")] = None,
+    dropout: Annotated[float | None, TUNING(help="Dropout rate.")] = None,
+    lanes: Annotated[int | None, TUNING(min=1, help="Parallel streams in a batch.")] = None,
+    segment: Annotated[int | None, TUNING(min=1, help="Time steps per truncated back-propagation.")] = None,
+    seed: Annotated[int | None, TUNING(min=0, help="Seed of all random choices; default 0.")] = None,
+    threads: Annotated[int | None, TUNING(min=1, help="CPU threads; default: timed.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with an interrupted run of the same output.")] = False,
     force: options.ForceOption = False,
     quiet: options.QuietOption = False,
@@ -127,38 +81,12 @@ def command(
     Ctrl-C (and SIGTERM) stops early: the bundle is saved, and --resume goes on from there.
     """
     from seqmodel.api import run_training
-    from seqmodel.config import CorpusSettings, TokenizerSettings, checked, parse_duration
     from seqmodel.console.training_view import TrainingView, show_result
-    from seqmodel.training.request import TrainingRequest
+    from seqmodel.training.options import OPTIONS, checked_options, merged, read_options, request_of
 
-    request = TrainingRequest(
-        inputs=tuple(inputs or ()),
-        output=output,
-        tokenizer=checked(
-            TokenizerSettings, unit=unit, vocabulary_size=vocab_size, subword=subword, closed=closed_vocab
-        ),
-        corpus=checked(
-            CorpusSettings, sequence=sequence, keep_blank=keep_blank, errors=errors, max_line=max_line << 20
-        ),
-        model={"cell": cell, "width": width, "layers": layers, "feed_forward": feed_forward},
-        training={
-            "seconds": parse_duration(time_budget) if time_budget is not None else None,
-            "steps": steps,
-            "epochs": epochs,
-            "learning_rate": learning_rate,
-            "dropout": dropout,
-            "lanes": lanes,
-            "segment": segment,
-            "seed": seed,
-            "threads": threads,
-        },
-        ngram_embeddings=ngram_embeddings,
-        counts=ngram == "on",
-        valid=valid,
-        write_valid=write_valid,
-        resume=resume,
-        force=force,
-    )
+    given = {name: value for name, value in context.params.items() if name in OPTIONS}
+    given = checked_options(given | {"inputs": inputs or None})
+    request = request_of(merged(read_options(config) if config is not None else {}, given), resume=resume, force=force)
     stop = _StopSignals()
     with TrainingView(quiet) as view:
         result = run_training(request, on_event=view.show, should_stop=stop.requested, started=STARTED)

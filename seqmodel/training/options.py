@@ -106,7 +106,7 @@ def checked_options(written: Mapping[str, Any], where: str = "") -> dict[str, An
             close = difflib.get_close_matches(name, OPTIONS, 1)
             raise UsageError(f"{where}{name}: there is no such option", f"Is {close[0]} meant?" if close else "")
         if value is not None:
-            options[name] = _value(name, value, where)
+            options[name] = _value(name, os.fspath(value) if isinstance(value, os.PathLike) else value, where)
     if len(BUDGETS.keys() & options.keys()) > 1:
         raise UsageError(f"{where}more than one budget is given", "Give one of --time, --steps and --epochs.")
     return options

@@ -18,7 +18,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from seqmodel.config import TokenizerSettings
+from seqmodel.config import CorpusSettings, TokenizerSettings
 from seqmodel.kinds import SequenceKind, Unit
 from seqmodel.text.corpus import END_MARK, CorpusSummary
 from seqmodel.tokens import batches
