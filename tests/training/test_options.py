@@ -227,7 +227,7 @@ def test_no_bytes_give_anything_but_options_or_a_usage_error(tmp_path: Path) -> 
     for _ in range(300):
         data = bytearray(ALL.encode())
         for _ in range(random_.randint(1, 4)):
-            data[random_.randrange(len(data))] = random_.choice(b'"\'[]=.#\n 0a\xc3\x00\\{')
+            data[random_.randrange(len(data))] = random_.choice(b"\"'[]=.#\n 0a\xc3\x00\\{")
         path.write_bytes(data)
         try:
             request_of(read_options(path))

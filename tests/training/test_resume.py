@@ -177,13 +177,58 @@ def test_the_log_goes_on_where_it_stopped(corpus: Path, tmp_path: Path) -> None:
     assert kinds.count("Planned") == kinds.count("Finished") == 2
 
 
-def test_settings_are_those_that_the_run_began_with(corpus: Path, tmp_path: Path) -> None:
+CONTRADICTIONS: dict[str, dict[str, Any]] = {
+    "cell": {"model": {"cell": "rnn"}},
+    "width": {"model": {"width": 16}},
+    "tied": {"model": {"tied": True}},
+    "seed": {"training": {"seed": 9}},
+    "lanes": {"training": {"lanes": 8}},
+    "unit": {"unit": "word"},
+    "sequence": {"sequence": "stream"},
+    "ngram is on": {"counts": False},
+    "ngram embeddings is true": {"ngram_embeddings": False},
+}
+
+
+def test_settings_are_those_that_the_run_began_with_and_others_are_refused(corpus: Path, tmp_path: Path) -> None:
     whole, parts = tmp_path / "whole.seqmodel", tmp_path / "parts.seqmodel"
     run_training(request(whole, corpus))
     run_training(request(parts, corpus), should_stop=stop_after(6))
-    other = {"model": {"width": 16, "cell": "rnn"}, "training": {"seed": 9, "lanes": 8, "dropout": 0.0}}
-    run_training(request(parts, corpus, resume=True, **other))
+    for name, changes in CONTRADICTIONS.items():
+        with pytest.raises(UsageError, match=f"^{name} .*in the checkpoint, not "):
+            run_training(request(parts, corpus, resume=True, **_copied(changes)))
+    with pytest.raises(UsageError, match="keep blank is false in the checkpoint, not true"):
+        changed = CorpusSettings(keep_blank=True)
+        run_training(replace(request(parts, corpus, resume=True), corpus=changed))
+    run_training(request(parts, corpus, resume=True, counts=True, ngram_embeddings=True))
     assert parts.read_bytes() == whole.read_bytes()
+
+
+def test_a_run_of_words_whose_store_is_gone_reads_its_text_again_as_it_did(corpus: Path, tmp_path: Path) -> None:
+    whole, parts = tmp_path / "whole.seqmodel", tmp_path / "parts.seqmodel"
+    run_training(request(whole, corpus, unit="word"))
+    run_training(request(parts, corpus, unit="word"), should_stop=stop_after(6))
+    (tmp_path / "parts.tokens").unlink()
+    said = request(parts, corpus, resume=True, unit="word")
+    run_training(replace(said, tokenizer=TokenizerSettings(), corpus=CorpusSettings()))
+    assert parts.read_bytes() == whole.read_bytes()
+
+
+def test_held_out_text_is_that_which_the_run_began_with(corpus: Path, tmp_path: Path) -> None:
+    valid, other, output = tmp_path / "valid.txt", tmp_path / "other.txt", tmp_path / "m.seqmodel"
+    valid.write_text(little_text(30, seed=8))
+    other.write_text(little_text(30, seed=9))
+    run_training(request(output, corpus, valid=str(valid)), should_stop=stop_after(3))
+    with pytest.raises(UsageError, match="other held-out text"):
+        run_training(request(output, corpus, resume=True, valid=str(other)))
+    kept = (tmp_path / "m.valid.tokens").rename(tmp_path / "kept")
+    with pytest.raises(UsageError, match="is gone"):
+        run_training(request(output, corpus, resume=True))
+    kept.rename(tmp_path / "m.valid.tokens")
+    assert not run_training(request(output, corpus, resume=True)).interrupted
+    run_training(request(output, corpus, force=True), should_stop=stop_after(3))
+    with pytest.raises(UsageError, match="other held-out text"):
+        run_training(request(output, corpus, resume=True, valid=str(valid)))
 
 
 def test_a_resumed_run_may_be_given_more_steps(corpus: Path, tmp_path: Path) -> None:
