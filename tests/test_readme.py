@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from seqmodel.training.options import OPTIONS
+
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 
@@ -20,7 +22,7 @@ def blocks(language: str) -> list[str]:
 
 def quickly(text: str) -> str:
     """The same commands with a few steps instead of minutes."""
-    return re.sub(r'time="\w+"', "steps=20", re.sub(r"--time \w+", "--steps 20", text))
+    return re.sub(r'time( ?= ?)"\w+"', r"steps\g<1>20", re.sub(r"--time \w+", "--steps 20", text))
 
 
 @pytest.fixture(scope="module")
@@ -56,6 +58,14 @@ def test_the_python_example_works(folder: Path) -> None:
     (block,) = blocks("python")
     done = run([sys.executable, "-c", quickly(block)], folder)
     assert done.returncode == 0, done.stderr
+
+
+def test_every_option_stands_in_the_table_of_its_own() -> None:
+    for table in ("", "text", "model", "training"):
+        label = f"`[{table}]`" if table else "(none)"
+        (row,) = [line for line in README.splitlines() if line.startswith(f"| {label} |")]
+        names = {name for name, option in OPTIONS.items() if option.table == table}
+        assert set(re.findall(r"`(\w+)`", row)) == names, table
 
 
 def test_the_check_runs_what_the_readme_says() -> None:

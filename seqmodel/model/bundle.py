@@ -142,13 +142,13 @@ def read_bundle_header(path: Path) -> tuple[BundleHeader, TensorFile]:
 
 def _checked(file: TensorFile) -> BundleHeader:
     metadata = {key: value for key, value in file.metadata.items() if key != "digest"}
+    if metadata.get("kind") != "bundle":
+        raise ModelError(f"{file.path}: not a model bundle", "Name a .seqmodel file made by seqmodel train.")
     version = metadata.get("format")
     if isinstance(version, int) and version > FORMAT:
         raise ModelError(
             f"{file.path}: made by a newer seqmodel (format {version})", "Upgrade: pip install -U seqmodel."
         )
-    if metadata.get("kind") != "bundle":
-        raise ModelError(f"{file.path}: not a model bundle", "Name a .seqmodel file made by seqmodel train.")
     try:
         return BundleHeader.model_validate(metadata, strict=False)
     except ValidationError as error:

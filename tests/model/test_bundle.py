@@ -315,6 +315,17 @@ def test_a_newer_format_says_to_upgrade(path: Path, tmp_path: Path) -> None:
     assert caught.value.exit_code == 4
 
 
+def test_a_bundle_from_before_a_field_was_there_is_read(path: Path, tmp_path: Path) -> None:
+    tensors, metadata = parts(path)
+    for field in ("tokenizer", "corpus"):
+        del metadata[field]
+    del metadata["provenance"]["began_from"]
+    old = tmp_path / "old.seqmodel"
+    write_tensors(old, tensors, metadata)
+    header = seqmodel.load(old).header
+    assert (header.tokenizer, header.corpus, header.provenance.began_from) == (None, None, None)
+
+
 def test_a_checkpoint_is_no_bundle(tmp_path: Path) -> None:
     from seqmodel.training.checkpoints import Checkpoint, write_checkpoint
 

@@ -74,6 +74,29 @@ def test_a_store_holds_the_ids_of_the_corpus(
     assert sequences == text.split(END_MARK)[:-1]
 
 
+def test_a_store_tells_how_it_was_made(make: Callable[..., TokenStore], tmp_path: Path) -> None:
+    store = make(unit="word", sequence="paragraph", vocabulary_size=262)
+    assert store.header.tokenizer == TokenizerSettings(unit="word", vocabulary_size=262)
+    assert store.header.corpus == CorpusSettings(sequence="paragraph")
+    again = tmp_path / "again.tokens"
+    corpus = CorpusSettings(keep_blank=True)
+    make_store(again, [str(tmp_path / "corpus.txt")], TokenizerSettings(), corpus, store.tokenizer)
+    header = open_store(again).header
+    assert (header.tokenizer, header.corpus) == (None, corpus)  # the vocabulary was not learned from this text
+
+
+def test_a_store_from_before_a_field_was_there_is_read(make: Callable[..., TokenStore]) -> None:
+    store = make()
+    raw = store.path.read_bytes()
+    fields = {name: value for name, value in json.loads(raw[HEADER]).items() if name not in ("tokenizer", "corpus")}
+    own = json.dumps(fields | {"digest": ""}, separators=(",", ":")).encode()
+    fields["digest"] = hashlib.sha256(own + hashlib.sha256(raw[HEADER.stop :]).digest()).hexdigest()
+    store.path.write_bytes(MAGIC + json.dumps(fields).encode().ljust(HEADER_SIZE) + raw[HEADER.stop :])
+    old = open_store(store.path)
+    assert (old.header.tokenizer, old.header.corpus) == (None, None)
+    assert old.ids.tolist() == store.ids.tolist()
+
+
 def test_the_header_counts_what_is_there(make: Callable[..., TokenStore]) -> None:
     text = "aaa bé\n\naa 日\n"
     header = make(text).header

@@ -17,7 +17,7 @@ from seqmodel.training.options import checked_options, request_of
 from seqmodel.training.request import TrainingResult
 from tests.conftest import little_text
 
-STILL = {"learning_rate": 1e-12, "table_learning_rate": 1e-12, "dropout": 0.0, "ngram_dropout": 0.0}
+STILL: dict[str, Any] = {"learning_rate": 1e-12, "table_learning_rate": 1e-12, "dropout": 0.0, "ngram_dropout": 0.0}
 
 Train = Callable[..., TrainingResult]
 
