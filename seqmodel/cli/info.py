@@ -27,15 +27,17 @@ def command(
 ) -> None:
     """Show a bundle's configuration, vocabulary, provenance and held-out figures."""
     from seqmodel.api import model_path
+    from seqmodel.errors import UsageError
     from seqmodel.model.bundle import read_bundle, read_bundle_header
+    from seqmodel.training.run_config import run_config
 
     name = model_path(path)
     header, file = read_bundle_header(name)
     if verify:
         read_bundle(name)
+    if config and as_json:
+        raise UsageError("--config and --json are two ways of telling", "Give one of them.")
     if config:
-        from seqmodel.training.run_config import run_config
-
         typer.echo(run_config(header), nl=False)
         return
     if as_json:

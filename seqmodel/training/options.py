@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import StringConstraints, ValidationError, field_validator
+from pydantic import AfterValidator, ValidationError, field_validator
 
 from seqmodel.config import (
     CorpusSettings,
@@ -34,9 +34,17 @@ from seqmodel.model.bundle import DEFAULT_NAME
 from seqmodel.training.request import TrainingRequest
 
 MAX_FILE = 1 << 20
-BUDGETS = {"time": "seconds", "steps": "steps", "epochs": "epochs"}
+BUDGETS = {"time", "steps", "epochs"}
 
-_Name = Annotated[str, StringConstraints(min_length=1, pattern=r"^[^\x00]*$")]
+
+def _file_name(value: Any) -> str:
+    if not isinstance(value, str) or not value or "\0" in value:
+        raise ValueError("a file's name is a text, not empty and without a NUL")
+    return value
+
+
+# Not `str`: that admits no name which is not UTF-8.
+_Name = Annotated[Any, AfterValidator(_file_name)]
 
 
 class Places(Settings):
@@ -107,7 +115,7 @@ def checked_options(written: Mapping[str, Any], where: str = "") -> dict[str, An
             raise UsageError(f"{where}{name}: there is no such option", f"Is {close[0]} meant?" if close else "")
         if value is not None:
             options[name] = _value(name, os.fspath(value) if isinstance(value, os.PathLike) else value, where)
-    if len(BUDGETS.keys() & options.keys()) > 1:
+    if len(BUDGETS & options.keys()) > 1:
         raise UsageError(f"{where}more than one budget is given", "Give one of --time, --steps and --epochs.")
     return options
 
@@ -119,7 +127,8 @@ def _value(name: str, value: Any, where: str) -> Any:
         fields = {option.field: _READ.get(name, lambda same: same)(value)}
         return getattr(option.kind.model_validate(fields | needed), option.field)
     except ValidationError as error:
-        reason = error.errors(include_url=False, include_input=False)[0]["msg"].rstrip(".")
+        reason = error.errors(include_url=False, include_input=False)[0]["msg"]
+        reason = reason.removeprefix("Value error, ").rstrip(".")
     except UsageError as error:
         reason = f"{error.message}: write it as 90s, 10m or 1h30m"
     label = name if where else name.replace("_", " ")
@@ -197,7 +206,7 @@ def merged(file: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
 
     A budget takes the place of one of another kind, and a size that of a width and layers.
     """
-    replaced = set(BUDGETS) if BUDGETS.keys() & given.keys() else set()
+    replaced = set(BUDGETS) if BUDGETS & given.keys() else set()
     replaced |= {"width", "layers"} if "size" in given else set()
     return {name: value for name, value in file.items() if name not in replaced} | dict(given)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -123,3 +124,15 @@ def test_a_size_is_told_and_a_width_given_beside_it_wins(corpus: Path) -> None:
     arguments = ("train", corpus, "--size", "s", "--steps", "1", "--threads", "1")
     assert "1 × 192 mingru (size s)" in run_here(*arguments, "-o", "a.seqmodel").err
     assert "1 × 16 mingru, " in run_here(*arguments, "-o", "b.seqmodel", "--width", "16").err
+
+
+def test_a_file_whose_name_is_no_utf8_is_an_input_as_any_other(corpus: Path) -> None:
+    odd = Path(os.fsdecode(b"caf\xe9.txt"))
+    odd.write_bytes(corpus.read_bytes())
+    for name in (corpus, odd):
+        assert run("train", name, *QUICK, "-o", f"{name}.seqmodel", "--valid", name).code == 0
+    assert Path(f"{odd}.seqmodel").read_bytes() == Path(f"{corpus}.seqmodel").read_bytes()
+
+
+def test_info_tells_in_one_way(train_little: Callable[..., Path]) -> None:
+    told(run_here("info", "--config", "--json", train_little()), 2, "--config and --json")

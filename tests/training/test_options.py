@@ -174,10 +174,11 @@ def test_a_size_is_layers_and_width_and_is_told(size: Any) -> None:
         ("[training]\ntime = -1", "[training] time", ["greater than 0"]),
         ("[training]\ntime = true", "[training] time", ["number"]),
         ("[training]\nsteps = 3\ntime = 4", "[training] more than one budget", []),
-        ("inputs = [3]", "inputs", ["string"]),
+        ("inputs = [3]", "inputs", ["name is a text"]),
         ("inputs = {}", "inputs", ["tuple"]),
-        ("output = ''", "output", ["at least 1"]),
-        ('valid = "a\\u0000b"', "valid", ["match"]),
+        ("output = ''", "output", ["not empty"]),
+        ("init = 3", "init", ["name is a text"]),
+        ('valid = "a\\u0000b"', "valid", ["NUL"]),
     ],
 )
 def test_what_cannot_be_is_told_with_file_key_and_what_can(
