@@ -97,6 +97,7 @@ class TrainingSettings(Settings):
     dropout: float = Field(0.1, ge=0, lt=1)
     ngram_dropout: float = Field(0.25, ge=0, lt=1)
     unseen_rate: float = Field(0.0, ge=0, le=0.1)
+    negatives: PositiveInt | None = None  # rare tokens that the loss of a step looks at; None for all
     precision: Precision = "fp32"  # of the products in training; all else is fp32
     seed: int = Field(0, ge=0, lt=1 << 63)
     threads: PositiveInt | None = None

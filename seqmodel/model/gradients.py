@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 NORM_EPSILON = 1e-6
-LOSS_CHUNK_BYTES = 16 << 20  # logits that the loss holds at once
+LOSS_CHUNK_BYTES = 64 << 20  # logits that the loss holds at once
 
 
 def operand(x: Tensor, half: bool) -> Tensor:

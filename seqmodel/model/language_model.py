@@ -5,6 +5,9 @@ token and its n-grams -> sum of embeddings -> residual blocks (RMSNorm, cell, pr
 
 from __future__ import annotations
 
+import math
+from typing import NamedTuple
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -13,6 +16,8 @@ from seqmodel.config import ModelSettings
 from seqmodel.model.cells import make_cell, state_width
 from seqmodel.model.gradients import ChunkedCrossEntropy, Linear, NgramTable, RMSNorm
 from seqmodel.tokens.tokenizer import START, never_predicted
+
+FREQUENT = 2048  # tokens that a loss over a part of the vocabulary always holds
 
 
 class LockedDropout(nn.Module):
@@ -65,10 +70,13 @@ class LanguageModel(nn.Module):
         closed: bool = False,
         dropout: float = 0.0,
         ngram_dropout: float = 0.0,
+        negatives: int | None = None,
         half: bool = False,
     ) -> None:
+        """`negatives`: how many rare tokens the loss in training is taken over; None for all."""
         super().__init__()
         self.settings = settings
+        self.negatives = negatives
         self.half_products = half
         width = settings.width
         self.token = nn.Embedding(settings.vocabulary, width)
@@ -117,7 +125,39 @@ class LanguageModel(nn.Module):
     ) -> tuple[Tensor, list[Tensor]]:
         """Weighted mean cross-entropy in nats per token, and the state after; targets, weights: (T, B)."""
         x, state = self.hidden(inputs, rows, state)
-        flat = x.flatten(0, 1)
-        bias = self.head.bias + self.mask
-        args = (flat, self.head.weight, bias, targets.flatten(), weights.flatten(), self.half_products)
+        flat, targets = x.flatten(0, 1), targets.flatten()
+        weight, bias = self.head.weight, self.head.bias + self.mask
+        if self.training and self.negatives is not None:
+            part = partial_vocabulary(targets, self.settings.vocabulary, self.negatives)
+            weight, bias = weight.index_select(0, part.ids), bias[part.ids] + part.correction
+            targets = part.targets
+        args = (flat, weight, bias, targets, weights.flatten(), self.half_products)
         return ChunkedCrossEntropy.apply(*args), state  # type: ignore[no-untyped-call]
+
+
+class PartialVocabulary(NamedTuple):
+    """Some ids (N,), what is added to their logits (N,), and the targets as positions among them."""
+
+    ids: Tensor
+    correction: Tensor
+    targets: Tensor
+
+
+def partial_vocabulary(targets: Tensor, vocabulary: int, negatives: int) -> PartialVocabulary:
+    """The frequent tokens (ids follow frequency), the targets, and `negatives` of the others, drawn evenly.
+
+    Each one drawn stands for as many as were left out, so that the sum that the softmax divides by is right on
+    average (importance sampling after Bengio & Senécal 2003, on the rare tokens alone).
+    """
+    certain = torch.zeros(vocabulary, dtype=torch.bool, device=targets.device)
+    certain[: min(vocabulary, FREQUENT)] = True
+    certain[targets] = True
+    rest = (~certain).nonzero()[:, 0]
+    drawn = rest[torch.randperm(len(rest), device=rest.device)[:negatives]]
+    known = certain.nonzero()[:, 0]
+    ids = torch.cat([known, drawn])
+    correction = torch.zeros(len(ids), device=targets.device)
+    correction[len(known) :] = math.log(max(1, len(rest)) / max(1, len(drawn)))
+    position = torch.empty(vocabulary, dtype=torch.long, device=targets.device)
+    position[ids] = torch.arange(len(ids), device=targets.device)
+    return PartialVocabulary(ids, correction, position[targets])

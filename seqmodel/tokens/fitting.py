@@ -33,6 +33,7 @@ from seqmodel.tokens.tokenizer import (
     FIRST_PIECE,
     SPACE_SYMBOL,
     Tokenizer,
+    words_apart,
 )
 
 SAMPLE_CHARS = 64 << 20  # how much text words and subwords are counted on, about
@@ -56,7 +57,12 @@ def fit(blocks: Iterable[str], settings: TokenizerSettings) -> Tokenizer:
     """
     if settings.unit == "byte":
         return Tokenizer(vocabulary_proto([], word=False), "byte")
+    closed_words = settings.unit == "word" and settings.closed
+    if closed_words:
+        blocks = map(words_apart, blocks)
     counts = _count_chars(blocks) if settings.unit == "char" else _count_segments(blocks)
+    if closed_words:
+        del counts[" "]  # it stands between words and is no token
     if not counts:
         raise DataError("the corpus holds no text", "Name a file with some text in it.")
     if settings.unit == "subword":

@@ -38,6 +38,7 @@ Ids = npt.NDArray[np.int32]
 _SEGMENT = re.compile(rf" ?[^\s{END_MARK}]+|\s|{END_MARK}")
 _LINE_BEGINS = re.compile(rf"(?:(?<=[\n{END_MARK}])|\A)(?=[ ]|[^\s{END_MARK}])")
 _VIRTUAL_BLANK = re.compile(r"(?:(?<=\n)|\A) ")
+_BETWEEN_WORDS = re.compile(r"[^\S\n]+")
 _NEVER_A_PIECE = re.compile("[\u2581\u2585\x00]")
 _CACHE_LIMIT = 1 << 18
 
@@ -132,6 +133,8 @@ class Tokenizer:
                 return self._encode_bytes(text)
             if self.unit == "char":
                 return self._encode_chars(text)
+            if self.closed:
+                text = words_apart(text)
             return self._encode_segments(_LINE_BEGINS.sub(" ", text))
         except UnicodeEncodeError:
             raise _lone_surrogate() from None
@@ -194,6 +197,8 @@ class Tokenizer:
     def _spell(self, segment: str) -> tuple[int, ...]:
         """Ids of a word with or without the blank before it, or of one white-space character."""
         segment.encode()  # SentencePiece passes lone surrogates on; we do not
+        if self.separates(segment):
+            return ()  # of a closed word vocabulary
         whole = self._ids.get(segment)
         if whole is not None and (self.unit == "word" or segment.isspace()):
             return (whole,)
@@ -209,6 +214,10 @@ class Tokenizer:
             at = match.end()
         out.extend(self._processor.encode(segment[at:]))
         return tuple(out)
+
+    def separates(self, segment: str) -> bool:
+        """Whether a segment is white space that is no token, as all but the newline is in a closed word vocabulary."""
+        return self.closed and self.unit == "word" and segment.isspace() and segment != "\n"
 
     def decode(self, ids: Iterable[int]) -> str:
         """The text, from a line start on, that ids stand for; start and end symbols are left out.
@@ -261,6 +270,12 @@ class Tokenizer:
     @cached_property
     def _char_counts(self) -> list[int]:
         return [len(data.decode("utf-8", "replace")) for data in self.piece_bytes]
+
+
+def words_apart(text: str) -> str:
+    """The text with one blank wherever white space stands between words: all that a closed word vocabulary keeps of
+    it, as the published word-level figures do. Newlines stay."""
+    return _BETWEEN_WORDS.sub(" ", text)
 
 
 def refuse_end_mark(text: str) -> None:

@@ -92,6 +92,7 @@ class Trainer:
             closed=self.tokenizer.closed,
             dropout=settings.dropout,
             ngram_dropout=settings.ngram_dropout,
+            negatives=settings.negatives,
             half=settings.precision == "bf16",
         )
         self.optimizers = Optimizers(self.model, settings)

@@ -19,7 +19,7 @@ from seqmodel.kinds import CellKind
 from seqmodel.model import gradients
 from seqmodel.model.bundle import stored_precision, weight_shapes
 from seqmodel.model.gradients import ChunkedCrossEntropy, GatedLinearRecurrence, RMSNormalisation, TableGradient
-from seqmodel.model.language_model import LanguageModel
+from seqmodel.model.language_model import FREQUENT, LanguageModel, partial_vocabulary
 from seqmodel.model.ngram_index import NgramIndex, next_history
 from seqmodel.tokens.tokenizer import END, START, UNKNOWN, never_predicted
 
@@ -392,3 +392,48 @@ def test_the_tables_gradient_is_that_of_a_sum_of_embeddings() -> None:
     assert isinstance(table.gradient, TableGradient)
     assert torch.equal(table.gradient.rows, rows.flatten(0, 1))
     assert torch.equal(table.gradient.values, upstream.flatten(0, 1))
+
+
+# The loss over a part of the vocabulary
+
+
+def test_a_part_that_holds_every_token_is_the_whole_vocabulary() -> None:
+    targets = torch.tensor([2500, 3, 2999, 2500])
+    part = partial_vocabulary(targets, 3000, 5000)
+    assert part.ids.sort().values.tolist() == list(range(3000))
+    assert (part.correction == 0).all()
+    assert torch.equal(part.ids[part.targets], targets)
+
+
+def test_a_part_holds_what_is_frequent_the_targets_and_some_of_the_rest() -> None:
+    targets = torch.tensor([5000, 3, 4999])
+    part = partial_vocabulary(targets, 6000, 100)
+    assert len(set(part.ids.tolist())) == len(part.ids) == FREQUENT + 2 + 100
+    assert set(range(FREQUENT)) <= set(part.ids.tolist())
+    assert torch.equal(part.ids[part.targets], targets)
+    assert (part.correction[:-100] == 0).all() and (part.correction[-100:] > 0).all()
+
+
+def test_what_the_softmax_divides_by_is_right_on_average() -> None:
+    torch.manual_seed(0)
+    logits = torch.randn(4000)
+    targets = torch.tensor([3000])
+    sums = [
+        float((logits[part.ids] + part.correction).exp().sum())
+        for part in (partial_vocabulary(targets, 4000, 50) for _ in range(4000))
+    ]
+    assert np.mean(sums) == pytest.approx(float(logits.exp().sum()), rel=4 * np.std(sums) / 4000**0.5 / np.mean(sums))
+
+
+def test_a_tied_network_learns_from_a_part_of_its_vocabulary_and_scores_with_all() -> None:
+    torch.manual_seed(0)
+    model = LanguageModel(ModelSettings(width=8, layers=1, vocabulary=3000, tied=True), negatives=10)
+    inputs = torch.randint(3, 3000, (4, 2))
+    args = (inputs, inputs, torch.ones(4, 2), torch.empty(4, 2, 0, dtype=torch.long), model.start(2))
+    partial, _ = model.train().loss(*args)
+    partial.backward()  # type: ignore[no-untyped-call]
+    gradient = model.token.weight.grad
+    assert gradient is not None and 0 < int((gradient != 0).any(-1).sum()) <= FREQUENT + 8 + 10
+    whole, _ = model.eval().loss(*args)
+    model.negatives = None
+    assert torch.equal(whole, model.train().loss(*args)[0])

@@ -444,3 +444,12 @@ def test_a_piece_that_is_no_utf8_is_a_model_error(unit: Unit) -> None:
     assert damaged != proto
     with pytest.raises(ModelError):
         Tokenizer(damaged, unit)
+
+
+def test_in_a_closed_word_vocabulary_white_space_only_stands_between_words() -> None:
+    chosen = fit(["the cat sat\n the\tcat \n\n"], TokenizerSettings(unit="word", closed=True))
+    the, cat, sat, newline = (chosen.id_of(word) for word in (" the", " cat", " sat", "\n"))
+    assert chosen.size == FIRST_PIECE + 4
+    text = " the  cat \n\n\tsat\u2003the\ndog \n"
+    assert chosen.encode(text).tolist() == [the, cat, newline, newline, sat, the, newline, UNKNOWN, newline]
+    assert len(chosen.encode(text)) == len(text.split()) + text.count("\n")
