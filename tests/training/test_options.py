@@ -55,6 +55,7 @@ clip = 0.5
 dropout = 0.1
 ngram_dropout = 0.2
 unseen_rate = 0.001
+negatives = 50
 precision = "fp32"
 seed = 7
 threads = 1
@@ -101,7 +102,7 @@ def test_what_the_command_takes_are_options_or_about_the_call_itself() -> None:
     names = set(inspect.signature(train.command).parameters)
     assert names - OPTIONS.keys() == {"context", "config", "resume", "force", "quiet", "debug"}
     only_in_files = {"tied", "table_learning_rate", "warmup_steps", "weight_decay", "clip", "ngram_dropout"}
-    assert OPTIONS.keys() - names == only_in_files | {"unseen_rate", "precision"}
+    assert OPTIONS.keys() - names == only_in_files | {"unseen_rate", "negatives", "precision"}
 
 
 def test_an_empty_file_says_nothing_and_one_input_needs_no_list(write: Write) -> None:

@@ -69,7 +69,15 @@ def test_all_settings_but_threads_and_a_size_are_told_and_the_corpus_in_comments
     (tmp_path / "run.toml").write_text(text)
     told = read_options(tmp_path / "run.toml")
     places = {name for name, option in OPTIONS.items() if not option.table}
-    assert OPTIONS.keys() - told.keys() == places | {"time", "epochs", "size", "threads", "vocab_size", "subword"}
+    assert OPTIONS.keys() - told.keys() == places | {
+        "time",
+        "epochs",
+        "size",
+        "threads",
+        "vocab_size",
+        "subword",
+        "negatives",
+    }
     assert told["steps"] == 60 and told["seed"] == 1 and told["learning_rate"] == 4e-3
     comments = [line for line in text.splitlines() if line.startswith("#")]
     assert header.provenance.corpus_digest in comments[0] and str(header.provenance.corpus_bytes) in comments[0]
