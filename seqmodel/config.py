@@ -12,6 +12,7 @@ from seqmodel.kinds import CellKind, Precision, SequenceKind, SubwordMethod, Tex
 
 MAX_WIDTH = 8192
 MAX_LAYERS = 64
+MAX_NETWORKS = 16
 MAX_VOCABULARY = 1 << 20
 MAX_ORDER = 16
 
@@ -65,6 +66,7 @@ class ModelSettings(Settings):
     cell: CellKind = "mingru"
     width: int = Field(256, ge=1, le=MAX_WIDTH)
     layers: int = Field(2, ge=1, le=MAX_LAYERS)
+    networks: int = Field(1, ge=1, le=MAX_NETWORKS)  # trained side by side, their probabilities averaged
     feed_forward: int = Field(0, ge=0, le=8 * MAX_WIDTH)
     vocabulary: int = Field(ge=4, le=MAX_VOCABULARY)
     tied: bool = False

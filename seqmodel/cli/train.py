@@ -54,6 +54,9 @@ def command(
     cell: Annotated[CellKind | None, SHAPE(help="The recurrence; default mingru.")] = None,
     width: Annotated[int | None, SHAPE(min=1, help="Numbers in a hidden state, whatever the size says.")] = None,
     layers: Annotated[int | None, SHAPE(min=1, help="Residual blocks, whatever the size says.")] = None,
+    networks: Annotated[
+        int | None, SHAPE(min=1, help="Networks side by side, averaged; default: by how often the text is read.")
+    ] = None,
     feed_forward: Annotated[
         int | None, SHAPE(min=0, help="Width of a feed-forward layer per block; default none.")
     ] = None,

@@ -25,7 +25,7 @@ NORM_EPSILON = np.float32(1e-6)
 
 @dataclass(frozen=True)
 class State:
-    """What the recurrence carries: the last tokens (history, B), and per layer its numbers (B, S)."""
+    """What the recurrence carries: the last tokens (history, B), and per network and layer its numbers (B, S)."""
 
     history: Ids
     layers: tuple[Floats, ...]
@@ -41,9 +41,11 @@ class Runtime:
             name: w if w.dtype == np.float16 else w.astype(np.float32, copy=False) for name, w in weights.items()
         }
         self.vocabulary = settings.vocabulary
-        self.blocks = [_under(f"blocks.{number}.", self.weights) for number in range(settings.layers)]
-        self.bias = self.weights["head.bias"].copy()
-        self.bias[never_predicted(settings.ends, closed)] = -np.inf
+        self.networks = [_under(f"networks.{number}.", self.weights) for number in range(settings.networks)]
+        self.blocks = [[_under(f"blocks.{n}.", w) for n in range(settings.layers)] for w in self.networks]
+        self.scale = np.float32(settings.width**0.5 if settings.tied else 1)
+        self.mask = np.zeros(settings.vocabulary, np.float32)
+        self.mask[never_predicted(settings.ends, closed)] = -np.inf
 
     @classmethod
     def of(cls, bundle: Bundle) -> Runtime:
@@ -51,7 +53,8 @@ class Runtime:
 
     def start(self, lanes: int) -> State:
         size = self.settings.width * (2 if self.settings.cell == "lstm" else 1)
-        layers = tuple(np.zeros((lanes, size), np.float32) for _ in range(self.settings.layers))
+        number = self.settings.networks * self.settings.layers
+        layers = tuple(np.zeros((lanes, size), np.float32) for _ in range(number))
         return State(np.full((self.index.history, lanes), UNKNOWN, np.int64), layers)
 
     def select(self, state: State, lanes: Ids) -> State:
@@ -59,26 +62,32 @@ class Runtime:
 
     def step(self, ids: Ids, state: State) -> tuple[Floats, State]:
         """ids: (T, B); returns log-probabilities (T, B, V) in nats, and the state after."""
-        x = self._embed(ids, state.history)
+        found = self._ngrams(ids, state.history)
         starts = ids == START
-        layers = []
-        for weights, before in zip(self.blocks, state.layers, strict=True):
-            x, after = self._block(weights, x, starts, before)
-            layers.append(after)
-        head = self.weights["token.weight" if self.settings.tied else "head.weight"]
-        logits = rms_norm(x, self.weights["norm.weight"]) @ head.T
-        logits += self.bias
-        return log_softmax(logits), State(next_history(ids, state.history), tuple(layers))
+        layers, before = [], iter(state.layers)
+        each = []
+        for weights, blocks in zip(self.networks, self.blocks, strict=True):
+            x = weights["token.weight"][ids] * self.scale + found
+            for block in blocks:
+                x, after = self._block(block, x, starts, next(before))
+                layers.append(after)
+            each.append(log_softmax(self._logits(weights, x)))
+        return log_mean(each), State(next_history(ids, state.history), tuple(layers))
 
-    def _embed(self, ids: Ids, history: Ids) -> Floats:
-        x: Floats = self.weights["token.weight"][ids]
-        if self.settings.tied:
-            x = x * np.float32(self.settings.width**0.5)
+    def _logits(self, weights: Mapping[str, Array], x: Floats) -> Floats:
+        head = weights["token.weight" if self.settings.tied else "head.weight"]
+        logits: Floats = rms_norm(x, weights["norm.weight"]) @ head.T
+        logits += weights["head.bias"] + self.mask
+        return logits
+
+    def _ngrams(self, ids: Ids, history: Ids) -> Floats:
+        """The embeddings (T, B, D) of the n-grams that end at each input; 0 where there are none."""
+        found = np.zeros((*ids.shape, self.settings.width), np.float32)
         if self.index.rows > 1:
             rows = self.index.find(ids, history)
             for slot in range(rows.shape[-1]):
-                x = x + self.weights["table.weight"][rows[..., slot]]
-        return x
+                found += self.weights["table.weight"][rows[..., slot]]
+        return found
 
     def _block(self, w: Mapping[str, Array], x: Floats, starts: Flags, state: Floats) -> tuple[Floats, Floats]:
         y, state = CELLS[self.settings.cell](w, rms_norm(x, w["norm.weight"]), starts, state)
@@ -177,6 +186,16 @@ def sigmoid(x: Floats) -> Floats:
     half = np.float32(0.5)
     out: Floats = half * np.tanh(half * x) + half
     return out
+
+
+def log_mean(logs: list[Floats]) -> Floats:
+    """log of the mean of probabilities that are given as logarithms, in place."""
+    total = logs[0]
+    for other in logs[1:]:
+        np.logaddexp(total, other, out=total)
+    if len(logs) > 1:
+        total -= np.float32(np.log(len(logs)))
+    return total
 
 
 def log_softmax(logits: Floats) -> Floats:

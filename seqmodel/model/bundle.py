@@ -228,7 +228,16 @@ def _level_fits(level: Level, vocabulary: int) -> bool:
 
 
 def weight_shapes(settings: ModelSettings) -> dict[str, tuple[int, ...]]:
-    """The weights that a network of these settings has, by name."""
+    """The weights that a model of these settings has, by name."""
+    shapes: dict[str, tuple[int, ...]] = {}
+    if any(rows for _, rows in settings.ngram_rows):
+        shapes["table.weight"] = (1 + sum(rows for _, rows in settings.ngram_rows), settings.width)
+    for number in range(settings.networks):
+        shapes |= {f"networks.{number}.{name}": shape for name, shape in _network_shapes(settings).items()}
+    return shapes
+
+
+def _network_shapes(settings: ModelSettings) -> dict[str, tuple[int, ...]]:
     width, vocabulary = settings.width, settings.vocabulary
     shapes: dict[str, tuple[int, ...]] = {
         "token.weight": (vocabulary, width),
@@ -237,8 +246,6 @@ def weight_shapes(settings: ModelSettings) -> dict[str, tuple[int, ...]]:
     }
     if not settings.tied:
         shapes["head.weight"] = (vocabulary, width)
-    if any(rows for _, rows in settings.ngram_rows):
-        shapes["table.weight"] = (1 + sum(rows for _, rows in settings.ngram_rows), width)
     for layer in range(settings.layers):
         block = f"blocks.{layer}."
         shapes |= {block + "norm.weight": (width,), block + "out.weight": (width, width)}

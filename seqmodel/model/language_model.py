@@ -6,6 +6,7 @@ token and its n-grams -> sum of embeddings -> residual blocks (RMSNorm, cell, pr
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -60,8 +61,45 @@ class Block(nn.Module):
         return x, state
 
 
+class Network(nn.Module):
+    """One recurrent network: token embeddings, blocks, norm and head. The n-gram embeddings are given to it."""
+
+    def __init__(self, settings: ModelSettings, dropout: float, half: bool) -> None:
+        super().__init__()
+        width = settings.width
+        self.scale = width**0.5 if settings.tied else 1.0
+        self.token = nn.Embedding(settings.vocabulary, width)
+        nn.init.normal_(self.token.weight, std=width**-0.5 if settings.tied else 1.0)
+        self.blocks = nn.ModuleList(Block(settings, dropout, half) for _ in range(settings.layers))
+        self.norm = RMSNorm(width)
+        self.head = nn.Linear(width, settings.vocabulary)
+        nn.init.zeros_(self.head.bias)
+        if settings.tied:
+            self.head.weight = self.token.weight
+        self.drop = LockedDropout(dropout)
+
+    def forward(
+        self, inputs: Tensor, rows: Tensor, table: NgramTable | None, state: list[Tensor]
+    ) -> tuple[Tensor, list[Tensor]]:
+        """inputs: (T, B) ids; rows: (T, B, orders) of the n-gram table; returns (T, B, D) before the head."""
+        x = self.token(inputs)
+        if self.scale != 1:
+            x = x * self.scale
+        if table is not None:
+            x = table(x, rows)
+        x = self.drop(x)
+        starts = (inputs == START)[..., None].to(x.dtype)
+        after = []
+        for block, before in zip(self.blocks, state, strict=True):
+            x, new = block(x, starts, before)
+            after.append(new)
+        return self.drop(self.norm(x)), after
+
+
 class LanguageModel(nn.Module):
-    """Everything that is trained. `table` holds the n-gram embeddings, row 0 of which stays zero."""
+    """Everything that is trained: networks that differ in how they began, whose probabilities are averaged, and the
+    table of n-gram embeddings that they share.
+    """
 
     def __init__(
         self,
@@ -78,61 +116,58 @@ class LanguageModel(nn.Module):
         self.settings = settings
         self.negatives = negatives
         self.half_products = half
-        width = settings.width
-        self.token = nn.Embedding(settings.vocabulary, width)
-        nn.init.normal_(self.token.weight, std=width**-0.5 if settings.tied else 1.0)
         rows = 1 + sum(count for _, count in settings.ngram_rows)
-        self.table = NgramTable(rows, width, ngram_dropout) if rows > 1 else None
-        self.blocks = nn.ModuleList(Block(settings, dropout, half) for _ in range(settings.layers))
-        self.norm = RMSNorm(width)
-        self.head = nn.Linear(width, settings.vocabulary)
-        nn.init.zeros_(self.head.bias)
-        if settings.tied:
-            self.head.weight = self.token.weight
-        self.drop = LockedDropout(dropout)
+        self.table = NgramTable(rows, settings.width, ngram_dropout) if rows > 1 else None
+        networks = nn.ModuleList(Network(settings, dropout, half) for _ in range(settings.networks))
+        self.networks: Sequence[Network] = networks  # type: ignore[assignment]
         mask = torch.zeros(settings.vocabulary)
         mask[never_predicted(settings.ends, closed)] = -torch.inf
         self.mask: Tensor
         self.register_buffer("mask", mask, persistent=False)
 
     def start(self, lanes: int) -> list[Tensor]:
-        """The empty state: per layer (B, state width)."""
+        """The empty state: per network and layer (B, state width)."""
         size = state_width(self.settings.cell, self.settings.width)
-        return [torch.zeros(lanes, size, device=self.head.bias.device) for _ in range(self.settings.layers)]
+        number = self.settings.networks * self.settings.layers
+        return [torch.zeros(lanes, size, device=self.mask.device) for _ in range(number)]
 
-    def hidden(self, inputs: Tensor, rows: Tensor, state: list[Tensor]) -> tuple[Tensor, list[Tensor]]:
-        """inputs: (T, B) ids; rows: (T, B, orders) of the n-gram table; returns (T, B, D) before the head."""
-        x = self.token(inputs)
-        if self.settings.tied:
-            x = x * self.settings.width**0.5
-        if self.table is not None:
-            x = self.table(x, rows)
-        x = self.drop(x)
-        starts = (inputs == START)[..., None].to(x.dtype)
-        after = []
-        for block, before in zip(self.blocks, state, strict=True):
-            x, new = block(x, starts, before)
-            after.append(new)
-        return self.drop(self.norm(x)), after
+    def hidden(self, inputs: Tensor, rows: Tensor, state: list[Tensor]) -> tuple[list[Tensor], list[Tensor]]:
+        """What each network has before its head, (T, B, D), and the state after."""
+        found, after = [], []
+        for number, network in enumerate(self.networks):
+            own = state[number * self.settings.layers : (number + 1) * self.settings.layers]
+            x, new = network(inputs, rows, self.table, own)
+            found.append(x)
+            after += new
+        return found, after
 
     def forward(self, inputs: Tensor, rows: Tensor, state: list[Tensor]) -> tuple[Tensor, list[Tensor]]:
-        """Logits (T, B, V), −inf where nothing is ever predicted, and the state after."""
-        x, state = self.hidden(inputs, rows, state)
-        return self.head(x) + self.mask, state
+        """Log-probabilities (T, B, V), −inf where nothing is ever predicted, and the state after."""
+        hidden, state = self.hidden(inputs, rows, state)
+        logs = [torch.log_softmax(n.head(x) + self.mask, -1) for n, x in zip(self.networks, hidden, strict=True)]
+        mean = torch.logsumexp(torch.stack(logs), 0) - math.log(len(logs)) if len(logs) > 1 else logs[0]
+        return mean, state
 
     def loss(
         self, inputs: Tensor, targets: Tensor, weights: Tensor, rows: Tensor, state: list[Tensor]
     ) -> tuple[Tensor, list[Tensor]]:
-        """Weighted mean cross-entropy in nats per token, and the state after; targets, weights: (T, B)."""
-        x, state = self.hidden(inputs, rows, state)
-        flat, targets = x.flatten(0, 1), targets.flatten()
-        weight, bias = self.head.weight, self.head.bias + self.mask
+        """Weighted mean cross-entropy in nats per token, summed over the networks, and the state after; targets,
+        weights: (T, B).
+        """
+        hidden, state = self.hidden(inputs, rows, state)
+        targets, weights = targets.flatten(), weights.flatten()
+        part = None
         if self.training and self.negatives is not None:
             part = partial_vocabulary(targets, self.settings.vocabulary, self.negatives)
-            weight, bias = weight.index_select(0, part.ids), bias[part.ids] + part.correction
-            targets = part.targets
-        args = (flat, weight, bias, targets, weights.flatten(), self.half_products)
-        return ChunkedCrossEntropy.apply(*args), state  # type: ignore[no-untyped-call]
+        losses = []
+        for network, x in zip(self.networks, hidden, strict=True):
+            weight, bias, wanted = network.head.weight, network.head.bias + self.mask, targets
+            if part is not None:
+                weight, bias = weight.index_select(0, part.ids), bias[part.ids] + part.correction
+                wanted = part.targets
+            args = (x.flatten(0, 1), weight, bias, wanted, weights, self.half_products)
+            losses.append(ChunkedCrossEntropy.apply(*args))  # type: ignore[no-untyped-call]
+        return torch.stack(losses).sum(), state
 
 
 class PartialVocabulary(NamedTuple):

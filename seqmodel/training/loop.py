@@ -213,7 +213,7 @@ class Trainer:
         inputs, targets, weights, table_rows = map(torch.from_numpy, arrays)
         loss, self.lanes = self.model.loss(inputs, targets, weights, table_rows, self.lanes)
         loss.backward()  # type: ignore[no-untyped-call]
-        nats = float(loss.detach())
+        nats = float(loss.detach()) / self.model.settings.networks
         if not math.isfinite(nats):
             raise SeqmodelError(f"the loss became {nats} at step {self.step}", "Train with a lower --learning-rate.")
         self.optimizers.step(scale)
@@ -230,8 +230,7 @@ class Trainer:
         return Runtime(self.model.settings, arrays, self.index, self.tokenizer.closed)
 
     def _weights(self) -> dict[str, Tensor]:
-        tied = {"head.weight"} if self.model.settings.tied else set()
-        return {name: p for name, p in self.model.named_parameters() if name not in tied}
+        return dict(self.model.named_parameters())  # a tied weight stands there once
 
     def _validate(self, progress: float, start: float) -> Iterator[Event]:
         bits, tokens = score_ranges(self.runtime(), self.data.valid_store.ids, self.subset, self.data.is_stream)

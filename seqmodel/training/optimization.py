@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -19,6 +19,7 @@ from seqmodel.model.language_model import LanguageModel
 from seqmodel.model.ngram_index import NO_ROW
 
 BETAS = (0.9, 0.99)
+EPSILON = 1e-8
 
 
 class RowAdam:
@@ -44,8 +45,16 @@ class RowAdam:
         self.square.index_copy_(0, rows, square)
         bias = [1 - beta**self.steps for beta in BETAS]
         rate = self.learning_rate * scale * bias[1] ** 0.5 / bias[0]
-        change = mean.div_(square.sqrt_().add_(1e-8)).mul_(-rate)
+        change = mean.div_(square.sqrt_().add_(EPSILON)).mul_(-rate)
         self.table.weight.index_add_(0, rows, change)
+
+    def state(self) -> dict[str, Tensor]:
+        return {"mean": self.mean, "square": self.square, "steps": torch.tensor(self.steps)}
+
+    def restore(self, state: Mapping[str, Tensor]) -> None:
+        self.mean.copy_(state["mean"])
+        self.square.copy_(state["square"])
+        self.steps = int(state["steps"])
 
 
 def summed_rows(gradient: TableGradient) -> tuple[Tensor, Tensor]:
@@ -59,28 +68,67 @@ def summed_rows(gradient: TableGradient) -> tuple[Tensor, Tensor]:
     return rows, F.embedding_bag(order // per_position, gradient.values, begins, mode="sum")
 
 
+class AdamW:
+    """AdamW (Loshchilov & Hutter 2019) by torch's own fused kernel; only matrices decay.
+
+    Not `torch.optim.AdamW`: making any of torch's optimizers imports its compiler, which takes two seconds.
+    """
+
+    def __init__(self, parameters: Sequence[Tensor], learning_rate: float, weight_decay: float) -> None:
+        self.learning_rate = learning_rate
+        self.mean = [torch.zeros_like(p) for p in parameters]
+        self.square = [torch.zeros_like(p) for p in parameters]
+        self.steps = [torch.zeros((), device=p.device) for p in parameters]
+        kinds = ((1, 0.0), (2, weight_decay))  # vectors, matrices
+        self.groups = [([i for i, p in enumerate(parameters) if p.ndim == ndim], decay) for ndim, decay in kinds]
+        self.parameters = list(parameters)
+
+    @torch.no_grad()
+    def step(self, scale: float) -> None:
+        """Apply the gradients with `scale` times the learning rate; a parameter without one stays as it is."""
+        for numbers, decay in self.groups:
+            here = [i for i in numbers if self.parameters[i].grad is not None]
+            grads = [g for i in here if (g := self.parameters[i].grad) is not None]
+            of_here = ([column[i] for i in here] for column in (self.parameters, self.mean, self.square, self.steps))
+            parameters, mean, square, steps = of_here
+            if not here:
+                continue
+            torch._foreach_add_(steps, 1)
+            torch._fused_adamw_(
+                *(parameters, grads, mean, square, [], steps),
+                lr=self.learning_rate * scale,
+                beta1=BETAS[0],
+                beta2=BETAS[1],
+                weight_decay=decay,
+                eps=EPSILON,
+                amsgrad=False,
+                maximize=False,
+            )
+
+    def state(self) -> dict[str, Tensor]:
+        columns = {"mean": self.mean, "square": self.square, "steps": self.steps}
+        return {f"{number}.{name}": column[number] for name, column in columns.items() for number in range(len(column))}
+
+    def restore(self, state: Mapping[str, Tensor]) -> None:
+        for name, tensor in self.state().items():
+            tensor.copy_(state[name])
+
+
 class Optimizers:
-    """AdamW (Loshchilov & Hutter 2019) for the dense weights; row-wise Adam, much faster, for the n-gram table."""
+    """AdamW for the dense weights; row-wise Adam, much faster, for the n-gram table."""
 
     def __init__(self, model: LanguageModel, settings: TrainingSettings) -> None:
         self.table = None if model.table is None else RowAdam(model.table, settings.table_learning_rate)
-        self.dense = [p for p in model.parameters() if p.requires_grad]
-        matrices = [p for p in self.dense if p.ndim > 1]
-        vectors = [p for p in self.dense if p.ndim == 1]
-        groups = [
-            {"params": matrices, "weight_decay": settings.weight_decay},
-            {"params": vectors, "weight_decay": 0.0},
-        ]
-        self.adamw = torch.optim.AdamW(groups, lr=settings.learning_rate, betas=BETAS, fused=True)
+        self.networks = [list(network.parameters()) for network in model.networks]
+        self.dense = [p for network in self.networks for p in network]
+        self.adamw = AdamW(self.dense, settings.learning_rate, settings.weight_decay)
         self.clip = settings.clip
-        self.learning_rate = settings.learning_rate
 
     def step(self, scale: float) -> None:
         """Apply the gradients with `scale` times the peak learning rates, and drop them."""
-        nn.utils.clip_grad_norm_(self.dense, self.clip)
-        for group in self.adamw.param_groups:
-            group["lr"] = self.learning_rate * scale
-        self.adamw.step()
+        for network in self.networks:  # each by itself, as if it were alone
+            nn.utils.clip_grad_norm_(network, self.clip)
+        self.adamw.step(scale)
         if self.table is not None:
             self.table.step(scale)
         for parameter in self.dense:
@@ -88,28 +136,15 @@ class Optimizers:
 
     def state(self) -> dict[str, Tensor]:
         """Moments and step counts by name, for a checkpoint."""
-        found = {}
-        for number, parameter in enumerate(self._ordered()):
-            for key, value in self.adamw.state[parameter].items():
-                found[f"dense.{number}.{key}"] = value if isinstance(value, Tensor) else torch.tensor(float(value))
-        if self.table is not None:
-            found |= {"table.mean": self.table.mean, "table.square": self.table.square}
-            found["table.steps"] = torch.tensor(self.table.steps)
-        return found
+        return {f"{label}.{name}": tensor for label, each in self._each() for name, tensor in each.state().items()}
 
-    def restore(self, state: dict[str, Tensor]) -> None:
-        for number, parameter in enumerate(self._ordered()):
-            start = f"dense.{number}."
-            found = {key.removeprefix(start): value for key, value in state.items() if key.startswith(start)}
-            if found:
-                self.adamw.state[parameter] = found
-        if self.table is not None and "table.steps" in state:
-            self.table.mean.copy_(state["table.mean"])
-            self.table.square.copy_(state["table.square"])
-            self.table.steps = int(state["table.steps"])
+    def restore(self, state: Mapping[str, Tensor]) -> None:
+        for label, each in self._each():
+            start = f"{label}."
+            each.restore({name.removeprefix(start): t for name, t in state.items() if name.startswith(start)})
 
-    def _ordered(self) -> list[Tensor]:
-        return [p for group in self.adamw.param_groups for p in group["params"]]
+    def _each(self) -> list[tuple[str, AdamW | RowAdam]]:
+        return [("dense", self.adamw), *([("table", self.table)] if self.table is not None else [])]
 
 
 @dataclass

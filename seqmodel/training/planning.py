@@ -92,9 +92,10 @@ def describe(model: ModelSettings, training: TrainingSettings, rows: int, unit: 
         if training.steps
         else f"{training.epochs:g} epochs"
     )
+    several = f"{model.networks} networks of " if model.networks > 1 else ""
     size = next((f" (size {name})" for name, shape in SIZES.items() if shape == (model.layers, model.width)), "")
     return (
-        f"{unit} model, vocabulary {vocabulary:,}: {model.layers} × {model.width} {model.cell}{size}, "
+        f"{unit} model, vocabulary {vocabulary:,}: {several}{model.layers} × {model.width} {model.cell}{size}, "
         f"{rows:,} n-gram rows, "
         f"dropout {training.dropout:g}, {training.lanes} × {training.segment} tokens a step, budget {budget}"
     )

@@ -209,13 +209,13 @@ INVALID_UTF8_PIECE = vocabulary_proto(["a"], word=False) + _field(
 )
 
 MISFITS: dict[str, Callable[[dict[str, Array], dict[str, Any]], None]] = {
-    "a weight with a row too many": change_weight("head.weight", lambda w: np.concatenate([w, w[:1]])),
-    "a weight turned": change_weight("blocks.0.cell.gates.weight", lambda w: np.ascontiguousarray(w.T)),
-    "a flat weight": change_weight("token.weight", lambda w: w.ravel()),
-    "a weight of integers": change_weight("token.weight", lambda w: w.astype(np.int64)),
-    "a weight of bytes": change_weight("head.bias", lambda w: w.astype(np.uint8)),
-    "a weight of flags": change_weight("norm.weight", lambda w: w.astype(bool)),
-    "a missing weight": without("norm.weight"),
+    "a weight with a row too many": change_weight("networks.0.head.weight", lambda w: np.concatenate([w, w[:1]])),
+    "a weight turned": change_weight("networks.0.blocks.0.cell.gates.weight", lambda w: np.ascontiguousarray(w.T)),
+    "a flat weight": change_weight("networks.0.token.weight", lambda w: w.ravel()),
+    "a weight of integers": change_weight("networks.0.token.weight", lambda w: w.astype(np.int64)),
+    "a weight of bytes": change_weight("networks.0.head.bias", lambda w: w.astype(np.uint8)),
+    "a weight of flags": change_weight("networks.0.norm.weight", lambda w: w.astype(bool)),
+    "a missing weight": without("networks.0.norm.weight"),
     "a weight too many": add_tensor("extra.weight"),
     "no tokenizer": without("tokenizer"),
     "an empty tokenizer": with_tokenizer(b""),

@@ -200,10 +200,10 @@ def test_no_gradient_flows_over_a_start_in_a_mingru() -> None:
     pair = Pair("mingru", ngrams=False)
     inputs = some_inputs(12, 1)
     inputs[6] = START
-    embedded = pair.network.token.weight
+    embedded = pair.network.networks[0].token.weight
     rows = torch.empty(12, 1, 0, dtype=torch.long)
     hidden, _ = pair.network.hidden(torch.from_numpy(inputs), rows, pair.network.start(1))
-    (grad,) = torch.autograd.grad(hidden[6:].square().sum(), embedded)
+    (grad,) = torch.autograd.grad(hidden[0][6:].square().sum(), embedded)
     before, after = set(inputs[:6, 0].tolist()), set(inputs[6:, 0].tolist())
     assert before - after, "some ids must stand before the start alone"
     assert all((grad[token] == 0).all() for token in before - after)
@@ -297,11 +297,12 @@ def test_a_tied_head_gets_the_gradients_of_both_its_places() -> None:
     rows = torch.empty(*inputs.shape, 0, dtype=torch.long)
     loss, _ = pair.network.loss(inputs, targets, weights, rows, pair.network.start(3))
     loss.backward()  # type: ignore[no-untyped-call]
-    found = pair.network.token.weight.grad
+    found = pair.network.networks[0].token.weight.grad
     pair.network.zero_grad()
     logits, _ = pair.network(inputs, rows, pair.network.start(3))
-    F.cross_entropy(logits.flatten(0, 1), targets.flatten()).backward()  # type: ignore[no-untyped-call]
-    expected = pair.network.token.weight.grad
+    finite = logits.flatten(0, 1).clamp_min(-1e4)
+    F.cross_entropy(finite, targets.flatten()).backward()  # type: ignore[no-untyped-call]
+    expected = pair.network.networks[0].token.weight.grad
     assert found is not None and expected is not None
     torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-6)
 
@@ -432,8 +433,45 @@ def test_a_tied_network_learns_from_a_part_of_its_vocabulary_and_scores_with_all
     args = (inputs, inputs, torch.ones(4, 2), torch.empty(4, 2, 0, dtype=torch.long), model.start(2))
     partial, _ = model.train().loss(*args)
     partial.backward()  # type: ignore[no-untyped-call]
-    gradient = model.token.weight.grad
+    gradient = model.networks[0].token.weight.grad
     assert gradient is not None and 0 < int((gradient != 0).any(-1).sum()) <= FREQUENT + 8 + 10
     whole, _ = model.eval().loss(*args)
     model.negatives = None
     assert torch.equal(whole, model.train().loss(*args)[0])
+
+
+# Several networks
+
+
+def test_the_probabilities_of_several_networks_are_averaged() -> None:
+    pair = Pair("mingru", networks=3)
+    inputs = some_inputs()
+    logs = pair.numpy_logs(inputs)
+    assert_equal_bits(pair.torch_logs(inputs), logs)
+    single = pair.settings.model_copy(update={"networks": 1})
+    each = []
+    for number in range(3):
+        own = f"networks.{number}."
+        weights = {name.replace(own, "networks.0."): w for name, w in pair.runtime.weights.items() if own in name}
+        runtime = Runtime(single, weights | {"table.weight": pair.runtime.weights["table.weight"]}, pair.index, False)
+        each.append(np.exp(runtime.step(inputs, runtime.start(3))[0]))
+    assert np.abs(np.exp(logs) - np.mean(each, axis=0)).max() < 1e-6
+
+
+def test_networks_beside_each_other_learn_as_each_would_alone_but_for_the_table_that_they_share() -> None:
+    torch.manual_seed(0)
+    settings = ModelSettings(width=8, layers=1, vocabulary=270, ngram_rows=((2, 9),), networks=2)
+    model = LanguageModel(settings)
+    inputs, rows = torch.randint(3, 270, (5, 2)), torch.randint(0, 10, (5, 2, 1))
+    model.loss(inputs, inputs, torch.ones(5, 2), rows, model.start(2))[0].backward()  # type: ignore[no-untyped-call]
+    assert model.table is not None and model.table.gradient is not None
+    assert len(model.table.gradient.rows) == 2 * inputs.numel()
+    alone = LanguageModel(settings.model_copy(update={"networks": 1}))
+    for network in model.networks:
+        alone.networks[0].load_state_dict(network.state_dict())
+        alone.table = model.table
+        alone.zero_grad()
+        alone.loss(inputs, inputs, torch.ones(5, 2), rows, alone.start(2))[0].backward()  # type: ignore[no-untyped-call]
+        for own, shared in zip(alone.networks[0].parameters(), network.parameters(), strict=True):
+            assert own.grad is not None and shared.grad is not None
+            torch.testing.assert_close(own.grad, shared.grad)

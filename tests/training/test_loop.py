@@ -275,7 +275,7 @@ def test_the_best_weights_are_kept(alphabets: TrainingData, monkeypatch: pytest.
     for event in trainer.events():
         if isinstance(event, StepDone) and event.step == 25:
             with torch.no_grad():
-                trainer.model.head.weight.mul_(-3)  # a mishap
+                trainer.model.networks[0].head.weight.mul_(-3)  # a mishap
         if isinstance(event, Validated):
             figures.append(event.bits_per_char)
             assert event.best == (event.bits_per_char < min([math.inf, *figures[:-1]]))
@@ -339,7 +339,7 @@ def test_a_loss_that_is_no_number_is_an_error(alphabets: TrainingData) -> None:
         for _ in range(3):
             next(events)
         with torch.no_grad():
-            trainer.model.norm.weight.fill_(value)
+            trainer.model.networks[0].norm.weight.fill_(value)
         with pytest.raises(SeqmodelError, match="the loss became nan") as caught:
             list(events)
         assert "learning-rate" in caught.value.hint

@@ -38,6 +38,7 @@ size = "l"
 cell = "lstm"
 width = 40
 layers = 3
+networks = 2
 feed_forward = 0
 tied = true
 ngram_embeddings = false

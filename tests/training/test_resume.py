@@ -379,6 +379,9 @@ def test_a_checkpoint_gives_back_what_was_saved(corpus: Path, tmp_path: Path) ->
     validated = [event for event in events if isinstance(event, Validated)]
     assert checkpoint.progress["best_bits"] == min(event.bits_per_char for event in validated[:-1])
     assert {"weights", "best", "optimizer", "lanes", "random"} <= checkpoint.groups.keys()
-    assert checkpoint.groups["weights"]["token.weight"].shape == checkpoint.groups["best"]["token.weight"].shape
+    assert (
+        checkpoint.groups["weights"]["networks.0.token.weight"].shape
+        == checkpoint.groups["best"]["networks.0.token.weight"].shape
+    )
     # Shapes survive, those of single numbers too.
     assert all(t.shape == () for name, t in checkpoint.groups["optimizer"].items() if name.endswith(".step"))
