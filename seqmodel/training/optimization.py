@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
@@ -116,6 +118,16 @@ class Schedule:
 
     def is_over(self, step: int, progress: float) -> bool:
         return progress >= 1 or (self.anneal_from is not None and step - self.anneal_from >= self.anneal_steps)
+
+
+@contextmanager
+def fast_arithmetic() -> Iterator[None]:
+    """The arithmetic that training runs under; the caller's own is as it was afterwards."""
+    torch.set_flush_denormal(True)  # numbers next to nothing are many times slower
+    try:
+        yield
+    finally:
+        torch.set_flush_denormal(False)
 
 
 def usable_cores() -> int:

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from pydantic import ValidationError
 
 from seqmodel.config import ModelSettings, TrainingSettings, usage_error
@@ -38,6 +37,7 @@ from seqmodel.training.checkpoints import Checkpoint, read_checkpoint
 from seqmodel.training.events import Event, Finished, Noted, Planned
 from seqmodel.training.final import final_figures
 from seqmodel.training.loop import Trainer, TrainingData, stretches
+from seqmodel.training.optimization import fast_arithmetic
 from seqmodel.training.planning import describe, plan_model, plan_ngrams, plan_order, plan_training
 from seqmodel.training.request import TrainingRequest, TrainingResult
 from seqmodel.training.run_log import RunLog
@@ -69,11 +69,8 @@ class TrainingRun:
         self.made: list[Path] = []  # token stores of this run's own
 
     def carry_out(self) -> TrainingResult:
-        torch.set_flush_denormal(True)  # numbers next to nothing are many times slower
-        try:
+        with fast_arithmetic():
             return self._carry_out()
-        finally:
-            torch.set_flush_denormal(False)
 
     def _carry_out(self) -> TrainingResult:
         self._refuse_own_inputs()
