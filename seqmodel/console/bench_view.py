@@ -97,7 +97,8 @@ def _peaks(rows: Sequence[Speed]) -> Iterator[str]:
 
 
 def _model(row: Speed) -> str:
-    return f"{row.cell} {row.size}{' ' * bool(row.size)}{row.layers}×{row.width}"
+    size = "" if row.size is None else f"{row.size} "
+    return f"{row.cell} {size}{row.layers}×{row.width}"
 
 
 def _figures(row: Speed) -> str:

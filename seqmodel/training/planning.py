@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from seqmodel.config import ModelSettings, TrainingSettings
-from seqmodel.kinds import CellKind, Unit
+from seqmodel.kinds import CellKind, Size, Unit
 from seqmodel.model.ngram_index import possible_orders
 
+SIZES: dict[Size, tuple[int, int]] = {"s": (1, 192), "m": (2, 256), "l": (2, 512)}  # layers, width
 LEAST_UNSEEN_RATE = 1 / 500
 MOST_UNSEEN_RATE = 1 / 200
 TABLE_ROWS = 40_000  # with width 256, 20 MB in half precision
@@ -15,7 +16,6 @@ TYPICAL_SPEED = 25_000  # tokens a second on a laptop; plans only need its order
 # Dropout, and that of whole n-gram embeddings, by how often the text is read. The first two
 # were measured on plays; the others are larger because a text that is read often is learned by heart.
 NOISE = ((2, (0.0, 0.1)), (5, (0.1, 0.25)), (12, (0.2, 0.4)), (float("inf"), (0.3, 0.5)))
-SIZES: dict[str, tuple[int, int]] = {"s": (1, 192), "m": (2, 256), "l": (2, 512)}  # (layers, width)
 
 
 def plan_model(unit: Unit, vocabulary: int, train_tokens: int, ends: bool, chosen: dict[str, Any]) -> ModelSettings:

@@ -27,7 +27,7 @@ from seqmodel.inference.mixture import Mixture, sequence_model
 from seqmodel.inference.runtime import Runtime
 from seqmodel.inference.scoring import RunningScorer, TokenScores, score_sequences
 from seqmodel.inference.sequence_model import SequenceModel
-from seqmodel.kinds import CellKind, SequenceKind
+from seqmodel.kinds import CellKind, SequenceKind, Size
 from seqmodel.model.bundle import Bundle, stored_precision, weight_shapes
 from seqmodel.model.ngram import CountModel, estimate
 from seqmodel.model.ngram_index import NgramIndex, build_index
@@ -58,7 +58,7 @@ class Speed:
 
     what: Job
     cell: CellKind
-    size: str  # a preset's name; empty for a bundle
+    size: Size | None  # None: a bundle's
     layers: int
     width: int
     threads: int
@@ -68,7 +68,7 @@ class Speed:
 
 
 def preset_speeds(
-    cells: Sequence[CellKind], sizes: Sequence[str], *, seconds: float, threads: int | None = None
+    cells: Sequence[CellKind], sizes: Sequence[Size], *, seconds: float, threads: int | None = None
 ) -> Iterator[Speed]:
     """Speeds of networks of the preset sizes on a made-up corpus; some `seconds` go into each figure."""
     corpus = made_up_corpus()
@@ -82,7 +82,7 @@ def preset_speeds(
 def bundle_speeds(bundle: Bundle, *, seconds: float, threads: int | None = None) -> Iterator[Speed]:
     """Speeds of a bundle in scoring and generation, on text that it samples itself."""
     header = bundle.header
-    jobs = _Jobs(header.model, "", header.sequence, sequence_model(bundle), bundle.tokenizer)
+    jobs = _Jobs(header.model, None, header.sequence, sequence_model(bundle), bundle.tokenizer)
     yield from jobs.speeds(jobs.sampled_lines(), seconds, threads)
 
 
@@ -141,7 +141,7 @@ def _in_memory(text: str) -> TokenStore:
 # Training
 
 
-def _training(corpus: Corpus, cell: CellKind, size: str, seconds: float, threads: int | None) -> tuple[Speed, _Jobs]:
+def _training(corpus: Corpus, cell: CellKind, size: Size, seconds: float, threads: int | None) -> tuple[Speed, _Jobs]:
     """The training speed of a network, and what the model that comes of it can do, held as a bundle holds it."""
     layers, width = SIZES[size]
     header, index = corpus.data.store.header, corpus.index
@@ -186,7 +186,7 @@ class _Jobs:
     """What a trained model is used for."""
 
     settings: ModelSettings
-    size: str
+    size: Size | None
     sequence: SequenceKind
     model: SequenceModel
     tokenizer: Tokenizer

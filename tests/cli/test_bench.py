@@ -12,7 +12,7 @@ from typing import Any, get_args
 import pytest
 
 from seqmodel.cli.bench import Cells, Sizes
-from seqmodel.kinds import CellKind
+from seqmodel.kinds import CellKind, Size
 from seqmodel.training import speed
 from seqmodel.training.planning import SIZES
 from tests.cli.command import command, environment, run_here, told
@@ -70,7 +70,7 @@ def test_what_does_not_go_together_is_told(train_little: Callable[..., Path], tm
 
 def test_the_choices_are_the_cells_and_presets_that_there_are() -> None:
     assert [str(cell) for cell in Cells] == [*get_args(CellKind), "all"]
-    assert [str(size) for size in Sizes] == list(SIZES)
+    assert [str(size) for size in Sizes] == list(SIZES) == list(get_args(Size))
 
 
 def test_all_cells_can_be_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -16,7 +16,7 @@ from threadpoolctl import threadpool_info, threadpool_limits
 
 from seqmodel.config import ModelSettings
 from seqmodel.inference.mixture import sequence_model
-from seqmodel.kinds import CellKind
+from seqmodel.kinds import CellKind, Size
 from seqmodel.model.bundle import read_bundle
 from seqmodel.model.language_model import LanguageModel
 from seqmodel.training import speed
@@ -42,12 +42,14 @@ def temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def test_every_job_of_every_network_has_a_row(temporary: Path) -> None:
     cells: list[CellKind] = ["mingru", "lstm"]
-    rows = list(preset_speeds(cells, ["s", "m"], seconds=0, threads=1))
+    sizes: list[Size] = ["s", "m"]
+    shapes = dict(zip(sizes, [(1, 8), (2, 12)], strict=True))
+    rows = list(preset_speeds(cells, sizes, seconds=0, threads=1))
     assert [(row.cell, row.size, row.what) for row in rows] == [
-        (cell, size, job) for cell in cells for size in ("s", "m") for job in JOBS
+        (cell, size, job) for cell in cells for size in sizes for job in JOBS
     ]
     for row in rows:
-        assert (row.layers, row.width) == {"s": (1, 8), "m": (2, 12)}[row.size]
+        assert row.size is not None and (row.layers, row.width) == shapes[row.size]
         assert row.threads == 1 and row.tokens_per_second > 0
         if row.what.startswith(("train", "score")):
             assert row.peak_gflops is not None and row.peak_gflops > 0
@@ -85,14 +87,14 @@ def test_a_bundle_has_a_row_for_all_but_training(temporary: Path, train_little: 
         bundle = read_bundle(train_little(sequence=sequence, steps=20, width=16))
         rows = list(bundle_speeds(bundle, seconds=0))
         assert [row.what for row in rows] == JOBS[1:]
-        assert {(row.cell, row.size, row.width) for row in rows} == {("mingru", "", 16)}
+        assert {(row.cell, row.size, row.width) for row in rows} == {("mingru", None, 16)}
         assert all(row.tokens_per_second > 0 for row in rows)
 
 
 def test_samples_of_a_line_model_do_not_end_early(train_little: Callable[..., Path], temporary: Path) -> None:
     """Else a rate would be that of starting, and a model of short lines would seem slow."""
     bundle = read_bundle(train_little())
-    jobs = speed._Jobs(bundle.header.model, "", bundle.header.sequence, sequence_model(bundle), bundle.tokenizer)
+    jobs = speed._Jobs(bundle.header.model, None, bundle.header.sequence, sequence_model(bundle), bundle.tokenizer)
     assert [tokens for tokens, _ in jobs._sample(3, 40)] == [40] * 3
 
 
