@@ -23,6 +23,7 @@ def tiny(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(speed, "SIZES", {"s": (1, 8), "m": (1, 12), "l": (1, 16)})
     monkeypatch.setattr(speed, "CORPUS_CHARS", 20_000)
     monkeypatch.setattr(speed, "CHUNK_SECONDS", 0.0)
+    monkeypatch.setattr(speed, "BURST_SECONDS", 0.0)
     monkeypatch.setattr("seqmodel.cli.bench.QUICK_SECONDS", 0.0)
 
 

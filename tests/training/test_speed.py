@@ -37,6 +37,7 @@ def temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(speed, "SIZES", {"s": (1, 8), "m": (2, 12)})
     monkeypatch.setattr(speed, "CORPUS_CHARS", 20_000)
     monkeypatch.setattr(speed, "CHUNK_SECONDS", 0.0)
+    monkeypatch.setattr(speed, "BURST_SECONDS", 0.0)
     return tmp_path
 
 
