@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partial
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Literal
 
@@ -40,6 +40,7 @@ from seqmodel.training.loop import Trainer, TrainingData
 from seqmodel.training.optimization import fast_arithmetic, usable_cores
 from seqmodel.training.planning import SIZES, plan_model, plan_ngrams, plan_order, plan_training
 
+Action = Callable[[], int]
 Job = Literal["train", "score_lines", "score_text", "generate_1", "generate_32", "tokenize"]
 
 CORPUS_CHARS = 1_000_000
@@ -154,9 +155,8 @@ def _training(corpus: Corpus, cell: CellKind, size: Size, seconds: float, thread
     with _threads(threads), fast_arithmetic():
         trainer = Trainer(corpus.data, settings, plan, index)
         used, rows = torch.get_num_threads(), plan.lanes * plan.segment
-        peak = torch_peak(rows, width, seconds / 4)
-        rate = _training_rate(trainer, 2 * seconds)
-        peak = max(peak, torch_peak(rows, width, seconds / 4))
+        rate, *products = best_rates([_training_chunk(trainer), *torch_products(rows, width)], 2 * seconds)
+        peak = max(products)
     weights = {name: stored_precision(name, array) for name, array in trainer.kept_weights().items()}
     shares = np.full(corpus.counts.situations, UNFITTED_WEIGHT, np.float32)
     model = Mixture(Runtime(settings, weights, index, header.closed), corpus.counts, shares)
@@ -165,7 +165,8 @@ def _training(corpus: Corpus, cell: CellKind, size: Size, seconds: float, thread
     return speed, _Jobs(settings, size, header.sequence, model, corpus.data.store.tokenizer)
 
 
-def _training_rate(trainer: Trainer, seconds: float) -> float:
+def _training_chunk(trainer: Trainer) -> Action:
+    """Some steps of the trainer's own loop, which has warmed up."""
     steps = trainer.events(trainer.clock() + PLANNED_SECONDS)
 
     def chunk() -> int:
@@ -175,8 +176,8 @@ def _training_rate(trainer: Trainer, seconds: float) -> float:
                 break
         return trainer.tokens - before
 
-    chunk()  # warms up
-    return best_rate(chunk, seconds)
+    chunk()
+    return chunk
 
 
 # Scoring, generation and tokenising
@@ -201,7 +202,8 @@ class _Jobs:
                 speed = self._generating(streams, seconds)
             yield speed
         text = "\n".join(lines)
-        yield self._speed("tokenize", 1, best_rate(lambda: len(self.tokenizer.encode(text)), seconds / 10))
+        (rate,) = best_rates([lambda: len(self.tokenizer.encode(text))], seconds / 10)
+        yield self._speed("tokenize", 1, rate)
 
     def _speed(self, what: Job, threads: int, rate: float, peak: float | None = None) -> Speed:
         made = self.settings
@@ -215,17 +217,19 @@ class _Jobs:
         short = [np.append(self.tokenizer.encode_line(line), end).astype(np.int64) for line in lines]
         long = np.concatenate(short)
         long = long[long != END]
-        peak = numpy_peak(SCORED_ROWS, self.settings.width, seconds / 4)
-        many = best_rate(lambda: _tokens(score_sequences(self.model, short)), seconds)
-        one = best_rate(lambda: _tokens([RunningScorer(self.model).score(long)]), seconds)
-        peak = max(peak, numpy_peak(SCORED_ROWS, self.settings.width, seconds / 4))
-        threads = numpy_threads()
+        jobs: list[Action] = [
+            lambda: _tokens(score_sequences(self.model, short)),
+            lambda: _tokens([RunningScorer(self.model).score(long)]),
+        ]
+        many, one, *products = best_rates([*jobs, *numpy_products(SCORED_ROWS, self.settings.width)], 2 * seconds)
+        threads, peak = numpy_threads(), max(products)
         return [self._speed("score_lines", threads, many, peak), self._speed("score_text", threads, one, peak)]
 
     def _generating(self, streams: int, seconds: float) -> Speed:
         what: Job = "generate_1" if streams == 1 else "generate_32"
         run = partial(self._sample, streams, STREAM_TOKENS[streams])
-        return self._speed(what, numpy_threads(), best_rate(lambda: sum(tokens for tokens, _ in run()), seconds))
+        (rate,) = best_rates([lambda: sum(tokens for tokens, _ in run())], seconds)
+        return self._speed(what, numpy_threads(), rate)
 
     def sampled_lines(self) -> list[str]:
         return [line for _, text in self._sample(LINES, LINE_TOKENS) for line in text.split("\n")]
@@ -245,48 +249,55 @@ def _tokens(scores: list[TokenScores]) -> int:
 # Rates
 
 
-def best_rate(action: Callable[[], int], seconds: float) -> float:
-    """The highest of the rates of an action, which tells how much it did: two runs, and more until time is up."""
-    best, runs, end = 0.0, 0, time.perf_counter() + seconds
-    while runs < 2 or time.perf_counter() < end:
-        began = time.perf_counter()
-        done = action()
-        best = max(best, done / max(1e-9, time.perf_counter() - began))
-        runs += 1
+def best_rates(actions: Sequence[Action], seconds: float) -> list[float]:
+    """The highest rate of each action, which tells how much it did: two rounds, and more until time is up.
+
+    They take turns, so that what slows the machine for a while slows all of them.
+    """
+    best, rounds, end = [0.0] * len(actions), 0, time.perf_counter() + seconds
+    while rounds < 2 or time.perf_counter() < end:
+        for number, action in enumerate(actions):
+            began = time.perf_counter()
+            done = action()
+            best[number] = max(best[number], done / max(1e-9, time.perf_counter() - began))
+        rounds += 1
     return best
 
 
-def torch_peak(rows: int, width: int, seconds: float) -> float:
-    """Operations a second of torch's fastest product of a training step's shapes, on the threads that are set."""
+def torch_products(rows: int, width: int) -> list[Action]:
+    """Torch's matrix products of a training step's shapes; what they do is told in operations."""
 
     def multiply(a: Array, b: Array, out: Array) -> object:
         return torch.mm(torch.from_numpy(a), torch.from_numpy(b), out=torch.from_numpy(out))
 
-    return _peak(multiply, rows, width, seconds)
+    return _products(multiply, rows, width)
 
 
-def numpy_peak(rows: int, width: int, seconds: float) -> float:
+def numpy_products(rows: int, width: int) -> list[Action]:
     """The same of NumPy."""
-    return _peak(np.matmul, rows, width, seconds)
+    return _products(np.matmul, rows, width)
 
 
-def _peak(multiply: Callable[[Array, Array, Array], object], rows: int, width: int, seconds: float) -> float:
-    """A gate product's shapes: forward, and backward to the inputs and to the weights."""
+def _products(multiply: Callable[[Array, Array, Array], object], rows: int, width: int) -> list[Action]:
+    """The gates' shapes: forward, and backward to the inputs and to the weights."""
+    shapes = ((rows, width, 3 * width), (rows, 3 * width, width), (3 * width, rows, width))
+    return [partial(_burst, multiply, *shape) for shape in shapes]
+
+
+def _burst(multiply: Callable[[Array, Array, Array], object], rows: int, inner: int, columns: int) -> int:
+    a, b, out = _operands(rows, inner, columns)
+    end, times = time.perf_counter() + BURST_SECONDS, 0
+    while not times or time.perf_counter() < end:
+        multiply(a, b, out)
+        times += 1
+    return times * 2 * rows * inner * columns
+
+
+@lru_cache(maxsize=6)
+def _operands(rows: int, inner: int, columns: int) -> tuple[Array, Array, Array]:
     random = np.random.Generator(np.random.Philox(key=0))
-    rates = []
-    for n, inner, m in ((rows, width, 3 * width), (rows, 3 * width, width), (3 * width, rows, width)):
-        a, b = (random.standard_normal(shape, np.float32) for shape in ((n, inner), (inner, m)))
-        out = np.empty((n, m), np.float32)
-
-        def run(a: Array = a, b: Array = b, out: Array = out, operations: int = 2 * n * inner * m) -> int:
-            end, times = time.perf_counter() + BURST_SECONDS, 0
-            while not times or time.perf_counter() < end:
-                multiply(a, b, out)
-                times += 1
-            return times * operations
-
-        rates.append(best_rate(run, seconds / 3))
-    return max(rates)
+    a, b = (random.standard_normal(shape, np.float32) for shape in ((rows, inner), (inner, columns)))
+    return a, b, np.empty((rows, columns), np.float32)
 
 
 def dense_weights(settings: ModelSettings) -> int:

@@ -19,8 +19,9 @@ from seqmodel.inference.mixture import sequence_model
 from seqmodel.kinds import CellKind, Size
 from seqmodel.model.bundle import read_bundle
 from seqmodel.model.language_model import LanguageModel
+from seqmodel.model.tensors import Array
 from seqmodel.training import speed
-from seqmodel.training.speed import Job, Speed, best_rate, bundle_speeds, dense_weights, made_up_text, preset_speeds
+from seqmodel.training.speed import Job, Speed, best_rates, bundle_speeds, dense_weights, made_up_text, preset_speeds
 
 JOBS = list(get_args(Job))
 
@@ -111,18 +112,32 @@ def test_the_made_up_text_is_repeatable_and_looks_like_lines_of_text() -> None:
     assert count > 5 * singles[pair[0]] * singles[pair[1]] / len(text)
 
 
-def test_the_best_rate_is_that_of_the_fastest_run(monkeypatch: pytest.MonkeyPatch) -> None:
-    now = 0.0
-    durations = iter([4.0, 1.0, 2.0, 4.0])
+def test_the_best_rates_are_those_of_the_fastest_of_several_runs_that_take_turns(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    now, turns = 0.0, ""
+    durations = {"a": iter([4.0, 1.0, 2.0]), "b": iter([0.5, 1.0, 0.25])}
 
-    def action() -> int:
-        nonlocal now
-        now += next(durations)
-        return 8
+    def action(name: str) -> int:
+        nonlocal now, turns
+        now += next(durations[name])
+        turns += name
+        return {"a": 8, "b": 1}[name]
 
     monkeypatch.setattr("time.perf_counter", lambda: now)
-    assert best_rate(action, seconds=6.5) == 8.0
-    assert next(durations) == 4.0, "it went on when time was up"
+    assert best_rates([lambda: action("a"), lambda: action("b")], seconds=7.0) == [8.0, 4.0]
+    assert turns == "ababab"  # the time was up in the third round
+
+
+def test_a_burst_tells_the_operations_that_it_did(monkeypatch: pytest.MonkeyPatch) -> None:
+    done: list[tuple[int, ...]] = []
+
+    def multiply(a: Array, b: Array, out: Array) -> None:
+        done.append((*a.shape, *b.shape, *out.shape))
+
+    monkeypatch.setattr(speed, "BURST_SECONDS", 0.01)
+    assert speed._burst(multiply, 3, 5, 7) == 2 * 3 * 5 * 7 * len(done)
+    assert set(done) == {(3, 5, 5, 7, 3, 7)} and len(done) > 1
 
 
 # What is around it
@@ -169,7 +184,7 @@ def test_a_stop_in_training_leaves_the_arithmetic_as_it_was(temporary: Path, mon
         raise KeyboardInterrupt
 
     before = arithmetic()
-    monkeypatch.setattr(speed, "_training_rate", stop)
+    monkeypatch.setattr(speed, "_training_chunk", stop)
     with pytest.raises(KeyboardInterrupt):
         list[Speed](preset_speeds(["mingru"], ["s"], seconds=0, threads=1))
     assert arithmetic() == before and leftovers(temporary) == []
