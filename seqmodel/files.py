@@ -92,6 +92,7 @@ def exclusive(path: Path) -> Iterator[None]:
     try:
         for suffix in (".seqmodel", ".checkpoint", ".tokens", ".valid.tokens"):
             beside(path, suffix + TEMPORARY_SUFFIX).unlink(missing_ok=True)
+        path.with_name(path.name + TEMPORARY_SUFFIX).unlink(missing_ok=True)  # whatever the bundle is called
         yield
     finally:
         lock_path.unlink(missing_ok=True)

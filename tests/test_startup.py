@@ -35,7 +35,7 @@ def imported(*arguments: str | Path, stdin: bytes = b"") -> set[str]:
     return set(last[2:])
 
 
-@pytest.mark.parametrize("command", [[], ["train"], ["score"], ["generate"], ["tokenize"], ["info"]])
+@pytest.mark.parametrize("command", [[], ["train"], ["score"], ["generate"], ["tokenize"], ["info"], ["bench"]])
 def test_help_imports_neither_torch_nor_numpy(command: list[str]) -> None:
     assert not imported(*command, "--help") & {"torch", "numpy", "sentencepiece", "xopen"}
 

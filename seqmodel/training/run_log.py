@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
+from contextlib import suppress
 from pathlib import Path
 from typing import TextIO
 
@@ -19,6 +21,8 @@ class RunLog:
     def __init__(self, path: Path, append: bool) -> None:
         self.path = path
         try:
+            if append and path.exists():
+                _drop_cut_line(path)
             self.file: TextIO = path.open("a" if append else "w", encoding="utf-8")
         except OSError as error:
             raise file_failure(error, path, "writing") from error
@@ -28,7 +32,8 @@ class RunLog:
         return self
 
     def __exit__(self, *exc: object) -> None:
-        self.file.close()
+        with suppress(OSError):  # each event was flushed; what a full disk did not take is told once
+            self.file.close()
 
     def add(self, event: Event) -> None:
         """
@@ -47,3 +52,8 @@ class RunLog:
             self.file.flush()
         except OSError as error:
             raise file_failure(error, self.path, "writing") from error
+
+
+def _drop_cut_line(path: Path) -> None:
+    """What a full disk or a power failure left of the last event is no JSON: what follows must not be added to it."""
+    os.truncate(path, path.read_bytes().rfind(b"\n") + 1)

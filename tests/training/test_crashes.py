@@ -1,0 +1,357 @@
+"""A run that dies at any instant goes on from a whole checkpoint, and ends with the bundle of one that never died.
+
+The processes that are to die are forked from a server that has imported everything once.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import multiprocessing
+import os
+import random
+import resource
+import shutil
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterator
+from itertools import count
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from seqmodel.api import run_training
+from seqmodel.files import TEMPORARY_SUFFIX, exclusive
+from seqmodel.training import loop, run
+from seqmodel.training.checkpoints import Checkpoint, read_checkpoint, write_checkpoint
+from seqmodel.training.events import Event
+from seqmodel.training.run_log import STEP_SECONDS, RunLog
+from tests.cli.command import Result, run_here, told
+from tests.conftest import little_text
+from tests.training.test_resume import request
+
+SERVER = multiprocessing.get_context("forkserver")
+SERVER.set_forkserver_preload(["seqmodel.training.run", "seqmodel.cli.app", __name__])
+DEAD = 77  # the exit code of what died on purpose
+KILLS = 4
+SHAPE = ("--width", "12", "--layers", "1", "--threads", "1", "-q")
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("corpus") / "corpus.txt"
+    path.write_text(little_text(150))
+    return path
+
+
+@pytest.fixture
+def start() -> Iterator[Callable[..., BaseProcess]]:
+    """Call a function of this module in a process of its own."""
+    started: list[BaseProcess] = []
+
+    def begin(target: Callable[..., None], *arguments: Any) -> BaseProcess:
+        process = SERVER.Process(target=target, args=arguments)
+        process.start()
+        started.append(process)
+        return process
+
+    yield begin
+    for process in started:
+        process.kill()
+        process.join()
+
+
+def exit_code(process: BaseProcess) -> int | None:
+    process.join(60)
+    return process.exitcode
+
+
+def names(folder: Path) -> set[str]:
+    return {path.name for path in folder.iterdir()}
+
+
+def stamp(path: Path) -> tuple[int, int]:
+    """Another one for every file that takes the name."""
+    if not path.exists():
+        return 0, 0
+    found = path.stat()
+    return found.st_ino, found.st_mtime_ns
+
+
+# What dies, in its own process
+
+
+def save_often(seconds: float) -> None:
+    loop.CHECKPOINT_SECONDS, loop.CHECKPOINT_SHARE = seconds, 1.0
+
+
+def train(output: Path, corpus: Path, steps: int, resume: bool) -> None:
+    save_often(0.02)
+    run_training(request(output, corpus, training={"steps": steps}, resume=resume))
+
+
+class TornFile(io.BufferedWriter):
+    """Only half of what is written last reaches the disk, and then the process is gone."""
+
+    bomb: Callable[[], bool]
+
+    def write(self, data: Any) -> int:
+        if self.bomb():
+            super().write(data[: len(data) // 2])
+            self.flush()
+            os._exit(DEAD)
+        return super().write(data)
+
+
+def lay_bomb(call: str, at: int) -> None:
+    """The process dies in the `at`-th call: inside a "write", "before" or "after" an fsync or a replace."""
+    calls = count(1)
+    when, _, name = call.partition(" ")
+    if call == "write":
+        TornFile.bomb = staticmethod(lambda: next(calls) == at)
+        Path.open = lambda path, mode: TornFile(io.FileIO(path, "w"))  # type: ignore[assignment,method-assign]
+        return
+    real = getattr(os, name)
+
+    def deadly(*arguments: Any) -> None:
+        number = next(calls)
+        if number == at and when == "before":
+            os._exit(DEAD)
+        real(*arguments)
+        if number == at:
+            os._exit(DEAD)
+
+    setattr(os, name, deadly)
+
+
+def some_checkpoint(step: int) -> Checkpoint:
+    return Checkpoint({"weights": {name: torch.full((40, 50), float(step)) for name in "abc"}}, {"step": step})
+
+
+def write_and_die(path: Path, call: str, at: int) -> None:
+    lay_bomb(call, at)
+    write_checkpoint(path, some_checkpoint(2))
+
+
+def at_save(number: int, action: Callable[[Path], None]) -> None:
+    """Do something before the checkpoint is saved for the `number`-th time."""
+    save_often(0.0)
+    saves = count(1)
+
+    def writing(path: Path, checkpoint: Checkpoint) -> None:
+        if next(saves) == number:
+            action(path)
+        write_checkpoint(path, checkpoint)
+
+    vars(loop)["write_checkpoint"] = writing
+
+
+def train_and_die(output: Path, corpus: Path, call: str, at: int) -> None:
+    at_save(3, lambda path: lay_bomb(call, at))
+    run_training(request(output, corpus))
+
+
+def command_line(folder: Path, *arguments: str) -> None:
+    """`seqmodel` with its streams in files "out" and "err"."""
+    from seqmodel.cli.app import main
+
+    with (folder / "out").open("w") as sys.stdout, (folder / "err").open("w") as sys.stderr:
+        sys.argv = ["seqmodel", *arguments]
+        main()
+
+
+def train_on_a_disk_that_fills(folder: Path, *arguments: str) -> None:
+    def fill(path: Path) -> None:
+        shutil.copy(path, folder / "before")
+        resource.setrlimit(resource.RLIMIT_FSIZE, (path.stat().st_size // 2,) * 2)
+
+    at_save(3, fill)
+    command_line(folder, *arguments)
+
+
+def log_on_a_disk_that_fills(folder: Path, *arguments: str) -> None:
+    """The first event after the third checkpoint is cut."""
+    add = RunLog.add
+
+    def adding(self: RunLog, event: Event) -> None:
+        if full:
+            self.last = -STEP_SECONDS
+            resource.setrlimit(resource.RLIMIT_FSIZE, (self.path.stat().st_size + 30,) * 2)
+        add(self, event)
+
+    full: list[Path] = []
+    at_save(3, full.append)
+    RunLog.add = adding  # type: ignore[method-assign]
+    command_line(folder, *arguments)
+
+
+def train_with_a_long_end(folder: Path, *arguments: str) -> None:
+    def last(*given: Any) -> None:
+        (folder / "ending").touch()
+        time.sleep(60)
+
+    vars(run)["final_figures"] = last
+    command_line(folder, *arguments)
+
+
+# Killed at any instant
+
+
+def test_a_run_that_is_killed_again_and_again_gives_the_bytes_of_one_that_never_was(
+    corpus: Path, tmp_path: Path, start: Callable[..., BaseProcess]
+) -> None:
+    steps = 500
+    whole, output, checkpoint = (tmp_path / name for name in ("whole.seqmodel", "m.seqmodel", "m.checkpoint"))
+    run_training(request(whole, corpus, training={"steps": steps}))
+    choose = random.Random(5)
+    resumed_at = []
+    for _ in range(KILLS):
+        before = stamp(checkpoint)
+        process = start(train, output, corpus, steps, before != (0, 0))
+        while process.is_alive() and stamp(checkpoint) == before:
+            time.sleep(0.002)
+        time.sleep(0.05 * choose.random())
+        process.kill()
+        assert exit_code(process) == -signal.SIGKILL, "it was through before it could be killed"
+        resumed_at.append(read_checkpoint(checkpoint).progress["step"])
+    assert 0 < resumed_at[0] and sorted(set(resumed_at)) == resumed_at and resumed_at[-1] < steps
+    assert exit_code(start(train, output, corpus, steps, True)) == 0
+    assert output.read_bytes() == whole.read_bytes()
+    assert names(tmp_path) == {"m.seqmodel", "m.jsonl", "whole.seqmodel", "whole.jsonl"}
+    assert all(json.loads(line) for line in (tmp_path / "m.jsonl").read_text().splitlines())
+
+
+CALLS = ("write", "before fsync", "after fsync", "before replace", "after replace")
+
+
+@pytest.mark.parametrize("call", CALLS)
+def test_a_death_in_any_call_that_writes_leaves_the_old_checkpoint_or_the_new_one(
+    call: str, tmp_path: Path, start: Callable[..., BaseProcess]
+) -> None:
+    path = tmp_path / "m.checkpoint"
+    write_checkpoint(path, some_checkpoint(1))
+    found = []
+    for at in count(1):
+        code = exit_code(start(write_and_die, path, call, at))
+        kept = read_checkpoint(path)
+        step = kept.progress["step"]
+        assert all((tensor == step).all() and tensor.shape == (40, 50) for tensor in kept.groups["weights"].values())
+        with exclusive(tmp_path / "m.seqmodel"):
+            assert names(tmp_path) == {"m.checkpoint", "m.lock"}
+        if code == 0:
+            break
+        assert code == DEAD
+        found.append(step)
+    # The header and three arrays are written; file and folder are flushed to the disk, the folder after the renaming.
+    old, new = 1, 2
+    assert (
+        found
+        == {
+            "write": [old] * 4,
+            "before fsync": [old, new],
+            "after fsync": [old, new],
+            "before replace": [old],
+            "after replace": [new],
+        }[call]
+    )
+    assert step == new
+
+
+@pytest.mark.parametrize("call", ["write", "before replace", "after replace"])
+def test_a_run_that_dies_while_saving_is_resumed_from_what_it_saved_whole(
+    call: str, corpus: Path, tmp_path: Path, start: Callable[..., BaseProcess]
+) -> None:
+    whole, output = tmp_path / "whole.seqmodel", tmp_path / "m.seqmodel"
+    run_training(request(whole, corpus))
+    assert exit_code(start(train_and_die, output, corpus, call, 1)) == DEAD
+    assert ("m.checkpoint" + TEMPORARY_SUFFIX in names(tmp_path)) == (call != "after replace")
+    run_training(request(output, corpus, resume=True))
+    assert output.read_bytes() == whole.read_bytes()
+    assert names(tmp_path) == {"m.seqmodel", "m.jsonl", "whole.seqmodel", "whole.jsonl"}
+
+
+@pytest.mark.parametrize("name", ["m.seqmodel", "run.1", "m.tokens"])
+def test_what_a_killed_process_half_wrote_is_swept_at_the_next_start(name: str, tmp_path: Path) -> None:
+    output = tmp_path / name
+    others = [tmp_path / other for other in ("other.seqmodel.partial", "mine.txt")]
+    for path in (output.with_name(name + TEMPORARY_SUFFIX), *others):
+        path.write_bytes(b"half")
+    with exclusive(output):
+        pass
+    assert names(tmp_path) == {other.name for other in others}
+
+
+# A full disk
+
+
+def test_a_disk_that_fills_while_saving_leaves_the_old_checkpoint(
+    corpus: Path, tmp_path: Path, start: Callable[..., BaseProcess]
+) -> None:
+    folder, output = tmp_path / "streams", tmp_path / "m.seqmodel"
+    folder.mkdir()
+    arguments = ("train", str(corpus), "--steps", "30", *SHAPE, "-o")
+    process = start(train_on_a_disk_that_fills, folder, *arguments, str(output))
+    code = exit_code(process)
+    assert code is not None
+    told(Result(code, b"", text_of(folder / "err")), 5, "no space left", "m.checkpoint")
+    assert text_of(folder / "out") == "" and text_of(folder / "err").count("\n") == 1
+    assert (tmp_path / "m.checkpoint").read_bytes() == (folder / "before").read_bytes()
+    assert names(tmp_path) - {"streams"} == {"m.checkpoint", "m.tokens", "m.jsonl"}
+    assert run_here(*arguments, tmp_path / "whole.seqmodel").code == 0
+    assert run_here("train", "--resume", "-q", "-o", output).code == 0
+    assert output.read_bytes() == (tmp_path / "whole.seqmodel").read_bytes()
+
+
+def test_a_disk_that_fills_while_logging_is_told_once_and_the_log_can_be_gone_on_with(
+    corpus: Path, tmp_path: Path, start: Callable[..., BaseProcess]
+) -> None:
+    folder, output, log = tmp_path / "streams", tmp_path / "m.seqmodel", tmp_path / "m.jsonl"
+    folder.mkdir()
+    arguments = ("train", str(corpus), "--steps", "30", *SHAPE, "-o", str(output))
+    code = exit_code(start(log_on_a_disk_that_fills, folder, *arguments))
+    assert code is not None
+    told(Result(code, b"", text_of(folder / "err")), 5, "no space left", "m.jsonl")
+    assert not text_of(log).endswith("\n"), "no line was cut here"
+    assert run_here("train", "--resume", "-q", "-o", output).code == 0
+    events = [json.loads(line)["event"] for line in text_of(log).splitlines()]
+    assert events.count("Planned") == 2 and events[-1] == "Finished"
+
+
+# Signals
+
+
+def test_a_second_ctrl_c_ends_the_run_at_once(corpus: Path, tmp_path: Path, start: Callable[..., BaseProcess]) -> None:
+    folder = tmp_path / "streams"
+    folder.mkdir()
+    arguments = ("train", str(corpus), "--steps", "1000000", *SHAPE, "-o", str(tmp_path / "m.seqmodel"))
+    process = start(train_with_a_long_end, folder, *arguments)
+    wait_for(lambda: "StepDone" in text_of(tmp_path / "m.jsonl"))
+    for there in (folder / "ending", None):
+        assert process.is_alive() and process.pid is not None
+        os.kill(process.pid, signal.SIGINT)
+        if there is not None:
+            wait_for(there.exists)
+    process.join(20)
+    assert process.exitcode == 130
+    assert text_of(folder / "out") == text_of(folder / "err") == ""
+    assert names(tmp_path) - {"streams"} == {"m.checkpoint", "m.tokens", "m.jsonl"}
+    assert read_checkpoint(tmp_path / "m.checkpoint").progress["step"] > 0
+
+
+def wait_for(happened: Callable[[], bool]) -> None:
+    for _ in range(3000):
+        if happened():
+            return
+        time.sleep(0.01)
+    raise AssertionError("it did not happen")
+
+
+def text_of(path: Path) -> str:
+    with contextlib.suppress(FileNotFoundError):
+        return path.read_text()
+    return ""
