@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
+import os
 from pathlib import Path
-from typing import TextIO
+from typing import Any, TextIO
 
 from seqmodel.files import file_failure
 from seqmodel.training.events import CheckpointSaved, Event, Sampled, StepDone
 
-STEP_SECONDS = 1.0  # steps are logged this far apart
+STEP_SECONDS, STEP_SHARE = 1.0, 0.01  # steps are logged this far apart, at first a share of the time so far
 
 
 class RunLog:
@@ -19,10 +21,12 @@ class RunLog:
     def __init__(self, path: Path, append: bool) -> None:
         self.path = path
         try:
+            if append:
+                _drop_cut_row(path)
             self.file: TextIO = path.open("a" if append else "w", encoding="utf-8")
         except OSError as error:
             raise file_failure(error, path, "writing") from error
-        self.last = -STEP_SECONDS
+        self.last = -math.inf
 
     def __enter__(self) -> RunLog:
         return self
@@ -38,12 +42,26 @@ class RunLog:
         if isinstance(event, Sampled | CheckpointSaved):
             return
         if isinstance(event, StepDone):
-            if event.elapsed - self.last < STEP_SECONDS:
+            if event.elapsed - self.last < min(STEP_SECONDS, STEP_SHARE * event.elapsed):
                 return
             self.last = event.elapsed
-        row = {"event": type(event).__name__, **dataclasses.asdict(event)}
+        row = {"event": type(event).__name__, **_as_json(dataclasses.asdict(event))}
         try:
             self.file.write(json.dumps(row) + "\n")
             self.file.flush()
         except OSError as error:
             raise file_failure(error, self.path, "writing") from error
+
+
+def _drop_cut_row(path: Path) -> None:
+    """Take away what a full disk or a crash left of a row, so that the next row has a line of its own."""
+    if path.exists():
+        data = path.read_bytes()
+        os.truncate(path, data.rfind(b"\n") + 1)
+
+
+def _as_json(fields: dict[str, Any]) -> dict[str, Any]:
+    """JSON has no number that is none."""
+    return {
+        name: None if isinstance(value, float) and not math.isfinite(value) else value for name, value in fields.items()
+    }
