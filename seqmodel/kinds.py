@@ -8,4 +8,5 @@ Unit = Literal["char", "word", "subword", "byte"]
 SequenceKind = Literal["line", "paragraph", "document", "stream"]
 CellKind = Literal["mingru", "lstm", "gru", "rnn"]
 SubwordMethod = Literal["unigram", "bpe"]
+Over = Literal["time", "tokens"]  # what the curves of runs are drawn over
 TextErrors = Literal["strict", "replace"]
