@@ -9,13 +9,13 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from seqmodel.api import Model, load, tokenize, train
+    from seqmodel.api import Model, load, plot, tokenize, train
     from seqmodel.errors import DataError, ModelError, ResourceError, SeqmodelError, UsageError
 
 __version__ = "0.1.0"
 
 _HOMES = {
-    **dict.fromkeys(("Model", "load", "tokenize", "train"), "seqmodel.api"),
+    **dict.fromkeys(("Model", "load", "plot", "tokenize", "train"), "seqmodel.api"),
     **dict.fromkeys(("DataError", "ModelError", "ResourceError", "SeqmodelError", "UsageError"), "seqmodel.errors"),
 }
 
@@ -27,6 +27,7 @@ __all__ = [
     "SeqmodelError",
     "UsageError",
     "load",
+    "plot",
     "tokenize",
     "train",
 ]

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 from seqmodel.config import CorpusSettings, SamplingSettings, TokenizerSettings, checked
 from seqmodel.errors import UsageError
 from seqmodel.files import exclusive, refuse_existing
+from seqmodel.kinds import Over
 from seqmodel.model.bundle import DEFAULT_NAME, Bundle, BundleHeader, read_bundle
 from seqmodel.training.request import TrainingRequest, TrainingResult
 
@@ -186,3 +187,31 @@ def run_training(
         raise UsageError("more than one budget is given", "Give one of --time, --steps and --epochs.")
     with exclusive(request.output):
         return TrainingRun(request, started, on_event, should_stop).carry_out()
+
+
+# Pictures
+
+
+def plot(
+    logs: Paths,
+    output: str | os.PathLike[str],
+    *,
+    over: Over = "time",
+    force: bool = False,
+) -> Path:
+    """Draw the runs whose `.jsonl` logs are given as a figure, .svg or .png; needs matplotlib.
+
+    Raises:
+        DataError: if a log is missing, damaged or empty.
+        UsageError: if the output exists or is of another kind, or the runs cannot share an axis.
+    """
+    from seqmodel.reports.history import read_history
+    from seqmodel.reports.picture import picture
+    from seqmodel.reports.plots import check_ending, save_figure
+
+    path = Path(output)
+    check_ending(path)
+    refuse_existing(path, force)
+    histories = [read_history(Path(name)) for name in _names(logs)]
+    save_figure(picture(histories, over), path)
+    return path

@@ -10,4 +10,5 @@ CellKind = Literal["mingru", "lstm", "gru", "rnn"]
 SubwordMethod = Literal["unigram", "bpe"]
 Precision = Literal["fp32", "bf16"]
 Size = Literal["s", "m", "l"]
+Over = Literal["time", "tokens"]  # what the curves of runs are drawn over
 TextErrors = Literal["strict", "replace"]

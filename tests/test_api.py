@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 import seqmodel
 from seqmodel.api import Model
 from seqmodel.errors import SeqmodelError
-from seqmodel.training.events import Event, Finished, Planned, StepDone
+from seqmodel.training.events import Evaluated, Event, Planned, StepDone
 from tests.conftest import little_text
 
 
@@ -30,7 +30,7 @@ def test_train_load_score_and_generate(corpus: Path, tmp_path: Path) -> None:
     output = tmp_path / "m.seqmodel"
     result = seqmodel.train(str(corpus), output, steps=30, width=16, layers=1, on_event=events.append)
     assert result.path == output and not result.interrupted
-    assert isinstance(events[0], Planned) and isinstance(events[-1], Finished)
+    assert isinstance(events[0], Planned) and isinstance(events[-1], Evaluated)
     assert [event.step for event in events if isinstance(event, StepDone)] == list(range(1, 31))
     model = seqmodel.load(output)
     assert model.header == result.header

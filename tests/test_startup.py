@@ -21,7 +21,7 @@ try:
     main()
 except SystemExit as stop:
     code = stop.code
-heavy = ("torch", "numpy", "sentencepiece", "safetensors", "xopen", "filelock")
+heavy = ("torch", "numpy", "matplotlib", "sentencepiece", "safetensors", "xopen", "filelock")
 print("IMPORTED", code or 0, *[name for name in heavy if name in sys.modules], file=sys.stderr)
 """
 
@@ -35,7 +35,10 @@ def imported(*arguments: str | Path, stdin: bytes = b"") -> set[str]:
     return set(last[2:])
 
 
-@pytest.mark.parametrize("command", [[], ["train"], ["score"], ["generate"], ["tokenize"], ["info"], ["bench"]])
+COMMANDS = ("train", "score", "generate", "tokenize", "info", "bench", "plot")
+
+
+@pytest.mark.parametrize("command", [[], *([name] for name in COMMANDS)])
 def test_help_imports_neither_torch_nor_numpy(command: list[str]) -> None:
     assert not imported(*command, "--help") & {"torch", "numpy", "sentencepiece", "xopen"}
 
@@ -62,6 +65,10 @@ def test_tokenizing_never_imports_torch(train_little: Callable[..., Path], tmp_p
     assert "torch" not in imported("tokenize", "-o", tmp_path / "x.tokens", "--unit", "word", stdin=b"cat dog\n" * 9)
 
 
+def test_a_curve_in_the_terminal_imports_next_to_nothing(train_little: Callable[..., Path]) -> None:
+    assert not imported("plot", train_little().with_suffix(".jsonl"))
+
+
 def run_python(code: str) -> str:
     command = [sys.executable, "-c", code]
     return subprocess.run(command, capture_output=True, env=environment(), timeout=120, check=True, text=True).stdout
@@ -85,7 +92,7 @@ def test_loading_and_scoring_from_python_never_imports_torch(train_little: Calla
 def test_every_public_name_is_there_and_others_are_not() -> None:
     import seqmodel
 
-    assert set(seqmodel.__all__) >= {"Model", "load", "train", "tokenize", "SeqmodelError"}
+    assert set(seqmodel.__all__) >= {"Model", "load", "train", "tokenize", "plot", "SeqmodelError"}
     for name in seqmodel.__all__:
         assert getattr(seqmodel, name).__name__ == name
     with pytest.raises(AttributeError, match="nonsense"):

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 import seqmodel
-from seqmodel.cli import bench, generate, info, score, tokenize, train
+from seqmodel.cli import bench, generate, info, plot, score, tokenize, train
 from seqmodel.console.failures import guarded
 
 app = typer.Typer(
@@ -45,6 +45,7 @@ app.command("generate")(generate.command)
 app.command("tokenize")(tokenize.command)
 app.command("info")(info.command)
 app.command("bench")(bench.command)
+app.command("plot")(plot.command)
 
 
 @guarded

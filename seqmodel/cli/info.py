@@ -27,6 +27,7 @@ def command(
 ) -> None:
     """Show a bundle's configuration, vocabulary, provenance and held-out figures."""
     from seqmodel.api import model_path
+    from seqmodel.console.held_out_view import held_out_lines
     from seqmodel.errors import UsageError
     from seqmodel.model.bundle import read_bundle, read_bundle_header
     from seqmodel.training.run_config import run_config
@@ -43,7 +44,7 @@ def command(
     if as_json:
         typer.echo(json.dumps({**header.model_dump(mode="json"), "digest": file.metadata["digest"]}, indent=2))
         return
-    model, made, training, held_out = header.model, header.provenance, header.training, header.held_out
+    model, made, training = header.model, header.provenance, header.training
     ngram_rows = sum(rows for _, rows in model.ngram_rows)
     corpus = f"{made.corpus_chars:,} chars, {made.sequences:,} sequences, {made.tokens:,} tokens"
     rows = {
@@ -58,8 +59,7 @@ def command(
     }
     if made.began_from is not None:
         rows["began from"] = f"the bundle with the digest {made.began_from[:16]}…"
-    if held_out is not None:
-        per_char = "" if header.closed else f"{held_out.bits_per_char:.4f} bits per char, "
-        rows["held-out"] = f"{per_char}perplexity {held_out.perplexity:.3f} per token, {held_out.tokens:,} tokens"
     for label, value in rows.items():
         typer.echo(f"{label:<11}{value}")
+    for number, line in enumerate(held_out_lines(header)):
+        typer.echo(f"{'' if number else 'held-out':<11}{line}")

@@ -12,6 +12,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from seqmodel.console.held_out_view import held_out_lines
 from seqmodel.console.terminal import console, say, visible
 from seqmodel.training.events import Annealing, Event, Finished, Noted, Planned, Sampled, StepDone, Validated
 from seqmodel.training.request import TrainingResult
@@ -26,6 +27,7 @@ class TrainingView:
         self.quiet = quiet
         self.live: Live | None = None
         self.held_out = math.nan
+        self.per, self.scale = "char", 1.0
         self.sample = ""
         self.last = time.monotonic()
 
@@ -47,6 +49,7 @@ class TrainingView:
         if isinstance(event, Noted):
             say(event.text)
         elif isinstance(event, Planned):
+            self.per, self.scale = event.per, event.chars_per_token if event.per == "token" else 1.0
             held_out = (
                 f"{event.held_out_tokens:,} held out" if event.held_out_tokens else "none held out: too little text"
             )
@@ -67,7 +70,7 @@ class TrainingView:
             self.live.update(self._picture(event))
         elif time.monotonic() - self.last >= PLAIN_SECONDS:
             self.last = time.monotonic()
-            say(f"{event.progress:4.0%}  {_figures(event, self.held_out)}")
+            say(f"{event.progress:4.0%}  {self._figures(event)}")
 
     def _picture(self, event: StepDone) -> Group:
         bar = Table.grid(padding=(0, 2))
@@ -78,15 +81,15 @@ class TrainingView:
             f"{_clock(left)} left",
         )
         sample = Text(visible(self.sample).replace("\n", " ⏎ "), style="dim italic", no_wrap=True, overflow="ellipsis")
-        return Group(bar, Text(_figures(event, self.held_out)), sample)
+        return Group(bar, Text(self._figures(event)), sample)
 
-
-def _figures(event: StepDone, held_out: float) -> str:
-    valid = "" if math.isnan(held_out) else f", held-out {held_out:.3f}"
-    return (
-        f"step {event.step:,}  epoch {event.epoch:.2f}  train {event.bits_per_char:.3f}{valid} bits per char  "
-        f"{event.tokens_per_second:,.0f} tokens/s  {_clock(event.elapsed)}"
-    )
+    def _figures(self, event: StepDone) -> str:
+        held_out = "" if math.isnan(self.held_out) else f", held-out {self.held_out * self.scale:.3f}"
+        return (
+            f"step {event.step:,}  epoch {event.epoch:.2f}  "
+            f"train {event.bits_per_char * self.scale:.3f}{held_out} bits per {self.per}  "
+            f"{event.tokens_per_second:,.0f} tokens/s  {_clock(event.elapsed)}"
+        )
 
 
 def _clock(seconds: float) -> str:
@@ -96,25 +99,17 @@ def _clock(seconds: float) -> str:
 
 def show_result(result: TrainingResult) -> None:
     """The last lines of a run."""
-    held_out = result.header.held_out
-    if held_out is not None:
-        per_char = "" if result.header.closed else f"{held_out.bits_per_char:.4f} bits per char, "
-        end = "end symbols counted" if result.header.model.ends else "end: none"
-        say(f"held-out: {per_char}perplexity {held_out.perplexity:.3f} per token, {held_out.tokens:,} tokens ({end})")
-        if held_out.recurrence_bits is not None and held_out.counts_bits is not None:
-            alone = (held_out.recurrence_bits / held_out.tokens, held_out.counts_bits / held_out.tokens)
-            say(
-                f"  bits per token: {held_out.bits / held_out.tokens:.4f} together, "
-                f"recurrence alone {alone[0]:.4f}, Kneser-Ney counts alone {alone[1]:.4f}"
-            )
+    for number, line in enumerate(held_out_lines(result.header)):
+        say(f"  {line}" if number else f"held-out: {line}")
     summary = result.header.training
     say(
-        f"trained {summary.steps:,} steps, {summary.epochs:.2f} epochs, {result.tokens_per_second:,.0f} tokens/s, "
-        f"{_clock(result.seconds)} in all; bundle {result.path.stat().st_size / 1e6:.1f} MB"
+        f"trained: {summary.steps:,} steps, {summary.epochs:.2f} epochs, {result.tokens_per_second:,.0f} tokens/s, "
+        f"{_clock(result.seconds)} in all"
     )
+    say(f"bundle: {visible(str(result.path))}, {result.path.stat().st_size / 1e6:.1f} MB")
     if result.interrupted:
         say(
             "interrupted: the learning rate had not come down yet, so the model is not at its best. "
-            f"Go on with: seqmodel train --resume -o {result.path}",
+            f"Go on with: seqmodel train --resume -o {visible(str(result.path))}",
             "yellow",
         )

@@ -32,7 +32,8 @@ HALF_PRECISION = ("table.weight",)  # large and coarse: half precision costs not
 
 
 class HeldOut(Settings):
-    """What the stored weights give on the held-out text; `bits` include end symbols."""
+    """What the stored weights give on the held-out text; `bits` include end symbols. Beside them what simpler
+    models of the same training text give."""
 
     sequences: int
     tokens: int
@@ -40,6 +41,7 @@ class HeldOut(Settings):
     bits: float
     recurrence_bits: float | None = None  # of each expert alone, where there are two
     counts_bits: float | None = None
+    unigram_bits: float | None = None  # of the tokens' shares of the training text
 
     @property
     def bits_per_char(self) -> float:

@@ -2,19 +2,28 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
+
+Per = Literal["char", "token"]
 
 
 @dataclass(frozen=True)
 class Planned:
-    """The run is about to begin; `plan` says in one line what was chosen."""
+    """The run is about to begin; `plan` says in one line what was chosen.
+
+    A closed vocabulary has lost the characters of unknown words, so that bits are told per token there: `per`
+    says which. The later rows' bits per char times `chars_per_token` are bits per token.
+    """
 
     plan: str
     settings: dict[str, Any]
     parameters: int
     train_tokens: int
     held_out_tokens: int
+    per: Per
+    chars_per_token: float
 
 
 @dataclass(frozen=True)
@@ -46,6 +55,7 @@ class Validated:
     bits_per_char: float
     best: bool
     elapsed: float
+    tokens: int
 
 
 @dataclass(frozen=True)
@@ -83,4 +93,27 @@ class Finished:
     annealed: bool
 
 
-Event = Planned | Noted | StepDone | Validated | Sampled | CheckpointSaved | Annealing | Finished
+@dataclass(frozen=True)
+class Evaluated:
+    """The model as stored, on all of the held-out text, beside its baselines on the same text.
+
+    `recurrence`, `counts` and `unigram` are bits per `per`, None where there is no such part;
+    `bits_per_char` is None where `per` is "token".
+    """
+
+    bits_per_char: float | None
+    perplexity: float
+    per: Per
+    recurrence: float | None
+    counts: float | None
+    unigram: float | None
+    tokens: int
+    elapsed: float
+
+    @property
+    def bits(self) -> float:
+        """Of the whole model, per `per`."""
+        return math.log2(self.perplexity) if self.bits_per_char is None else self.bits_per_char
+
+
+Event = Planned | Noted | StepDone | Validated | Sampled | CheckpointSaved | Annealing | Finished | Evaluated

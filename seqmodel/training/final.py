@@ -1,4 +1,5 @@
-"""The end of a run: what the stored weights give on the held-out text, and how the two experts are mixed."""
+"""The end of a run: what the stored weights give on the held-out text, how the two experts are mixed, and what
+simpler models of the same training text give."""
 
 from __future__ import annotations
 
@@ -14,12 +15,16 @@ from seqmodel.inference.runtime import Runtime
 from seqmodel.inference.scoring import score_sequences
 from seqmodel.model.bundle import HeldOut
 from seqmodel.model.ngram import CountModel
-from seqmodel.tokens.batches import inputs_and_targets
-from seqmodel.tokens.tokenizer import END, START, UNKNOWN
+from seqmodel.tokens.batches import inputs_and_targets, token_count
+from seqmodel.tokens.store import Ranges
+from seqmodel.tokens.tokenizer import END, START, UNKNOWN, never_predicted
+from seqmodel.training.events import Evaluated, Per
 from seqmodel.training.loop import TrainingData, stretches
 
 UNFITTED_WEIGHT = 0.65  # the recurrence's share where there is nothing to fit it on
 _BATCH = 256
+_MOST_COUNTED = 1 << 25  # training tokens that the unigram model is estimated from
+_COUNTED_AT_ONCE = 1 << 20
 
 Numbers = npt.NDArray[Any]
 
@@ -48,16 +53,72 @@ def final_figures(
     scores = ExpertScores(*(np.concatenate([getattr(part, name) for part in parts]) for name in _COLUMNS))
     alone = -float(np.log2(scores.recurrence).sum())
     common = {"sequences": len(data.held_out), "tokens": len(scores.where), "chars": sum(held_out_chars(data))}
+    unigram = unigram_bits(data)
     if counts is None:
-        return HeldOut(**common, bits=alone), ()
+        return HeldOut(**common, bits=alone, unigram_bits=unigram), ()
     weights = fit_weights(scores.recurrence, scores.counts, scores.where, number)
     held_out = HeldOut(
         **common,
         bits=_two_fold_bits(scores, number),
         recurrence_bits=alone,
         counts_bits=-float(np.log2(scores.counts).sum()),
+        unigram_bits=unigram,
     )
     return held_out, tuple(weights.tolist())
+
+
+def per_unit(data: TrainingData) -> Per:
+    """What bits are told per: where unknown words have lost their characters, per token."""
+    return "token" if data.store.header.closed else "char"
+
+
+def evaluated(held_out: HeldOut, per: Per, elapsed: float) -> Evaluated:
+    """The held-out figures as an event."""
+    amount = max(1, held_out.chars if per == "char" else held_out.tokens)
+
+    def rate(bits: float | None) -> float | None:
+        return None if bits is None else bits / amount
+
+    return Evaluated(
+        bits_per_char=held_out.bits_per_char if per == "char" else None,
+        perplexity=held_out.perplexity,
+        per=per,
+        recurrence=rate(held_out.recurrence_bits),
+        counts=rate(held_out.counts_bits),
+        unigram=rate(held_out.unigram_bits),
+        tokens=held_out.tokens,
+        elapsed=elapsed,
+    )
+
+
+def unigram_bits(data: TrainingData) -> float:
+    """Bits of the held-out text where each token has its share of the training text, one added to each count.
+
+    What every model must beat. Of a very large text as many tokens are counted as take next to no time.
+    """
+    header = data.store.header
+    found = _token_counts(data.store.ids, data.train, header.vocabulary, _MOST_COUNTED) + 1
+    found[never_predicted(not data.is_stream, header.closed)] = 0
+    seen = _token_counts(data.valid_store.ids, data.held_out, header.vocabulary)
+    possible = found > 0
+    return float((seen[possible] * (np.log2(found.sum()) - np.log2(found[possible]))).sum())
+
+
+def _token_counts(ids: Numbers, ranges: Ranges, vocabulary: int, most: int | None = None) -> Numbers:
+    """How often each id occurs in the ranges, or in the first part of each, so that at most about `most` are read."""
+    share = 1.0 if most is None else min(1.0, most / max(1, token_count(ranges)))
+    counts = np.zeros(vocabulary, np.int64)
+    waiting: list[Numbers] = []
+    size = 0
+    for begin, end in ranges.tolist():
+        stop = begin + max(1, int((end - begin) * share))
+        for at in range(begin, stop, _COUNTED_AT_ONCE):
+            waiting.append(np.asarray(ids[at : min(at + _COUNTED_AT_ONCE, stop)]))
+            size += len(waiting[-1])
+            if size >= _COUNTED_AT_ONCE:
+                counts += np.bincount(np.concatenate(waiting), minlength=vocabulary)
+                waiting, size = [], 0
+    return counts + np.bincount(np.concatenate([np.empty(0, np.int64), *waiting]), minlength=vocabulary)
 
 
 _COLUMNS = ("recurrence", "counts", "where", "stretch")

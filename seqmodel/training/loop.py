@@ -241,7 +241,7 @@ class Trainer:
             self.best = {name: p.detach().clone() for name, p in self._weights().items()}
         else:
             self.worse += 1
-        yield Validated(self.step, figure, best, self.clock() - start)
+        yield Validated(self.step, figure, best, self.clock() - start, self.tokens)
         if self.worse >= PATIENCE and self.schedule.anneal_from is None and progress < 0.8:
             self.schedule.anneal(self.step, max(20, self.step // 8), progress)
             with torch.no_grad():  # from where it was best, not from where it has over-fitted

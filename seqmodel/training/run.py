@@ -37,7 +37,7 @@ from seqmodel.training.agreement import agree_with_store, fit_together
 from seqmodel.training.beginning import Beginning, beginning_of, notes_of
 from seqmodel.training.checkpoints import Checkpoint, read_checkpoint
 from seqmodel.training.events import Event, Finished, Noted, Planned
-from seqmodel.training.final import final_figures
+from seqmodel.training.final import evaluated, final_figures, per_unit
 from seqmodel.training.loop import Trainer, TrainingData, stretches
 from seqmodel.training.optimization import fast_arithmetic, native_precision
 from seqmodel.training.planning import describe, plan_model, plan_ngrams, plan_order, plan_training, warm_start
@@ -92,8 +92,11 @@ class TrainingRun:
                 write_held_out(self.request.write_valid, data, self.request.force or self.request.resume)
             with RunLog(self.log_path, append=checkpoint is not None) as log:
                 finished = self._loop(trainer, data, checkpoint, log)
-            interrupted = not finished.annealed
-            header = self._save(trainer, data, counts, held_out_from, finished)
+                interrupted, looped = not finished.annealed, time.monotonic()
+                header = self._save(trainer, data, counts, held_out_from, finished)
+                if header.held_out is not None:
+                    elapsed = finished.elapsed + time.monotonic() - looped
+                    self._tell(log, evaluated(header.held_out, per_unit(data), elapsed))
         finally:
             if not (interrupted or self.checkpoint_path.exists()):
                 self._remove_own()
@@ -106,6 +109,10 @@ class TrainingRun:
     def _remove_own(self) -> None:
         for path in self.made:
             path.unlink(missing_ok=True)
+
+    def _tell(self, log: RunLog, event: Event) -> None:
+        log.add(event)
+        self.on_event(event)
 
     # What is there already
 
@@ -281,16 +288,13 @@ class TrainingRun:
         checkpoint: Checkpoint | None,
         log: RunLog,
     ) -> Finished:
-        def tell(event: Event) -> None:
-            log.add(event)
-            self.on_event(event)
-
         model, training = trainer.model.settings, trainer.settings
         plan = describe(model, training, trainer.index.rows - 1, data.store.header.unit, model.vocabulary)
         parameters = sum(p.numel() for p in trainer.model.parameters())
         held = token_count(data.held_out)
         settings = {"model": model.model_dump(mode="json"), "training": training.model_dump(mode="json")}
-        tell(Planned(plan, settings, parameters, trainer.batches.total, held))
+        tokens, per_token = trainer.batches.total, data.chars_per_token
+        self._tell(log, Planned(plan, settings, parameters, tokens, held, per_unit(data), per_token))
         now = time.monotonic()
         spent = float(checkpoint.progress["elapsed"]) if checkpoint is not None else 0.0
         # A budget counts from the start of the command; a resumed run has spent some of it before.
@@ -304,7 +308,7 @@ class TrainingRun:
             should_stop=self.should_stop,
             notes=self.notes,
         ):
-            tell(event)
+            self._tell(log, event)
             if isinstance(event, Finished):
                 finished = event
         assert finished is not None

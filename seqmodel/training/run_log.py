@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 import os
 from contextlib import suppress
 from pathlib import Path
-from typing import TextIO
+from typing import Any, TextIO
 
 from seqmodel.files import file_failure
 from seqmodel.training.events import CheckpointSaved, Event, Sampled, StepDone
 
-STEP_SECONDS = 1.0  # steps are logged this far apart
+STEP_SECONDS, STEP_SHARE = 1.0, 0.01  # steps are logged this far apart, at first a share of the time so far
 
 
 class RunLog:
@@ -26,7 +27,7 @@ class RunLog:
             self.file: TextIO = path.open("a" if append else "w", encoding="utf-8")
         except OSError as error:
             raise file_failure(error, path, "writing") from error
-        self.last = -STEP_SECONDS
+        self.last = -math.inf
 
     def __enter__(self) -> RunLog:
         return self
@@ -43,10 +44,10 @@ class RunLog:
         if isinstance(event, Sampled | CheckpointSaved):
             return
         if isinstance(event, StepDone):
-            if event.elapsed - self.last < STEP_SECONDS:
+            if event.elapsed - self.last < min(STEP_SECONDS, STEP_SHARE * event.elapsed):
                 return
             self.last = event.elapsed
-        row = {"event": type(event).__name__, **dataclasses.asdict(event)}
+        row = {"event": type(event).__name__, **_as_json(dataclasses.asdict(event))}
         try:
             self.file.write(json.dumps(row) + "\n")
             self.file.flush()
@@ -57,3 +58,10 @@ class RunLog:
 def _drop_cut_line(path: Path) -> None:
     """What a full disk or a power failure left of the last event is no JSON: what follows must not be added to it."""
     os.truncate(path, path.read_bytes().rfind(b"\n") + 1)
+
+
+def _as_json(fields: dict[str, Any]) -> dict[str, Any]:
+    """JSON has no number that is none."""
+    return {
+        name: None if isinstance(value, float) and not math.isfinite(value) else value for name, value in fields.items()
+    }

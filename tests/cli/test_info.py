@@ -77,7 +77,7 @@ def test_info_is_told_in_any_locale(train_little: Callable[..., Path]) -> None:
     assert (result.code, result.err) == (0, "")
 
 
-@pytest.mark.parametrize("name", ["train", "score", "generate", "tokenize", "info"])
+@pytest.mark.parametrize("name", ["train", "score", "generate", "tokenize", "info", "plot"])
 def test_help_is_told_in_any_locale_and_without_colour(name: str) -> None:
     result = run(name, "--help", env=environment(PYTHONIOENCODING="latin-1", PYTHONUTF8="0"))
     assert result.code == 0, result.err[-300:]

@@ -49,7 +49,7 @@ def test_a_run_prints_the_bundles_path_alone_and_leaves_bundle_and_log(tmp_path:
     assert "held-out" in result.err and "\x1b" not in result.err and "\r" not in result.err
     assert names(tmp_path) == {"model.seqmodel", "model.jsonl"}
     events = [json.loads(line) for line in (tmp_path / "model.jsonl").read_text(encoding="utf-8").splitlines()]
-    assert events[0]["event"] == "Planned" and events[-1]["event"] == "Finished"
+    assert [event["event"] for event in events[:1] + events[-2:]] == ["Planned", "Finished", "Evaluated"]
     scored = run("score", stdin=b"cat dog\n", cwd=tmp_path)
     assert scored.code == 0 and len(scored.lines) == 2
     assert run("generate", "--seed", "1", cwd=tmp_path).code == 0

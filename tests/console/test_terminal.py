@@ -13,7 +13,7 @@ from seqmodel.console.failures import guarded
 from seqmodel.console.terminal import console, say, visible
 from seqmodel.console.training_view import TrainingView
 from seqmodel.errors import DataError, ModelError, ResourceError, SeqmodelError, UsageError
-from seqmodel.training.events import Annealing, Event, Finished, Noted, Planned, Sampled, StepDone, Validated
+from seqmodel.training.events import Annealing, Evaluated, Event, Finished, Noted, Planned, Sampled, StepDone, Validated
 
 
 @settings(deadline=None)
@@ -52,13 +52,14 @@ def plain_view(quiet: bool) -> TrainingView:
 
 STEP = StepDone(7, 100, 0.5, 2.0, 1000.0, 0.25, 12.0, 1e-3)
 EVENTS: list[Event] = [
-    Planned("plan", {}, 10, 100, 0),
+    Planned("plan", {}, 10, 100, 0, "char", 1.0),
     Noted("[bold]note[/bold]"),
     STEP,
-    Validated(7, 1.5, True, 1.0),
+    Validated(7, 1.5, True, 1.0, 100),
     Sampled(7, "\x1b[2Jsample"),
     Annealing(7, "no gain"),
     Finished(7, 100, 0.5, 1.0, 100.0, True),
+    Evaluated(1.4, 2.6, "char", 1.5, 1.6, 4.0, 100, 1.0),
 ]
 
 
@@ -172,3 +173,11 @@ def test_what_is_left_in_the_buffer_of_a_full_output_is_no_second_failure(
         with pytest.raises(SystemExit) as stop:
             write()
     assert stop.value.code == 5
+
+
+def test_a_run_with_a_closed_vocabulary_is_told_per_token(capsys: pytest.CaptureFixture[str]) -> None:
+    with plain_view(quiet=False) as view:
+        view.last = -100.0
+        for event in (Planned("plan", {}, 10, 100, 0, "token", 5.0), Validated(7, 1.5, True, 1.0, 100), STEP):
+            view.show(event)
+    assert "train 10.000, held-out 7.500 bits per token" in capsys.readouterr().err

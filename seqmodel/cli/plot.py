@@ -1,0 +1,41 @@
+"""`seqmodel plot`: how runs went, as a curve in the terminal or a figure in a file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from seqmodel.cli import options
+from seqmodel.console.failures import guarded
+from seqmodel.kinds import Over
+
+
+@guarded
+def command(
+    logs: Annotated[
+        list[Path], typer.Argument(help="Logs of runs: the .jsonl files beside the bundles.", show_default=False)
+    ],
+    over: Annotated[Over, typer.Option(help="What runs to the right.")] = "time",
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "-o", "--output", help="Write a figure, .svg or .png, instead (needs matplotlib).", show_default=False
+        ),
+    ] = None,
+    force: options.ForceOption = False,
+    debug: options.DebugOption = False,
+) -> None:
+    """Draw train and held-out bits per char of one or more runs, with the final figures as lines across.
+
+    Runs of different units share the axis. Without -o the curve goes to standard output.
+    """
+    if output is None:
+        from seqmodel.console.curve_view import show_curves
+
+        show_curves(logs, over)
+        return
+    from seqmodel.api import plot
+
+    typer.echo(str(plot(logs, output, over=over, force=force)))

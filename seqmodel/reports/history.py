@@ -1,0 +1,162 @@
+"""The `.jsonl` log of a run, read back and checked: how train and held-out bits came down, and the final figures.
+
+A run may still be writing its log, so a last line without an end is left out. What a resumed run appended is
+joined to what came before: time goes on, and the steps that were done again are there once.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO, NoReturn, get_args
+
+from seqmodel.errors import DataError
+from seqmodel.files import file_failure
+from seqmodel.training.events import Evaluated, Event, Finished, Per, Planned, StepDone, Validated
+
+LONGEST_ROW = 1 << 20
+MOST = 1e15  # no number in a log is larger
+_KINDS = {kind.__name__: kind for kind in get_args(Event)}
+_HINT = "Name the .jsonl log that stands beside a bundle."
+
+
+@dataclass(frozen=True)
+class Point:
+    """Bits (per char or token) after so much time of the loop and so many tokens of training."""
+
+    step: int
+    tokens: int
+    seconds: float
+    bits: float
+
+
+@dataclass(frozen=True)
+class History:
+    """One run. `evaluated` is None while it goes on, and where no text was held out."""
+
+    path: Path
+    per: Per
+    train: tuple[Point, ...]
+    held_out: tuple[Point, ...]
+    evaluated: Evaluated | None
+
+
+def read_history(path: Path) -> History:
+    """
+    Raises:
+        DataError: if it is missing, no log of a run, damaged, or without a step so far.
+    """
+    reading = _Reading(path)
+    for number, row in _rows(path):
+        reading.take(number, row)
+    return reading.history()
+
+
+class _Reading:
+    """Takes row after row."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.per: Per = "char"
+        self.scale = 1.0
+        self.points: list[tuple[type, Point]] = []
+        self.evaluated: Evaluated | None = None
+        self.spent = 0.0  # by the parts of the run before this one
+        self.begins = False
+
+    def take(self, number: int, row: Any) -> None:
+        name = row.get("event") if isinstance(row, dict) else None
+        kind = _KINDS.get(name) if isinstance(name, str) else None
+        if kind is None:
+            self._refuse(number, "is no event of a run")
+        if number == 1 and kind is not Planned:
+            self._refuse(number, "does not begin a run")
+        if kind is Planned:
+            self.per = self._per(number, row)
+            self.scale = self._number(number, row, "chars_per_token") if self.per == "token" else 1.0
+            self.begins, self.evaluated = True, None
+        elif kind is Evaluated:
+            self.evaluated = self._evaluated(number, row)
+        elif kind in (StepDone, Validated, Finished):
+            self._point(number, row, kind)
+
+    def _point(self, number: int, row: dict[str, Any], kind: type) -> None:
+        step, tokens, elapsed = (self._number(number, row, name) for name in ("step", "tokens", "elapsed"))
+        bits = 0.0 if kind is Finished else self._number(number, row, "bits_per_char", default=math.nan)
+        if kind is StepDone:
+            while self.points and self.points[-1][1].step >= step:  # undone: training went back, and on from there
+                self.points.pop()
+        if self.begins:
+            self.spent = self.points[-1][1].seconds if self.points else 0.0
+            self.begins = False
+        self.points.append((kind, Point(int(step), int(tokens), self.spent + elapsed, bits * self.scale)))
+
+    def _evaluated(self, number: int, row: dict[str, Any]) -> Evaluated:
+        self._per(number, row)
+        for name in ("perplexity", "tokens", "elapsed"):
+            self._number(number, row, name)
+        for name in ("bits_per_char", "recurrence", "counts", "unigram"):
+            self._number(number, row, name, default=0.0)
+        evaluated = Evaluated(**{field.name: row[field.name] for field in dataclasses.fields(Evaluated)})
+        if evaluated.perplexity < 1:
+            self._refuse(number, "has a perplexity that cannot be")
+        return evaluated
+
+    def _number(self, number: int, row: dict[str, Any], name: str, default: float | None = None) -> float:
+        """A number of a row; `default` where the row says that there is none."""
+        value = row.get(name, "")
+        if value is None and default is not None:
+            return default
+        if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= MOST:
+            self._refuse(number, f"has no proper {name}")
+        return float(value)
+
+    def _per(self, number: int, row: dict[str, Any]) -> Per:
+        per = row.get("per")
+        if per == "char" or per == "token":
+            return per  # type: ignore[no-any-return]
+        self._refuse(number, "has no proper per")
+
+    def _refuse(self, number: int, what: str) -> NoReturn:
+        raise DataError(f"{self.path}:{number}: the row {what}", _HINT)
+
+    def history(self) -> History:
+        train, held_out = (
+            tuple(point for kind, point in self.points if kind is wanted and math.isfinite(point.bits))
+            for wanted in (StepDone, Validated)
+        )
+        if not train and not held_out:
+            raise DataError(f"{self.path}: the log tells of no step yet", "Plot it when the run has begun.")
+        return History(self.path, self.per, train, held_out, self.evaluated)
+
+
+def _rows(path: Path) -> Iterator[tuple[int, Any]]:
+    try:
+        with path.open("rb") as file:
+            yield from _parsed(path, file)
+    except FileNotFoundError:
+        raise DataError(f"{path}: no such file", _HINT) from None
+    except OSError as error:
+        raise file_failure(error, path, "reading") from error
+
+
+def _parsed(path: Path, file: BinaryIO) -> Iterator[tuple[int, Any]]:
+    """The rows with their numbers from 1."""
+    number = 0
+    while line := file.readline(LONGEST_ROW):
+        number += 1
+        try:
+            row = json.loads(line.decode("utf-8"), parse_constant=_refuse_constant)
+        except (ValueError, RecursionError):
+            if len(line) < LONGEST_ROW and not line.endswith(b"\n"):
+                return
+            raise DataError(f"{path}:{number}: the line is no row of a log", _HINT) from None
+        yield number, row
+
+
+def _refuse_constant(name: str) -> NoReturn:
+    raise ValueError(name)

@@ -1,0 +1,92 @@
+"""The final figures: the unigram baseline against a count by hand, and what an event says of them."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from seqmodel.config import CorpusSettings, TokenizerSettings
+from seqmodel.kinds import SequenceKind
+from seqmodel.model.bundle import HeldOut
+from seqmodel.tokens.batches import split_store
+from seqmodel.tokens.store import make_store, open_store
+from seqmodel.tokens.tokenizer import END, never_predicted
+from seqmodel.training import final
+from seqmodel.training.final import evaluated, per_unit, unigram_bits
+from seqmodel.training.loop import TrainingData
+from tests.conftest import little_text
+
+
+def data_of(folder: Path, sequence: SequenceKind, closed: bool = False) -> TrainingData:
+    (folder / "corpus.txt").write_text(little_text())
+    tokenizer = TokenizerSettings(unit="word" if closed else "char", closed=closed)
+    make_store(folder / "x.tokens", [str(folder / "corpus.txt")], tokenizer, CorpusSettings(sequence=sequence))
+    store = open_store(folder / "x.tokens")
+    split = split_store(store, 0.1, 100_000)
+    return TrainingData(store, split.train, store, split.held_out)
+
+
+@pytest.mark.parametrize(("sequence", "closed"), [("line", False), ("stream", False), ("line", True)])
+def test_the_unigram_baseline_is_what_counting_by_hand_gives(
+    sequence: SequenceKind, closed: bool, tmp_path: Path
+) -> None:
+    data = data_of(tmp_path, sequence, closed)
+    ids = data.store.ids.tolist()
+    train, held_out = (
+        [token for begin, end in ranges.tolist() for token in ids[begin:end] if sequence == "line" or token != END]
+        for ranges in (data.train, data.held_out)
+    )
+    counts = Counter(train)
+    possible = data.store.header.vocabulary - len(never_predicted(sequence == "line", closed))
+    total = len(train) + possible
+    bits = math.fsum(-math.log2((counts[token] + 1) / total) for token in held_out)
+    assert (END in held_out) == (sequence == "line")
+    assert unigram_bits(data) == pytest.approx(bits, rel=1e-12)
+
+
+@pytest.mark.parametrize("at_once", [1, 7, 1 << 20])
+def test_tokens_are_counted_whole_however_they_are_read(at_once: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(final, "_COUNTED_AT_ONCE", at_once)
+    ids, ranges = np.arange(50, dtype=np.uint16) % 5, np.array([[0, 3], [10, 31], [49, 50]])
+    expected = Counter(ids[position] for begin, end in ranges.tolist() for position in range(begin, end))
+    assert final._token_counts(ids, ranges, 6).tolist() == [expected[token] for token in range(6)]
+    assert final._token_counts(ids, np.empty((0, 2), np.int64), 3).tolist() == [0, 0, 0]
+
+
+def test_of_a_large_text_a_part_of_each_range_is_counted() -> None:
+    ids = np.repeat(np.arange(4, dtype=np.uint16), 100)
+    ranges = np.array([[0, 100], [100, 200], [200, 300], [300, 400]])
+    assert final._token_counts(ids, ranges, 4, most=80).tolist() == [20, 20, 20, 20]
+    assert final._token_counts(ids, ranges, 4, most=2).tolist() == [1, 1, 1, 1]
+
+
+HELD_OUT = HeldOut(
+    sequences=2, tokens=8, chars=16, bits=24.0, recurrence_bits=28.0, counts_bits=32.0, unigram_bits=48.0
+)
+
+
+def test_the_event_tells_bits_per_char() -> None:
+    event = evaluated(HELD_OUT, "char", 2.0)
+    assert (event.bits_per_char, event.bits) == (1.5, 1.5)
+    assert (event.recurrence, event.counts, event.unigram) == (1.75, 2.0, 3.0)
+    assert (event.perplexity, event.tokens, event.elapsed) == (8.0, 8, 2.0)
+
+
+def test_the_event_tells_bits_per_token_where_characters_are_lost() -> None:
+    event = evaluated(HELD_OUT, "token", 2.0)
+    assert event.bits_per_char is None and event.bits == pytest.approx(3.0)
+    assert (event.recurrence, event.counts, event.unigram) == (3.5, 4.0, 6.0)
+
+
+def test_what_there_is_not_is_none() -> None:
+    event = evaluated(HeldOut(sequences=1, tokens=8, chars=8, bits=8.0), "char", 0.0)
+    assert (event.recurrence, event.counts, event.unigram) == (None, None, None)
+
+
+def test_a_closed_vocabulary_is_told_per_token(tmp_path: Path) -> None:
+    assert per_unit(data_of(tmp_path, "line", closed=True)) == "token"
+    assert per_unit(data_of(tmp_path, "line")) == "char"
