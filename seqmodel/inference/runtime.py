@@ -62,12 +62,14 @@ class Runtime:
 
     def step(self, ids: Ids, state: State) -> tuple[Floats, State]:
         """ids: (T, B); returns log-probabilities (T, B, V) in nats, and the state after."""
-        found = self._ngrams(ids, state.history)
+        rows = self.index.find(ids, state.history)
         starts = ids == START
         layers, before = [], iter(state.layers)
         each = []
         for weights, blocks in zip(self.networks, self.blocks, strict=True):
-            x = weights["token.weight"][ids] * self.scale + found
+            x = weights["token.weight"][ids] * self.scale
+            for slot in range(rows.shape[-1] if self.index.rows > 1 else 0):
+                x += weights["table.weight"][rows[..., slot]]
             for block in blocks:
                 x, after = self._block(block, x, starts, next(before))
                 layers.append(after)
@@ -79,15 +81,6 @@ class Runtime:
         logits: Floats = rms_norm(x, weights["norm.weight"]) @ head.T
         logits += weights["head.bias"] + self.mask
         return logits
-
-    def _ngrams(self, ids: Ids, history: Ids) -> Floats:
-        """The embeddings (T, B, D) of the n-grams that end at each input; 0 where there are none."""
-        found = np.zeros((*ids.shape, self.settings.width), np.float32)
-        if self.index.rows > 1:
-            rows = self.index.find(ids, history)
-            for slot in range(rows.shape[-1]):
-                found += self.weights["table.weight"][rows[..., slot]]
-        return found
 
     def _block(self, w: Mapping[str, Array], x: Floats, starts: Flags, state: Floats) -> tuple[Floats, Floats]:
         y, state = CELLS[self.settings.cell](w, rms_norm(x, w["norm.weight"]), starts, state)

@@ -28,7 +28,7 @@ _TOKENIZER = "tokenizer"
 _KEYS = "ngrams.{}.keys"
 _COUNTS = "counts."
 _LEVEL_PARTS = ("keys", "offsets", "tokens", "counts")
-HALF_PRECISION = ("table.weight",)  # large and coarse: half precision costs nothing there
+HALF_PRECISION = (".table.weight",)  # large and coarse: half precision costs nothing there
 
 
 class HeldOut(Settings):
@@ -129,7 +129,7 @@ def write_bundle(path: Path, bundle: Bundle) -> None:
 
 def stored_precision(name: str, array: Array) -> Array:
     """A weight as the bundle keeps it."""
-    return array.astype(np.float16 if name in HALF_PRECISION else np.float32)
+    return array.astype(np.float16 if name.endswith(HALF_PRECISION) else np.float32)
 
 
 def read_bundle_header(path: Path) -> tuple[BundleHeader, TensorFile]:
@@ -231,12 +231,8 @@ def _level_fits(level: Level, vocabulary: int) -> bool:
 
 def weight_shapes(settings: ModelSettings) -> dict[str, tuple[int, ...]]:
     """The weights that a model of these settings has, by name."""
-    shapes: dict[str, tuple[int, ...]] = {}
-    if any(rows for _, rows in settings.ngram_rows):
-        shapes["table.weight"] = (1 + sum(rows for _, rows in settings.ngram_rows), settings.width)
-    for number in range(settings.networks):
-        shapes |= {f"networks.{number}.{name}": shape for name, shape in _network_shapes(settings).items()}
-    return shapes
+    own = _network_shapes(settings)
+    return {f"networks.{number}.{name}": own[name] for number in range(settings.networks) for name in own}
 
 
 def _network_shapes(settings: ModelSettings) -> dict[str, tuple[int, ...]]:
@@ -248,6 +244,8 @@ def _network_shapes(settings: ModelSettings) -> dict[str, tuple[int, ...]]:
     }
     if not settings.tied:
         shapes["head.weight"] = (vocabulary, width)
+    if any(rows for _, rows in settings.ngram_rows):
+        shapes["table.weight"] = (1 + sum(rows for _, rows in settings.ngram_rows), width)
     for layer in range(settings.layers):
         block = f"blocks.{layer}."
         shapes |= {block + "norm.weight": (width,), block + "out.weight": (width, width)}

@@ -166,12 +166,13 @@ class TableLookup(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None, None, None]:
-        ctx.owner.owe(TableGradient(ctx.rows.flatten(0, 1), grads[0].flatten(0, 1) * ctx.scale))
+        values = grads[0].flatten(0, 1) * ctx.scale
+        ctx.owner.gradient = TableGradient(ctx.rows.flatten(0, 1), values)
         return grads[0], None, None, None, None
 
 
 class NgramTable(nn.Module):
-    """Embeddings of n-grams, row 0 of which stays zero. `gradient` is what backward passes have left."""
+    """Embeddings of n-grams, row 0 of which stays zero. `gradient` is what the last backward pass left."""
 
     def __init__(self, rows: int, width: int, dropout: float) -> None:
         super().__init__()
@@ -180,13 +181,6 @@ class NgramTable(nn.Module):
         self.weight[0] = 0
         self.dropout = dropout
         self.gradient: TableGradient | None = None
-
-    def owe(self, gradient: TableGradient) -> None:
-        """Add to the gradient."""
-        if self.gradient is not None:
-            pairs = ((self.gradient.rows, gradient.rows), (self.gradient.values, gradient.values))
-            gradient = TableGradient(*(torch.cat(pair) for pair in pairs))
-        self.gradient = gradient
 
     def forward(self, x: Tensor, rows: Tensor) -> Tensor:
         """x plus the embeddings of `rows`; in training each is left out now and then, as if it had no row."""

@@ -62,14 +62,16 @@ class Block(nn.Module):
 
 
 class Network(nn.Module):
-    """One recurrent network: token embeddings, blocks, norm and head. The n-gram embeddings are given to it."""
+    """One recurrent network; `table` holds its n-gram embeddings, where there are any."""
 
-    def __init__(self, settings: ModelSettings, dropout: float, half: bool) -> None:
+    def __init__(self, settings: ModelSettings, dropout: float, ngram_dropout: float, half: bool) -> None:
         super().__init__()
         width = settings.width
         self.scale = width**0.5 if settings.tied else 1.0
         self.token = nn.Embedding(settings.vocabulary, width)
         nn.init.normal_(self.token.weight, std=width**-0.5 if settings.tied else 1.0)
+        rows = 1 + sum(count for _, count in settings.ngram_rows)
+        self.table = NgramTable(rows, width, ngram_dropout) if rows > 1 else None
         self.blocks = nn.ModuleList(Block(settings, dropout, half) for _ in range(settings.layers))
         self.norm = RMSNorm(width)
         self.head = nn.Linear(width, settings.vocabulary)
@@ -78,15 +80,13 @@ class Network(nn.Module):
             self.head.weight = self.token.weight
         self.drop = LockedDropout(dropout)
 
-    def forward(
-        self, inputs: Tensor, rows: Tensor, table: NgramTable | None, state: list[Tensor]
-    ) -> tuple[Tensor, list[Tensor]]:
+    def forward(self, inputs: Tensor, rows: Tensor, state: list[Tensor]) -> tuple[Tensor, list[Tensor]]:
         """inputs: (T, B) ids; rows: (T, B, orders) of the n-gram table; returns (T, B, D) before the head."""
         x = self.token(inputs)
         if self.scale != 1:
             x = x * self.scale
-        if table is not None:
-            x = table(x, rows)
+        if self.table is not None:
+            x = self.table(x, rows)
         x = self.drop(x)
         starts = (inputs == START)[..., None].to(x.dtype)
         after = []
@@ -97,9 +97,7 @@ class Network(nn.Module):
 
 
 class LanguageModel(nn.Module):
-    """Everything that is trained: networks that differ in how they began, whose probabilities are averaged, and the
-    table of n-gram embeddings that they share.
-    """
+    """Everything that is trained: networks that differ in how they began, whose probabilities are averaged."""
 
     def __init__(
         self,
@@ -116,9 +114,7 @@ class LanguageModel(nn.Module):
         self.settings = settings
         self.negatives = negatives
         self.half_products = half
-        rows = 1 + sum(count for _, count in settings.ngram_rows)
-        self.table = NgramTable(rows, settings.width, ngram_dropout) if rows > 1 else None
-        networks = nn.ModuleList(Network(settings, dropout, half) for _ in range(settings.networks))
+        networks = nn.ModuleList(Network(settings, dropout, ngram_dropout, half) for _ in range(settings.networks))
         self.networks: Sequence[Network] = networks  # type: ignore[assignment]
         mask = torch.zeros(settings.vocabulary)
         mask[never_predicted(settings.ends, closed)] = -torch.inf
@@ -136,7 +132,7 @@ class LanguageModel(nn.Module):
         found, after = [], []
         for number, network in enumerate(self.networks):
             own = state[number * self.settings.layers : (number + 1) * self.settings.layers]
-            x, new = network(inputs, rows, self.table, own)
+            x, new = network(inputs, rows, own)
             found.append(x)
             after += new
         return found, after

@@ -115,11 +115,12 @@ class AdamW:
 
 
 class Optimizers:
-    """AdamW for the dense weights; row-wise Adam, much faster, for the n-gram table."""
+    """AdamW for the dense weights; row-wise Adam, much faster, for the n-gram tables."""
 
     def __init__(self, model: LanguageModel, settings: TrainingSettings) -> None:
-        self.table = None if model.table is None else RowAdam(model.table, settings.table_learning_rate)
-        self.networks = [list(network.parameters()) for network in model.networks]
+        tables = [network.table for network in model.networks if network.table is not None]
+        self.tables = [RowAdam(table, settings.table_learning_rate) for table in tables]
+        self.networks = [[p for p in network.parameters() if p.requires_grad] for network in model.networks]
         self.dense = [p for network in self.networks for p in network]
         self.adamw = AdamW(self.dense, settings.learning_rate, settings.weight_decay)
         self.clip = settings.clip
@@ -129,8 +130,8 @@ class Optimizers:
         for network in self.networks:  # each by itself, as if it were alone
             nn.utils.clip_grad_norm_(network, self.clip)
         self.adamw.step(scale)
-        if self.table is not None:
-            self.table.step(scale)
+        for table in self.tables:
+            table.step(scale)
         for parameter in self.dense:
             parameter.grad = None
 
@@ -144,7 +145,7 @@ class Optimizers:
             each.restore({name.removeprefix(start): t for name, t in state.items() if name.startswith(start)})
 
     def _each(self) -> list[tuple[str, AdamW | RowAdam]]:
-        return [("dense", self.adamw), *([("table", self.table)] if self.table is not None else [])]
+        return [("dense", self.adamw), *((f"table{number}", table) for number, table in enumerate(self.tables))]
 
 
 @dataclass

@@ -304,7 +304,7 @@ def _operands(rows: int, inner: int, columns: int) -> tuple[Array, Array, Array]
 
 def dense_weights(settings: ModelSettings) -> int:
     """Weights that every token is multiplied with: all matrices but those that are looked up by row."""
-    looked_up = ("table.weight",) if settings.tied else ("table.weight", ".token.weight")
+    looked_up = (".table.weight",) if settings.tied else (".table.weight", ".token.weight")
     shapes = weight_shapes(settings)
     return sum(
         shape[0] * shape[1] for name, shape in shapes.items() if len(shape) == 2 and not name.endswith(looked_up)

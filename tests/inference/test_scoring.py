@@ -241,7 +241,7 @@ def random_runtime(cell: CellKind, vocabulary: int = 300) -> Runtime:
         name: (random.normal(size=shape) * (0.15 if "weight_hh" in name else 0.4)).astype(np.float32)
         for name, shape in weight_shapes(model).items()
     }
-    weights["table.weight"][0] = 0
+    weights["networks.0.table.weight"][0] = 0
     return Runtime(model, weights, NgramIndex(vocabulary, (2,), (keys,)), False)
 
 

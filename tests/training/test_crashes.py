@@ -319,7 +319,7 @@ def test_a_disk_that_fills_while_logging_is_told_once_and_the_log_can_be_gone_on
     assert not text_of(log).endswith("\n"), "no line was cut here"
     assert run_here("train", "--resume", "-q", "-o", output).code == 0
     events = [json.loads(line)["event"] for line in text_of(log).splitlines()]
-    assert events.count("Planned") == 2 and events[-1] == "Finished"
+    assert events.count("Planned") == 2 and events[-1] == "Evaluated"
 
 
 # Signals

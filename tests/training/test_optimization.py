@@ -12,7 +12,7 @@ from torch import Tensor
 
 from seqmodel.config import ModelSettings, TrainingSettings
 from seqmodel.kinds import CellKind
-from seqmodel.model.gradients import TableGradient
+from seqmodel.model.gradients import NgramTable, TableGradient
 from seqmodel.model.language_model import LanguageModel
 from seqmodel.training.optimization import (
     BETAS,
@@ -99,8 +99,13 @@ def give_gradients(model: LanguageModel, seed: int) -> None:
 
 
 def table_of(model: LanguageModel) -> Tensor:
-    assert model.table is not None
-    return model.table.weight
+    return ngram_table(model).weight
+
+
+def ngram_table(model: LanguageModel) -> NgramTable:
+    table = model.networks[0].table
+    assert table is not None
+    return table
 
 
 def test_row_zero_stays_zero_and_rows_that_were_not_hit_stay_as_they_are() -> None:
@@ -110,8 +115,9 @@ def test_row_zero_stays_zero_and_rows_that_were_not_hit_stay_as_they_are() -> No
     hit: set[int] = set()
     for seed in range(3):
         give_gradients(model, seed)
-        assert model.table is not None and model.table.gradient is not None
-        hit |= set(model.table.gradient.rows.flatten().tolist())
+        gradient = ngram_table(model).gradient
+        assert gradient is not None
+        hit |= set(gradient.rows.flatten().tolist())
         optimizers.step(1.0)
     after = table_of(model).detach()
     assert 0 in hit and 1 < len(hit) < 31
@@ -225,7 +231,7 @@ def test_the_dense_weights_take_the_steps_that_torchs_adamw_takes() -> None:
 def test_a_network_without_ngrams_has_no_optimizer_of_rows() -> None:
     model = LanguageModel(ModelSettings(width=8, layers=1, vocabulary=270))
     optimizers = Optimizers(model, training())
-    assert optimizers.table is None
+    assert optimizers.tables == []
     inputs = torch.randint(3, 270, (4, 2))
     rows = torch.empty(4, 2, 0, dtype=torch.long)
     loss, _ = model.loss(inputs, inputs, torch.ones(4, 2), rows, model.start(2))
@@ -250,14 +256,13 @@ def test_what_a_row_is_owed_is_summed_over_its_places(rows: list[list[int]]) -> 
 def test_rows_take_the_steps_that_adam_takes() -> None:
     """Where every row has a gradient at every step, it is Adam."""
     model = network()
-    assert model.table is not None
-    optimizer = RowAdam(model.table, 1e-2)
+    optimizer = RowAdam(ngram_table(model), 1e-2)
     twin = table_of(model).detach().clone().requires_grad_()
     adam = torch.optim.Adam([twin], lr=1e-2, betas=BETAS)
     rows = torch.arange(1, 31)[:, None]
     for seed in range(4):
         values = torch.randn(30, 8, generator=torch.Generator().manual_seed(seed))
-        model.table.gradient = TableGradient(rows, values)
+        ngram_table(model).gradient = TableGradient(rows, values)
         optimizer.step(1.0)
         twin.grad = torch.cat([torch.zeros(1, 8), values])
         adam.step()
