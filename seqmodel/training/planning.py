@@ -2,64 +2,99 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from seqmodel.config import ModelSettings, TrainingSettings
-from seqmodel.kinds import CellKind, Size, Unit
+from seqmodel.kinds import Size, Unit
 from seqmodel.model.ngram_index import possible_orders
 
 SIZES: dict[Size, tuple[int, int]] = {"s": (1, 192), "m": (2, 256), "l": (2, 512)}  # layers, width
 WARM_SHARE = 1 / 3  # of the usual learning rates, where training goes on from a bundle
 LEAST_UNSEEN_RATE = 1 / 500
 MOST_UNSEEN_RATE = 1 / 200
-TABLE_ROWS = 40_000  # with width 256, 20 MB in half precision
-TYPICAL_SPEED = 25_000  # tokens a second on a laptop; plans only need its order of magnitude
-# Dropout, and that of whole n-gram embeddings, by how often the text is read. The first two
-# were measured on plays; the others are larger because a text that is read often is learned by heart.
-NOISE = ((2, (0.0, 0.1)), (5, (0.1, 0.25)), (12, (0.2, 0.4)), (float("inf"), (0.3, 0.5)))
+TABLE_ROWS = 40_000  # of all networks together; with width 256, 20 MB in half precision
+TYPICAL_SPEED = {"char": 40_000, "byte": 40_000, "word": 15_000, "subword": 25_000}  # tokens a second on a laptop
+# A network that reads a text more often than this learns it by heart: the time is better spent on a second one,
+# which errs elsewhere, and the mean of both.
+EPOCHS_OF_A_NETWORK = 4.0
+MOST_NETWORKS = 3
+LONG_COUNTS = 1 << 21  # tokens up to which the count model of characters has the higher order; its size sets the limit
+PARTIAL_FROM = 6_000  # vocabulary from which the loss of a step looks at a part of it
+# Dropout, and that of whole n-gram embeddings, by how often a network reads the text. Measured on plays, but for
+# the last, which is larger because a text that is read often is learned by heart.
+NOISE = ((2, (0.0, 0.1)), (4, (0.1, 0.25)), (12, (0.1, 0.5)), (float("inf"), (0.3, 0.5)))
 
 
-def plan_model(
-    unit: Unit, vocabulary: int, train_tokens: int, ends: bool, chosen: dict[str, Any], size: Size | None = None
-) -> ModelSettings:
+@dataclass(frozen=True)
+class Task:
+    """What is known before anything is chosen: the corpus as tokens, and the budget (of the training settings)."""
+
+    unit: Unit
+    closed: bool
+    ends: bool
+    vocabulary: int
+    tokens: int
+    budget: Mapping[str, Any]
+
+    @property
+    def is_fine(self) -> bool:
+        """Whether tokens are as small as characters."""
+        return self.unit in ("char", "byte")
+
+    def epochs(self, networks: int = 1) -> float:
+        """How often the budget lets each of so many networks read the corpus, about."""
+        if self.budget.get("epochs"):
+            return float(self.budget["epochs"])
+        steps, seconds = self.budget.get("steps"), self.budget.get("seconds") or 0
+        tokens = steps * 1024 if steps else seconds * TYPICAL_SPEED[self.unit] / networks
+        return float(tokens / max(1, self.tokens))
+
+
+def plan_model(task: Task, chosen: Mapping[str, Any], size: Size | None = None) -> ModelSettings:
     """The network for a corpus; `chosen` holds what the user said. N-gram rows are set when the index is built."""
-    settings: dict[str, Any] = {"vocabulary": vocabulary, "ends": ends, "tied": unit in ("word", "subword")}
-    settings["width"] = 256 if train_tokens >= 60_000 else 192 if train_tokens >= 20_000 else 128
+    settings: dict[str, Any] = {"vocabulary": task.vocabulary, "ends": task.ends, "tied": not task.is_fine}
+    settings["width"] = 256 if task.tokens >= 60_000 else 192 if task.tokens >= 20_000 else 128
+    if task.is_fine and task.tokens >= 60_000 and task.budget.get("seconds"):
+        settings["networks"] = max(1, min(MOST_NETWORKS, round(task.epochs() / EPOCHS_OF_A_NETWORK)))
     if size is not None:
         settings["layers"], settings["width"] = SIZES[size]
-    return ModelSettings(**(settings | chosen))
+    return ModelSettings(**{**settings, **chosen})
 
 
-def plan_ngrams(unit: Unit, vocabulary: int, train_tokens: int) -> tuple[tuple[int, ...], int]:
-    """Orders and number of rows of the n-gram table."""
-    most = 4 if unit in ("char", "byte") else 2
-    return possible_orders(vocabulary, most), max(64, min(TABLE_ROWS, train_tokens // 4))
+def plan_ngrams(task: Task, networks: int) -> tuple[tuple[int, ...], int]:
+    """Orders and number of rows of the n-gram table of each network."""
+    rows = max(64, min(TABLE_ROWS // networks, task.tokens // 4))
+    return possible_orders(task.vocabulary, 4 if task.is_fine else 2), rows
 
 
-def plan_order(unit: Unit) -> int:
+def plan_order(task: Task) -> int:
     """The order of the count model."""
-    return 6 if unit in ("char", "byte") else 4
+    if task.is_fine:
+        return 7 if task.tokens <= LONG_COUNTS else 6
+    return 4
 
 
-def plan_training(
-    unit: Unit, closed: bool, cell: CellKind, train_tokens: int, chosen: dict[str, Any]
-) -> TrainingSettings:
+def plan_training(task: Task, model: ModelSettings, chosen: Mapping[str, Any]) -> TrainingSettings:
     """How to train on a corpus: the more often the budget lets it be read, the more noise."""
-    epochs = _expected_epochs(train_tokens, chosen)
+    epochs = task.epochs(model.networks)
     dropout, ngram_dropout = next((rates for most, rates in NOISE if epochs <= most), NOISE[-1][1])
     settings: dict[str, Any] = {
-        "unseen_rate": _unseen_rate(unit, closed, train_tokens),
+        "unseen_rate": _unseen_rate(task),
         "dropout": dropout,
         "ngram_dropout": ngram_dropout,
         "lanes": 16 if epochs < 8 else 32,
+        "weight_decay": 0.1 if epochs > 2 else 0.01,
     }
-    if train_tokens < 60_000:
+    if task.tokens < 60_000:
         settings |= {"lanes": 16, "segment": 32, "table_learning_rate": 1e-2}
-    if unit in ("word", "subword"):
+    if not task.is_fine:
         settings |= {"lanes": 32, "table_learning_rate": 4e-3, "learning_rate": 2e-3, "dropout": max(dropout, 0.1)}
-    if cell != "mingru":
+        settings["negatives"] = 2048 if task.vocabulary >= PARTIAL_FROM else None
+    if model.cell != "mingru":
         settings["learning_rate"] = 2e-3
-    return TrainingSettings(**(settings | chosen))
+    return TrainingSettings(**{**settings, **chosen})
 
 
 def warm_start(training: TrainingSettings, chosen: dict[str, Any]) -> TrainingSettings:
@@ -68,19 +103,11 @@ def warm_start(training: TrainingSettings, chosen: dict[str, Any]) -> TrainingSe
     return training.model_copy(update={name: WARM_SHARE * getattr(training, name) for name in rates})
 
 
-def _expected_epochs(train_tokens: int, chosen: dict[str, Any]) -> float:
-    """How often the budget lets the corpus be read, about."""
-    if chosen.get("epochs"):
-        return float(chosen["epochs"])
-    tokens = chosen["steps"] * 1024 if chosen.get("steps") else (chosen.get("seconds") or 0) * TYPICAL_SPEED
-    return float(tokens / max(1, train_tokens))
-
-
-def _unseen_rate(unit: Unit, closed: bool, train_tokens: int) -> float:
+def _unseen_rate(task: Task) -> float:
     """How often something unseen is put into a batch: some 64 times per epoch, within bounds."""
-    if closed or unit == "byte":
+    if task.closed or task.unit == "byte":
         return 0.0
-    return max(LEAST_UNSEEN_RATE, min(MOST_UNSEEN_RATE, 64 / max(1, train_tokens)))
+    return max(LEAST_UNSEEN_RATE, min(MOST_UNSEEN_RATE, 64 / max(1, task.tokens)))
 
 
 def describe(model: ModelSettings, training: TrainingSettings, rows: int, unit: Unit, vocabulary: int) -> str:

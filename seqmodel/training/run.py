@@ -40,7 +40,7 @@ from seqmodel.training.events import Event, Finished, Noted, Planned
 from seqmodel.training.final import evaluated, final_figures, per_unit
 from seqmodel.training.loop import Trainer, TrainingData, stretches
 from seqmodel.training.optimization import fast_arithmetic, native_precision
-from seqmodel.training.planning import describe, plan_model, plan_ngrams, plan_order, plan_training, warm_start
+from seqmodel.training.planning import Task, describe, plan_model, plan_ngrams, plan_order, plan_training, warm_start
 from seqmodel.training.request import TrainingRequest, TrainingResult
 from seqmodel.training.run_log import RunLog
 
@@ -233,8 +233,6 @@ class TrainingRun:
     # The plan
 
     def _trainer(self, data: TrainingData, checkpoint: Checkpoint | None) -> Trainer:
-        header = data.store.header
-        train_tokens = token_count(data.train)
         given = {name: value for name, value in self.request.training.items() if value is not None}
         try:
             if checkpoint is not None:
@@ -245,16 +243,16 @@ class TrainingRun:
                 training = training.model_copy(update={"threads": training.threads or checkpoint.progress["threads"]})
             else:
                 chosen = {name: value for name, value in self.request.model.items() if value is not None}
-                ends = header.sequence != "stream"
-                model = plan_model(header.unit, header.vocabulary, train_tokens, ends, chosen, self.request.size)
-                model = self.begin.init.header.model if self.begin.init is not None else model
                 given |= _budget(given) or {"seconds": DEFAULT_SECONDS}
                 given.setdefault("precision", native_precision())
-                training = plan_training(header.unit, header.closed, model.cell, train_tokens, given)
+                task = self._task(data, given)
+                model = plan_model(task, chosen, self.request.size)
+                model = self.begin.init.header.model if self.begin.init is not None else model
+                training = plan_training(task, model, given)
                 training = warm_start(training, given) if self.begin.init is not None else training
         except ValidationError as error:
             raise usage_error(error) from None
-        index = self._index(data, checkpoint)
+        index = self._index(data, checkpoint, model.networks)
         listed = tuple((order, len(keys)) for order, keys in zip(index.orders, index.keys, strict=True))
         trainer = Trainer(data, model.model_copy(update={"ngram_rows": listed}), training, index)
         if checkpoint is not None:
@@ -263,7 +261,12 @@ class TrainingRun:
             trainer.begin_from(self.begin.init.weights)
         return trainer
 
-    def _index(self, data: TrainingData, checkpoint: Checkpoint | None) -> NgramIndex:
+    def _task(self, data: TrainingData, budget: dict[str, Any]) -> Task:
+        header = data.store.header
+        ends = header.sequence != "stream"
+        return Task(header.unit, header.closed, ends, header.vocabulary, token_count(data.train), budget)
+
+    def _index(self, data: TrainingData, checkpoint: Checkpoint | None, networks: int) -> NgramIndex:
         vocabulary = data.store.header.vocabulary
         if checkpoint is not None:
             keys = checkpoint.groups.get("ngrams", {})
@@ -271,12 +274,12 @@ class TrainingRun:
             return NgramIndex(vocabulary, orders, tuple(keys[str(order)].numpy() for order in orders))
         if self.begin.init is not None:
             return self.begin.init.index
-        orders, rows = plan_ngrams(data.store.header.unit, vocabulary, token_count(data.train))
+        orders, rows = plan_ngrams(self._task(data, {}), networks)
         use = self.request.ngram_embeddings is not False
         return build_index(data.store, data.train, orders if use else (), rows)
 
     def _counts(self, data: TrainingData) -> CountModel | None:
-        order = plan_order(data.store.header.unit)
+        order = plan_order(self._task(data, {}))
         return estimate(data.store, data.train, order) if self.notes["counts"] else None
 
     # The loop

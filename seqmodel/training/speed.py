@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -38,7 +38,7 @@ from seqmodel.tokens.tokenizer import END, Tokenizer
 from seqmodel.training.final import UNFITTED_WEIGHT
 from seqmodel.training.loop import Trainer, TrainingData
 from seqmodel.training.optimization import fast_arithmetic, native_precision, usable_cores
-from seqmodel.training.planning import SIZES, plan_model, plan_ngrams, plan_order, plan_training
+from seqmodel.training.planning import SIZES, Task, plan_model, plan_ngrams, plan_order, plan_training
 
 Action = Callable[[], int]
 Job = Literal["train", "score_lines", "score_text", "generate_1", "generate_32", "tokenize"]
@@ -123,13 +123,18 @@ def made_up_corpus() -> Corpus:
     text = made_up_text(CORPUS_CHARS)
     store = _in_memory(text)
     ranges = whole_store(store)
-    orders, rows = plan_ngrams("char", store.header.vocabulary, store.header.tokens)
+    orders, rows = plan_ngrams(_task(store, {}), 1)
     return Corpus(
         TrainingData(store, ranges, store, np.empty((0, 2), np.int64)),
         build_index(store, ranges, orders, rows),
-        estimate(store, ranges, plan_order("char")),
+        estimate(store, ranges, plan_order(_task(store, {}))),
         text.split("\n")[:LINES],
     )
+
+
+def _task(store: TokenStore, budget: dict[str, Any]) -> Task:
+    header = store.header
+    return Task(header.unit, header.closed, False, header.vocabulary, header.tokens, budget)
 
 
 def _in_memory(text: str) -> TokenStore:
@@ -150,10 +155,11 @@ def _training(corpus: Corpus, cell: CellKind, size: Size, seconds: float, thread
     layers, width = SIZES[size]
     header, index = corpus.data.store.header, corpus.index
     listed = tuple((order, len(keys)) for order, keys in zip(index.orders, index.keys, strict=True))
-    shape = {"cell": cell, "layers": layers, "width": width, "ngram_rows": listed}
-    settings = plan_model(header.unit, header.vocabulary, header.tokens, False, shape)
+    shape = {"cell": cell, "layers": layers, "width": width, "networks": 1, "ngram_rows": listed}
     chosen = {"seconds": PLANNED_SECONDS, "threads": threads, "precision": native_precision()}
-    plan = plan_training(header.unit, header.closed, cell, header.tokens, chosen)
+    task = _task(corpus.data.store, chosen)
+    settings = plan_model(task, shape)
+    plan = plan_training(task, settings, chosen)
     with _threads(threads), fast_arithmetic():
         trainer = Trainer(corpus.data, settings, plan, index)
         used, rows = torch.get_num_threads(), plan.lanes * plan.segment

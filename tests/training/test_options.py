@@ -14,7 +14,7 @@ from seqmodel.cli import train
 from seqmodel.config import ModelSettings, TrainingSettings
 from seqmodel.errors import UsageError
 from seqmodel.training.options import OPTIONS, checked_options, merged, options_of, read_options, request_of
-from seqmodel.training.planning import SIZES, describe, plan_model
+from seqmodel.training.planning import SIZES, Task, describe, plan_model
 
 ALL = """
 inputs = ["a.txt", "b"]
@@ -136,10 +136,11 @@ def test_a_size_takes_the_place_of_the_files_shape_but_not_of_a_shape_given_with
 
 @pytest.mark.parametrize("size", SIZES)
 def test_a_size_is_layers_and_width_and_is_told(size: Any) -> None:
-    model = plan_model("char", 300, 1000, True, {}, size)
+    task = Task("char", False, True, 300, 1000, {"steps": 10})
+    model = plan_model(task, {}, size)
     assert (model.layers, model.width) == SIZES[size]
     assert f"(size {size})" in describe(model, TrainingSettings(steps=1), 0, "char", 300)
-    other = plan_model("char", 300, 1000, True, {"width": 77}, size)
+    other = plan_model(task, {"width": 77}, size)
     assert (other.layers, other.width) == (SIZES[size][0], 77)
     assert "size" not in describe(other, TrainingSettings(steps=1), 0, "char", 300)
 
