@@ -14,7 +14,17 @@ from rich.text import Text
 
 from seqmodel.console.held_out_view import held_out_lines
 from seqmodel.console.terminal import console, say, visible
-from seqmodel.training.events import Annealing, Event, Finished, Noted, Planned, Sampled, StepDone, Validated
+from seqmodel.training.events import (
+    Annealing,
+    Event,
+    Finished,
+    Noted,
+    Planned,
+    RolledBack,
+    Sampled,
+    StepDone,
+    Validated,
+)
 from seqmodel.training.request import TrainingResult
 
 PLAIN_SECONDS = 5.0
@@ -58,6 +68,9 @@ class TrainingView:
             self.held_out = event.bits_per_char
         elif isinstance(event, Sampled):
             self.sample = event.text
+        elif isinstance(event, RolledBack):
+            again = f"back to step {event.step:,} with {event.factor:g} times the learning rate"
+            say(f"step {event.failed:,}: {event.reason}; {again}", "yellow")
         elif isinstance(event, Annealing):
             say(f"step {event.step:,}: {event.reason}; the learning rate goes to zero now, and the run stops")
         elif isinstance(event, StepDone):

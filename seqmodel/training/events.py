@@ -82,6 +82,16 @@ class Annealing:
 
 
 @dataclass(frozen=True)
+class RolledBack:
+    """Step `failed` went wrong: the run goes on from `step` with `factor` times the learning rates it began with."""
+
+    failed: int
+    step: int
+    reason: str
+    factor: float
+
+
+@dataclass(frozen=True)
 class Finished:
     """The loop is over. `annealed` is False where it was interrupted."""
 
@@ -116,4 +126,6 @@ class Evaluated:
         return math.log2(self.perplexity) if self.bits_per_char is None else self.bits_per_char
 
 
-Event = Planned | Noted | StepDone | Validated | Sampled | CheckpointSaved | Annealing | Finished | Evaluated
+Event = (
+    Planned | Noted | StepDone | Validated | Sampled | CheckpointSaved | Annealing | RolledBack | Finished | Evaluated
+)

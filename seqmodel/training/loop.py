@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from seqmodel.config import ModelSettings, SamplingSettings, TrainingSettings
-from seqmodel.errors import ModelError, SeqmodelError
+from seqmodel.errors import ModelError
 from seqmodel.inference.generation import generate
 from seqmodel.inference.runtime import Runtime
 from seqmodel.inference.scoring import LN2, score_ranges
@@ -29,8 +29,20 @@ from seqmodel.tokens.batches import Batch, LaneBatches, PaddedBatches, UnseenSpe
 from seqmodel.tokens.store import Ranges, TokenStore
 from seqmodel.tokens.tokenizer import UNKNOWN, Tokenizer
 from seqmodel.training.checkpoints import Checkpoint, write_checkpoint
-from seqmodel.training.events import Annealing, CheckpointSaved, Event, Finished, Sampled, StepDone, Validated
+from seqmodel.training.events import (
+    Annealing,
+    CheckpointSaved,
+    Event,
+    Finished,
+    Noted,
+    RolledBack,
+    Sampled,
+    StepDone,
+    Validated,
+)
 from seqmodel.training.optimization import Optimizers, Schedule, choose_threads
+from seqmodel.training.pace import Cadence, Pace
+from seqmodel.training.recovery import Recovery
 
 VALIDATION_SHARE = 0.05  # of the time, at most
 CHECKPOINT_SHARE = 0.03
@@ -110,6 +122,9 @@ class Trainer:
         self.best: dict[str, Tensor] | None = None
         self.worse = 0
         self.bits_per_char = math.nan
+        self.recovery = Recovery()
+        # Where the number of steps is given, equal runs give equal bundles: the threads stay as they are.
+        self.pace = Pace() if settings.threads is None and settings.seconds is not None else None
         self.lanes: list[Tensor] = []
         self.history = np.empty((0, 0), np.int64)
 
@@ -149,12 +164,13 @@ class Trainer:
         """Train until the budget is spent, or `should_stop` says so; `deadline` and `began` are clock readings.
 
         Raises:
-            SeqmodelError: if the loss is no number any more.
+            SeqmodelError: if the loss is no number, and again after each of a few tries with a lower rate.
         """
         start, first_tokens = self.clock(), self.tokens
         began = start if began is None else began
-        validated = sampled = saved = start
-        validation_cost = save_cost = 0.0
+        validation = Cadence(1.0, VALIDATION_SHARE, start)
+        sample = Cadence(SAMPLE_SECONDS, VALIDATION_SHARE, start)
+        saving = Cadence(CHECKPOINT_SECONDS, CHECKPOINT_SHARE, start)
         reading = self.batches.read(self.step)
         total = self.total_steps()
         every = max(1, total // VALIDATIONS) if total is not None else None
@@ -164,35 +180,34 @@ class Trainer:
                 break
             if should_stop():
                 if checkpoint is not None:
-                    yield self._save(checkpoint, began, deadline, notes)
+                    yield self._save(checkpoint, began, notes)
                 break
-            scale = self.schedule.scale(self.step, progress)
+            if self.recovery.is_due(self.step):
+                self.recovery.good = self._snapshot()
+            scale = self.schedule.scale(self.step, progress) * self.recovery.factor
+            before = self.clock()
             bits = self._train(self.unseen.apply(next(reading), self.step), scale)
             now = self.clock()
-            smooth = bits / self.data.chars_per_token
-            self.bits_per_char = smooth if math.isnan(self.bits_per_char) else 0.95 * self.bits_per_char + 0.05 * smooth
+            if reason := self.recovery.trouble(bits):
+                yield self._roll_back(reason)
+                reading = self.batches.read(self.step)
+                continue
             speed = (self.tokens - first_tokens) / max(1e-9, now - start)
-            yield StepDone(
-                self.step,
-                self.tokens,
-                self.epoch,
-                self.bits_per_char,
-                speed,
-                progress,
-                now - start,
-                scale * self.settings.learning_rate,
-            )
-            due = self.step % every == 0 if every else now - validated > max(1.0, validation_cost / VALIDATION_SHARE)
+            yield self._step_done(bits, speed, progress, now - start, scale)
+            if self.pace is not None and self.pace.has_collapsed(
+                now - before, self.settings.lanes * self.settings.segment
+            ):
+                yield self._choose_threads_again()
+            due = self.step % every == 0 if every else validation.is_due(now)
             if self.subset and due and self.schedule.anneal_from is None:
                 yield from self._validate(progress, start)
-                validation_cost, validated = self.clock() - now, self.clock()
-            if self.clock() - sampled > SAMPLE_SECONDS:
+                validation.done(now, self.clock())
+            if sample.is_due(now := self.clock()):
                 yield Sampled(self.step, self._sample())
-                sampled = self.clock()
-            if checkpoint is not None and self.clock() - saved > max(CHECKPOINT_SECONDS, save_cost / CHECKPOINT_SHARE):
-                event = self._save(checkpoint, began, deadline, notes)
-                save_cost, saved = event.seconds, self.clock()
-                yield event
+                sample.done(now, self.clock())
+            if checkpoint is not None and saving.is_due(now := self.clock()):
+                yield self._save(checkpoint, began, notes)
+                saving.done(now, self.clock())
         annealed = self.schedule.is_over(self.step, self._progress(began, deadline))
         if self.subset and self.step:
             yield from self._validate(1.0, start)
@@ -200,8 +215,25 @@ class Trainer:
         speed = (self.tokens - first_tokens) / max(1e-9, elapsed)
         yield Finished(self.step, self.tokens, self.epoch, elapsed, speed, annealed)
 
+    def _step_done(self, bits: float, speed: float, progress: float, elapsed: float, scale: float) -> StepDone:
+        smooth = bits / self.data.chars_per_token
+        self.bits_per_char = smooth if math.isnan(self.bits_per_char) else 0.95 * self.bits_per_char + 0.05 * smooth
+        rate = scale * self.settings.learning_rate
+        return StepDone(self.step, self.tokens, self.epoch, self.bits_per_char, speed, progress, elapsed, rate)
+
+    def _roll_back(self, reason: str) -> RolledBack:
+        failed = self.step
+        self._take(self.recovery.roll_back(reason, failed))
+        return RolledBack(failed, self.step, reason, self.recovery.factor)
+
+    def _choose_threads_again(self) -> Noted:
+        before = torch.get_num_threads()
+        after = choose_threads(self.model.settings.width, self.settings.lanes * self.settings.segment)
+        torch.set_num_threads(after)
+        return Noted(f"training became slow: the threads were timed again, {before} before, {after} now")
+
     def _train(self, batch: Batch, scale: float) -> float:
-        """One step; returns the batch's bits per token."""
+        """One step; returns the batch's bits per token. One whose loss is no number changes no weight."""
         lanes = batch.inputs.shape[1]
         if batch.fresh.all() or not self.lanes:
             self.lanes = self.model.start(lanes)
@@ -212,10 +244,10 @@ class Trainer:
         arrays = (batch.inputs, batch.targets, batch.weights, rows)
         inputs, targets, weights, table_rows = map(torch.from_numpy, arrays)
         loss, self.lanes = self.model.loss(inputs, targets, weights, table_rows, self.lanes)
-        loss.backward()  # type: ignore[no-untyped-call]
         nats = float(loss.detach()) / self.model.settings.networks
         if not math.isfinite(nats):
-            raise SeqmodelError(f"the loss became {nats} at step {self.step}", "Train with a lower --learning-rate.")
+            return nats  # the weights stay as they are
+        loss.backward()  # type: ignore[no-untyped-call]
         self.optimizers.step(scale)
         self.step += 1
         self.tokens += batch.tokens
@@ -262,28 +294,22 @@ class Trainer:
 
     # Checkpoints
 
-    def _save(self, path: Path, began: float, deadline: float, notes: dict[str, Any] | None) -> CheckpointSaved:
+    def _save(self, path: Path, began: float, notes: dict[str, Any] | None) -> CheckpointSaved:
         start = time.monotonic()
-        groups: dict[str, dict[str, Tensor]] = {
-            "weights": self._weights(),
-            "optimizer": self.optimizers.state(),
+        state = self._state()
+        keys = zip(self.index.orders, self.index.keys, strict=True)
+        groups = {
+            **state.groups,
             "best": self.best or {},
-            "lanes": {str(number): lane for number, lane in enumerate(self.lanes)},
-            "random": {"torch": torch.get_rng_state(), "history": torch.from_numpy(self.history)},
-            "ngrams": {
-                str(order): torch.from_numpy(keys)
-                for order, keys in zip(self.index.orders, self.index.keys, strict=True)
-            },
+            "ngrams": {str(order): torch.from_numpy(each) for order, each in keys},
         }
         progress = {
-            "step": self.step,
-            "tokens": self.tokens,
-            "epoch": self.epoch,
+            **state.progress,
             "elapsed": self.clock() - began,
             "best_bits": None if math.isinf(self.best_bits) else self.best_bits,
             "worse": self.worse,
-            "bits_per_char": None if math.isnan(self.bits_per_char) else self.bits_per_char,
             "anneal": [self.schedule.anneal_from, self.schedule.anneal_steps, self.schedule.anneal_scale],
+            "recovery": [self.recovery.factor, self.recovery.tries],
             "settings": self.settings.model_dump(mode="json"),
             "model": self.model.settings.model_dump(mode="json"),
             "threads": torch.get_num_threads(),
@@ -292,6 +318,39 @@ class Trainer:
         }
         write_checkpoint(path, Checkpoint(groups, progress))
         return CheckpointSaved(self.step, str(path), time.monotonic() - start)
+
+    def _state(self) -> Checkpoint:
+        """What a step changes, not copied."""
+        groups: dict[str, dict[str, Tensor]] = {
+            "weights": self._weights(),
+            "optimizer": self.optimizers.state(),
+            "lanes": {str(number): lane for number, lane in enumerate(self.lanes)},
+            "random": {"torch": torch.get_rng_state(), "history": torch.from_numpy(self.history)},
+        }
+        bits = None if math.isnan(self.bits_per_char) else self.bits_per_char
+        progress = {"step": self.step, "tokens": self.tokens, "epoch": self.epoch, "bits_per_char": bits}
+        return Checkpoint(groups, progress)
+
+    def _snapshot(self) -> Checkpoint:
+        state = self._state()
+        groups = {
+            group: {name: tensor.detach().clone() for name, tensor in tensors.items()}
+            for group, tensors in state.groups.items()
+        }
+        return Checkpoint(groups, state.progress)
+
+    def _take(self, state: Checkpoint) -> None:
+        """Go back (or on) to a state."""
+        numbers, groups = state.progress, state.groups
+        with torch.no_grad():
+            for name, tensor in self._weights().items():
+                tensor.copy_(groups["weights"][name])
+        self.optimizers.restore(groups["optimizer"])
+        self.lanes = [groups["lanes"][str(i)].clone() for i in range(len(groups.get("lanes", {})))]
+        self.history = groups["random"]["history"].numpy().copy()
+        torch.set_rng_state(groups["random"]["torch"].clone())
+        self.step, self.tokens, self.epoch = numbers["step"], numbers["tokens"], numbers["epoch"]
+        self.bits_per_char = math.nan if numbers["bits_per_char"] is None else numbers["bits_per_char"]
 
     def restore(self, checkpoint: Checkpoint) -> None:
         """Go on where a checkpoint was taken.
@@ -305,20 +364,12 @@ class Trainer:
                 "the checkpoint was taken on another corpus",
                 "Resume with the corpus it began with, or start anew with --force.",
             )
-        own = self._weights()
         try:
-            with torch.no_grad():
-                for name, tensor in own.items():
-                    tensor.copy_(groups["weights"][name])
+            self._take(checkpoint)
         except (KeyError, RuntimeError):
             raise ModelError("the checkpoint does not fit the model", "Start anew with --force.") from None
-        self.optimizers.restore({name: tensor.clone() for name, tensor in groups.get("optimizer", {}).items()})
         self.best = dict(groups.get("best", {})) or None
-        self.lanes = [groups["lanes"][str(i)].clone() for i in range(len(groups.get("lanes", {})))]
-        self.history = groups["random"]["history"].numpy().copy()
-        torch.set_rng_state(groups["random"]["torch"].clone())
-        self.step, self.tokens, self.epoch = numbers["step"], numbers["tokens"], numbers["epoch"]
         self.best_bits = math.inf if numbers["best_bits"] is None else numbers["best_bits"]
-        self.bits_per_char = math.nan if numbers["bits_per_char"] is None else numbers["bits_per_char"]
         self.worse = numbers["worse"]
         self.schedule.anneal_from, self.schedule.anneal_steps, self.schedule.anneal_scale = numbers["anneal"]
+        self.recovery = Recovery(*numbers["recovery"])

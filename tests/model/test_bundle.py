@@ -282,12 +282,12 @@ COUNT_MISFITS: dict[str, Callable[[dict[str, Array], dict[str, Any]], None]] = {
     "counts that are no integers": change_weight("counts.1.counts", lambda a: a.astype(np.float32)),
     "keys of another type": change_weight("counts.1.keys", lambda a: a.astype(np.float64)),
     "fewer discounts than levels": change_header("discounts", to=[[0.5, 1.0, 1.5]]),
-    "discounts above what they are taken from": change_header("discounts", to=[[5.0, 6.0, 7.0]] * 6),
-    "negative discounts": change_header("discounts", to=[[-1.0, -1.0, -1.0]] * 6),
+    "discounts above what they are taken from": change_header("discounts", to=[[5.0, 6.0, 7.0]] * 7),
+    "negative discounts": change_header("discounts", to=[[-1.0, -1.0, -1.0]] * 7),
     "too few weights of the mixture": change_header("mixture", to=[0.5, 0.5]),
     "no weights of the mixture": change_header("mixture", to=[]),
-    "weights of the mixture above one": change_header("mixture", to=[1.5] * 96),
-    "negative weights of the mixture": change_header("mixture", to=[-0.5] * 96),
+    "weights of the mixture above one": change_header("mixture", to=[1.5] * 112),
+    "negative weights of the mixture": change_header("mixture", to=[-0.5] * 112),
 }
 
 
@@ -295,7 +295,7 @@ COUNT_MISFITS: dict[str, Callable[[dict[str, Array], dict[str, Any]], None]] = {
 def test_a_count_model_that_does_not_fit_is_refused(name: str, path: Path, tmp_path: Path) -> None:
     """A model that is loaded gives probabilities: it neither fails later nor sums to something else than one."""
     tensors, metadata = parts(path)
-    assert len(metadata["discounts"]) == 6 and len(metadata["mixture"]) == 96, "the little model has a count model"
+    assert len(metadata["discounts"]) == 7 and len(metadata["mixture"]) == 112, "the little model has a count model"
     COUNT_MISFITS[name](tensors, metadata)
     forged = tmp_path / "forged.seqmodel"
     write_tensors(forged, dict(sorted(tensors.items(), key=lambda i: -i[1].dtype.itemsize)), metadata)
