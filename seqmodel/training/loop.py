@@ -29,6 +29,8 @@ from seqmodel.tokens.batches import Batch, LaneBatches, PaddedBatches, UnseenSpe
 from seqmodel.tokens.store import Ranges, TokenStore
 from seqmodel.tokens.tokenizer import UNKNOWN, Tokenizer
 from seqmodel.training.checkpoints import Checkpoint, write_checkpoint
+from seqmodel.training.devices import CPU
+from seqmodel.training.distributed import Group, LossFunction
 from seqmodel.training.events import Annealing, CheckpointSaved, Event, Finished, Sampled, StepDone, Validated
 from seqmodel.training.optimization import Optimizers, Schedule, choose_threads
 
@@ -81,11 +83,13 @@ class Trainer:
         settings: TrainingSettings,
         index: NgramIndex,
         clock: Callable[[], float] = time.monotonic,
+        group: Group | None = None,
+        device: torch.device = CPU,
     ) -> None:
         self.data, self.settings, self.index, self.clock = data, settings, index, clock
+        self.group, self.device = group or Group(), device
         self.tokenizer: Tokenizer = data.store.tokenizer
-        rows = settings.lanes * settings.segment
-        torch.set_num_threads(settings.threads or choose_threads(model_settings.width, rows))
+        self._set_threads(model_settings.width)
         torch.manual_seed(settings.seed)
         self.model = LanguageModel(
             model_settings,
@@ -94,7 +98,8 @@ class Trainer:
             ngram_dropout=settings.ngram_dropout,
             negatives=settings.negatives,
             half=settings.precision == "bf16",
-        )
+        ).to(device)
+        self.loss: LossFunction = self.model.loss
         self.optimizers = Optimizers(self.model, settings)
         self.schedule = Schedule(settings.warmup_steps)
         batches = LaneBatches if model_settings.cell == "mingru" else PaddedBatches
@@ -112,6 +117,13 @@ class Trainer:
         self.bits_per_char = math.nan
         self.lanes: list[Tensor] = []
         self.history = np.empty((0, 0), np.int64)
+
+    def _set_threads(self, width: int) -> None:
+        if self.settings.threads is not None:
+            torch.set_num_threads(self.settings.threads)
+        elif self.device == CPU:
+            rows = max(1, self.settings.lanes * self.settings.segment // self.group.size)
+            torch.set_num_threads(choose_threads(width, rows, self.group.place.local_size))
 
     def begin_from(self, weights: Mapping[str, Array]) -> None:
         """Start with a bundle's weights instead of random ones."""
@@ -158,11 +170,12 @@ class Trainer:
         reading = self.batches.read(self.step)
         total = self.total_steps()
         every = max(1, total // VALIDATIONS) if total is not None else None
+        self.loss = self.group.loss_of(self.model)
         while True:
-            progress = self._progress(began, deadline)
+            progress, stop = self.group.broadcast(self._progress(began, deadline), should_stop())
             if self.schedule.is_over(self.step, progress):
                 break
-            if should_stop():
+            if stop:
                 if checkpoint is not None:
                     yield self._save(checkpoint, began, deadline, notes)
                 break
@@ -183,17 +196,20 @@ class Trainer:
                 scale * self.settings.learning_rate,
             )
             due = self.step % every == 0 if every else now - validated > max(1.0, validation_cost / VALIDATION_SHARE)
+            wait = max(CHECKPOINT_SECONDS, save_cost / CHECKPOINT_SHARE)
+            due, save = map(bool, self.group.broadcast(due, checkpoint is not None and self.clock() - saved > wait))
             if self.subset and due and self.schedule.anneal_from is None:
                 yield from self._validate(progress, start)
                 validation_cost, validated = self.clock() - now, self.clock()
-            if self.clock() - sampled > SAMPLE_SECONDS:
+            if self.group.leads and self.clock() - sampled > SAMPLE_SECONDS:
                 yield Sampled(self.step, self._sample())
                 sampled = self.clock()
-            if checkpoint is not None and self.clock() - saved > max(CHECKPOINT_SECONDS, save_cost / CHECKPOINT_SHARE):
+            if checkpoint is not None and save:
                 event = self._save(checkpoint, began, deadline, notes)
                 save_cost, saved = event.seconds, self.clock()
                 yield event
-        annealed = self.schedule.is_over(self.step, self._progress(began, deadline))
+        (progress,) = self.group.broadcast(self._progress(began, deadline))
+        annealed = self.schedule.is_over(self.step, progress)
         if self.subset and self.step:
             yield from self._validate(1.0, start)
         elapsed = self.clock() - start
@@ -202,39 +218,51 @@ class Trainer:
 
     def _train(self, batch: Batch, scale: float) -> float:
         """One step; returns the batch's bits per token."""
-        lanes = batch.inputs.shape[1]
-        if batch.fresh.all() or not self.lanes:
-            self.lanes = self.model.start(lanes)
-            self.history = np.full((self.index.history, lanes), UNKNOWN, np.int64)
+        begins = batch.fresh.all() or not self.lanes
+        if begins:
+            self.history = np.full((self.index.history, batch.inputs.shape[1]), UNKNOWN, np.int64)
         rows = self.index.find(batch.inputs, self.history)
         self.history = next_history(batch.inputs, self.history)
         self.model.train()
         arrays = (batch.inputs, batch.targets, batch.weights, rows)
-        inputs, targets, weights, table_rows = map(torch.from_numpy, arrays)
-        loss, self.lanes = self.model.loss(inputs, targets, weights, table_rows, self.lanes)
-        loss.backward()  # type: ignore[no-untyped-call]
-        nats = float(loss.detach()) / self.model.settings.networks
+        inputs, targets, weights, table_rows = (self._tensor(self.group.share(array)) for array in arrays)
+        if begins:
+            self.lanes = self.model.start(inputs.shape[1])
+        self._seed_noise()
+        loss, self.lanes = self.loss(inputs, targets, weights, table_rows, self.lanes)
+        nats = self.group.backward(loss, batch.weights) / self.model.settings.networks
         if not math.isfinite(nats):
-            raise SeqmodelError(f"the loss became {nats} at step {self.step}", "Train with a lower --learning-rate.")
+            raise self.group.common(
+                SeqmodelError(f"the loss became {nats} at step {self.step}", "Train with a lower --learning-rate.")
+            )
+        self.group.exchange(self.model)
         self.optimizers.step(scale)
         self.step += 1
         self.tokens += batch.tokens
         self.epoch = batch.epoch
         return nats / LN2
 
+    def _seed_noise(self) -> None:
+        """Other dropout masks in each process; on a GPU the generator's state is not kept in the checkpoint."""
+        if self.group.size > 1 or self.device != CPU:
+            entropy = [self.settings.seed, self.step, self.group.place.rank]
+            torch.manual_seed(int(np.random.SeedSequence(entropy).generate_state(1, np.uint64)[0]))
+
+    def _tensor(self, array: Array) -> Tensor:
+        return torch.from_numpy(array).to(self.device)
+
     # Held-out text and samples
 
     def runtime(self, weights: dict[str, Tensor] | None = None) -> Runtime:
-        """The present (or given) weights behind the interface that scoring and sampling use; no copy."""
-        arrays = {name: tensor.detach().numpy() for name, tensor in (weights or self._weights()).items()}
+        """The present (or given) weights behind the interface that scoring and sampling use; no copy on a CPU."""
+        arrays = {name: tensor.detach().cpu().numpy() for name, tensor in (weights or self._weights()).items()}
         return Runtime(self.model.settings, arrays, self.index, self.tokenizer.closed)
 
     def _weights(self) -> dict[str, Tensor]:
         return dict(self.model.named_parameters())  # a tied weight stands there once
 
     def _validate(self, progress: float, start: float) -> Iterator[Event]:
-        bits, tokens = score_ranges(self.runtime(), self.data.valid_store.ids, self.subset, self.data.is_stream)
-        figure = bits / max(1, tokens) / self.data.chars_per_token
+        (figure,) = self.group.broadcast(self._subset_figure() if self.group.leads else 0.0)
         best = figure < self.best_bits
         if best:
             self.best_bits, self.worse = figure, 0
@@ -249,6 +277,10 @@ class Trainer:
                     parameter.copy_((self.best or {}).get(name, parameter))
             yield Annealing(self.step, "held-out text no longer gains")
 
+    def _subset_figure(self) -> float:
+        bits, tokens = score_ranges(self.runtime(), self.data.valid_store.ids, self.subset, self.data.is_stream)
+        return bits / max(1, tokens) / self.data.chars_per_token
+
     def _sample(self) -> str:
         settings = SamplingSettings(max_tokens=SAMPLE_CHARS, max_chars=SAMPLE_CHARS, seed=self.step)
         kind = self.data.store.header.sequence
@@ -258,17 +290,18 @@ class Trainer:
     def kept_weights(self) -> dict[str, Array]:
         """The best weights so far, as arrays."""
         weights = self.best if self.best is not None else self._weights()
-        return {name: tensor.detach().numpy() for name, tensor in weights.items()}
+        return {name: tensor.detach().cpu().numpy() for name, tensor in weights.items()}
 
     # Checkpoints
 
     def _save(self, path: Path, began: float, deadline: float, notes: dict[str, Any] | None) -> CheckpointSaved:
         start = time.monotonic()
+        lanes = self.history.shape[1]
         groups: dict[str, dict[str, Tensor]] = {
             "weights": self._weights(),
             "optimizer": self.optimizers.state(),
             "best": self.best or {},
-            "lanes": {str(number): lane for number, lane in enumerate(self.lanes)},
+            "lanes": {str(number): self.group.gather(lane)[:lanes] for number, lane in enumerate(self.lanes)},
             "random": {"torch": torch.get_rng_state(), "history": torch.from_numpy(self.history)},
             "ngrams": {
                 str(order): torch.from_numpy(keys)
@@ -290,7 +323,8 @@ class Trainer:
             "corpus_digest": self.data.store.header.corpus_digest,
             "notes": notes or {},
         }
-        write_checkpoint(path, Checkpoint(groups, progress))
+        if self.group.leads:
+            write_checkpoint(path, Checkpoint(groups, progress))
         return CheckpointSaved(self.step, str(path), time.monotonic() - start)
 
     def restore(self, checkpoint: Checkpoint) -> None:
@@ -314,7 +348,8 @@ class Trainer:
             raise ModelError("the checkpoint does not fit the model", "Start anew with --force.") from None
         self.optimizers.restore({name: tensor.clone() for name, tensor in groups.get("optimizer", {}).items()})
         self.best = dict(groups.get("best", {})) or None
-        self.lanes = [groups["lanes"][str(i)].clone() for i in range(len(groups.get("lanes", {})))]
+        lanes = [groups["lanes"][str(i)].numpy() for i in range(len(groups.get("lanes", {})))]
+        self.lanes = [self._tensor(self.group.share(lane, 0).copy()) for lane in lanes]
         self.history = groups["random"]["history"].numpy().copy()
         torch.set_rng_state(groups["random"]["torch"].clone())
         self.step, self.tokens, self.epoch = numbers["step"], numbers["tokens"], numbers["epoch"]
