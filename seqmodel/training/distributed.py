@@ -7,6 +7,7 @@ that nobody else need ask how many there are.
 
 from __future__ import annotations
 
+import atexit
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import timedelta
@@ -45,7 +46,7 @@ class Group:
         return numbers
 
     def common(self, error: SeqmodelError) -> SeqmodelError:
-        """An error that every process meets at the same point, as this one has to raise it."""
+        """An error that every process meets at the same point: rank 0 raises it, the others are told so."""
         return error
 
     def share(self, array: Array, axis: int = 1) -> Array:
@@ -144,7 +145,7 @@ class Processes(Group):
 
 @contextmanager
 def process_group() -> Iterator[Group]:
-    """The processes of this run, as the environment tells; they are together until the end of the context.
+    """The processes of this run, as the environment tells. They stay together for the next run.
 
     Raises:
         UsageError: if they cannot find each other.
@@ -155,18 +156,31 @@ def process_group() -> Iterator[Group]:
         yield Group(place)
         return
     group = Processes(place)
+    _meet(place)
+    try:
+        yield group
+    except BaseException as error:
+        if isinstance(error, RuntimeError) and (isinstance(error, dist.DistError) or "gloo" in str(error)):
+            _part()
+            raise SeqmodelError("another process of this run has ended", "See what it says of its end.") from error
+        if group.leads:
+            group.fail(error)
+        elif not isinstance(error, StoppedElsewhere):
+            _part()  # which the others notice
+        raise
+
+
+def _meet(place: Place) -> None:
+    if dist.is_initialized():
+        return
     try:
         dist.init_process_group("cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo", timeout=TIMEOUT)
     except (RuntimeError, ValueError):
         hint = "Start them with torchrun; on several machines see its --rdzv-endpoint."
         raise UsageError(f"the {place.size} processes of this run do not find each other", hint) from None
-    try:
-        yield group
-    except BaseException as error:
-        if isinstance(error, RuntimeError) and (isinstance(error, dist.DistError) or "gloo" in str(error)):
-            raise SeqmodelError("another process of this run has ended", "See what it says of its end.") from error
-        if group.leads:
-            group.fail(error)
-        raise
-    finally:
+    atexit.register(_part)
+
+
+def _part() -> None:
+    if dist.is_initialized():
         dist.destroy_process_group()

@@ -307,6 +307,8 @@ class TrainingRun:
     ) -> Finished:
         model, training = trainer.model.settings, trainer.settings
         plan = describe(model, training, trainer.index.rows - 1, data.store.header.unit, model.vocabulary)
+        plan += f", {self.group.size} processes" if self.group.size > 1 else ""
+        plan += f", on {trainer.device}" if trainer.device.type != "cpu" else ""
         parameters = sum(p.numel() for p in trainer.model.parameters())
         held = token_count(data.held_out)
         settings = {"model": model.model_dump(mode="json"), "training": training.model_dump(mode="json")}
