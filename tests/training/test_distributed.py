@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 import seqmodel
 from seqmodel.errors import UsageError
@@ -18,6 +19,7 @@ from seqmodel.training.distributed import Group, Processes
 from seqmodel.training.processes import Place, place_of_process
 from tests.cli.command import command, environment
 from tests.conftest import little_text
+from tests.training.test_loop import data_of, trainer_of
 
 ROOT = Path(__file__).parent.parent.parent
 TORCHRUN = "torchrun --standalone --nproc-per-node=2"
@@ -126,6 +128,16 @@ def test_lanes_are_shared_in_order_and_filled_up_with_nothing() -> None:
     assert Group().share(array) is array
     few = [Processes(Place(rank, 4, rank, 4)).share(np.array([7, 8]), 0).tolist() for rank in range(4)]
     assert few == [[7], [8], [0], [0]]
+
+
+def test_dropout_differs_by_process_and_step_but_not_by_when_it_is_drawn(tmp_path: Path) -> None:
+    trainer = trainer_of(data_of(tmp_path, little_text()), seed=3)
+    seeds = []
+    for rank, step in ((0, 0), (1, 0), (0, 1), (0, 0)):
+        trainer.group, trainer.step = Processes(Place(rank, 2, rank, 2)), step
+        trainer._seed_noise()
+        seeds.append(torch.initial_seed())
+    assert len(set(seeds[:3])) == 3 and seeds[3] == seeds[0]
 
 
 # The environment
