@@ -88,6 +88,8 @@ class Trainer:
     ) -> None:
         self.data, self.settings, self.index, self.clock = data, settings, index, clock
         self.group, self.device = group or Group(), device
+        if device.type == "cuda":
+            torch.cuda.set_device(device)  # where NCCL keeps its own memory
         self.tokenizer: Tokenizer = data.store.tokenizer
         self._set_threads(model_settings.width)
         torch.manual_seed(settings.seed)
