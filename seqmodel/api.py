@@ -178,15 +178,23 @@ def run_training(
     should_stop: Callable[[], bool] = lambda: False,
     started: float | None = None,
 ) -> TrainingResult:
-    """Carry out a request; `started` is the clock reading at which a `--time` budget began to run."""
+    """Carry out a request; `started` is the clock reading at which a `--time` budget began to run.
+
+    In several processes under `torchrun` each calls this; the first alone writes and tells of events.
+    """
+    from seqmodel.training.distributed import process_group
+    from seqmodel.training.following import FollowingRun
     from seqmodel.training.run import TrainingRun
 
     started = clock.monotonic() if started is None else started
     given = [name for name in ("seconds", "steps", "epochs") if request.training.get(name) is not None]
     if len(given) > 1:
         raise UsageError("more than one budget is given", "Give one of --time, --steps and --epochs.")
-    with exclusive(request.output):
-        return TrainingRun(request, started, on_event, should_stop).carry_out()
+    with process_group() as group:
+        if not group.leads:
+            return FollowingRun(request, started, lambda event: None, should_stop, group).carry_out()
+        with exclusive(request.output):
+            return TrainingRun(request, started, on_event, should_stop, group).carry_out()
 
 
 # Pictures

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError, field_validator
 
 from seqmodel.errors import UsageError
-from seqmodel.kinds import CellKind, Precision, SequenceKind, SubwordMethod, TextErrors, Unit
+from seqmodel.kinds import CellKind, Device, Precision, SequenceKind, SubwordMethod, TextErrors, Unit
 
 MAX_WIDTH = 8192
 MAX_LAYERS = 64
@@ -103,6 +103,7 @@ class TrainingSettings(Settings):
     precision: Precision = "fp32"  # of the products in training; all else is fp32
     seed: int = Field(0, ge=0, lt=1 << 63)
     threads: PositiveInt | None = None
+    device: Device | None = None  # None: auto
 
 
 class SamplingSettings(Settings):

@@ -4,7 +4,8 @@
     ├── UsageError               2  options that contradict each other or ask for what cannot be
     ├── DataError                3  text, or a file of text, that cannot be used
     ├── ModelError               4  a bundle, checkpoint or token store that is missing, damaged or of another kind
-    └── ResourceError            5  out of disk or memory
+    ├── ResourceError            5  out of disk or memory
+    └── StoppedElsewhere         …  the first process of a run in several has failed, and told why: its exit code
 
 A message says what is wrong and where; the hint says what to do next. Neither ever quotes the user's text.
 """
@@ -37,3 +38,9 @@ class ModelError(SeqmodelError):
 
 class ResourceError(SeqmodelError):
     exit_code = 5
+
+
+class StoppedElsewhere(SeqmodelError):
+    def __init__(self, exit_code: int) -> None:
+        super().__init__("the first process of this run has failed", "See what it says.")
+        self.exit_code = exit_code

@@ -9,6 +9,7 @@ SequenceKind = Literal["line", "paragraph", "document", "stream"]
 CellKind = Literal["mingru", "lstm", "gru", "rnn"]
 SubwordMethod = Literal["unigram", "bpe"]
 Precision = Literal["fp32", "bf16"]
+Device = Literal["auto", "cpu", "cuda", "mps"]
 Size = Literal["s", "m", "l"]
 Over = Literal["time", "tokens"]  # what the curves of runs are drawn over
 TextErrors = Literal["strict", "replace"]

@@ -12,7 +12,7 @@ import typer
 
 from seqmodel.cli import options
 from seqmodel.console.failures import INTERRUPTED, TERMINATED, guarded
-from seqmodel.kinds import CellKind, SequenceKind, Size, SubwordMethod, TextErrors, Unit
+from seqmodel.kinds import CellKind, Device, SequenceKind, Size, SubwordMethod, TextErrors, Unit
 
 STARTED = clock.monotonic()
 
@@ -74,6 +74,7 @@ def command(
     segment: Annotated[int | None, TUNING(min=1, help="Time steps per truncated back-propagation.")] = None,
     seed: Annotated[int | None, TUNING(min=0, help="Seed of all random choices; default 0.")] = None,
     threads: Annotated[int | None, TUNING(min=1, help="CPU threads; default: timed.")] = None,
+    device: Annotated[Device | None, TUNING(help="Where to compute; default auto: a GPU if there is one.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with an interrupted run of the same output.")] = False,
     force: options.ForceOption = False,
     quiet: options.QuietOption = False,
@@ -86,16 +87,20 @@ def command(
     from seqmodel.api import run_training
     from seqmodel.console.training_view import TrainingView, show_result
     from seqmodel.training.options import OPTIONS, checked_options, merged, read_options, request_of
+    from seqmodel.training.processes import place_of_process
 
     given = {name: value for name, value in context.params.items() if name in OPTIONS}
     given = checked_options(given | {"inputs": inputs or None})
     request = request_of(merged(read_options(config) if config is not None else {}, given), resume=resume, force=force)
     stop = _StopSignals()
+    leads = place_of_process().leads
+    quiet = quiet or not leads
     with TrainingView(quiet) as view:
         result = run_training(request, on_event=view.show, should_stop=stop.requested, started=STARTED)
     if not quiet:
         show_result(result)
-    typer.echo(str(result.path))
+    if leads:
+        typer.echo(str(result.path))
     if result.interrupted:
         raise SystemExit(stop.exit_code)
 

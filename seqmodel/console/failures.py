@@ -10,7 +10,7 @@ import traceback
 from collections.abc import Callable
 from typing import NoReturn, ParamSpec
 
-from seqmodel.errors import ResourceError, SeqmodelError, UsageError
+from seqmodel.errors import ResourceError, SeqmodelError, StoppedElsewhere, UsageError
 
 P = ParamSpec("P")
 
@@ -31,6 +31,8 @@ def guarded(command: Callable[P, None]) -> Callable[P, None]:
             _leave(CLOSED_PIPE)
         except KeyboardInterrupt:
             _leave(INTERRUPTED)
+        except StoppedElsewhere as error:
+            _leave(error.exit_code)
         except Exception as error:
             if "--debug" in sys.argv:
                 traceback.print_exc()
@@ -44,7 +46,7 @@ def _as_ours(error: Exception) -> SeqmodelError:
         return error
     if hasattr(error, "format_message"):  # the command line's own errors
         return UsageError(" ".join(error.format_message().split()).rstrip("."), "See --help.")
-    if isinstance(error, MemoryError):
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":  # torch's, of a GPU
         return ResourceError("out of memory", "Use a smaller --width, fewer --lanes, or shorter lines.")
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
         return ResourceError("no space left on the output", "Free some disk space, or write elsewhere.")

@@ -21,7 +21,7 @@ OF_A_BUNDLE = {
     *("unit", "vocab_size", "subword", "closed_vocab", "ngram_embeddings"),
     *(name for name, option in OPTIONS.items() if option.kind is ModelSettings),
 }
-FREE_IN_RESUMING = {*BUDGETS, "threads"}
+FREE_IN_RESUMING = {*BUDGETS, "threads", "device"}
 
 
 def agree_with_store(request: TrainingRequest, header: StoreHeader) -> None:

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from seqmodel.config import ModelSettings, SamplingSettings, TrainingSettings
-from seqmodel.errors import ModelError
+from seqmodel.errors import ModelError, SeqmodelError
 from seqmodel.inference.generation import generate
 from seqmodel.inference.runtime import Runtime
 from seqmodel.inference.scoring import LN2, score_ranges
@@ -29,6 +29,8 @@ from seqmodel.tokens.batches import Batch, LaneBatches, PaddedBatches, UnseenSpe
 from seqmodel.tokens.store import Ranges, TokenStore
 from seqmodel.tokens.tokenizer import UNKNOWN, Tokenizer
 from seqmodel.training.checkpoints import Checkpoint, write_checkpoint
+from seqmodel.training.devices import CPU
+from seqmodel.training.distributed import Group, LossFunction
 from seqmodel.training.events import (
     Annealing,
     CheckpointSaved,
@@ -93,11 +95,15 @@ class Trainer:
         settings: TrainingSettings,
         index: NgramIndex,
         clock: Callable[[], float] = time.monotonic,
+        group: Group | None = None,
+        device: torch.device = CPU,
     ) -> None:
         self.data, self.settings, self.index, self.clock = data, settings, index, clock
+        self.group, self.device = group or Group(), device
+        if device.type == "cuda":
+            torch.cuda.set_device(device)  # where NCCL keeps its own memory
         self.tokenizer: Tokenizer = data.store.tokenizer
-        rows = settings.lanes * settings.segment
-        torch.set_num_threads(settings.threads or choose_threads(model_settings.width, rows))
+        self._set_threads(model_settings.width)
         torch.manual_seed(settings.seed)
         self.model = LanguageModel(
             model_settings,
@@ -106,7 +112,8 @@ class Trainer:
             ngram_dropout=settings.ngram_dropout,
             negatives=settings.negatives,
             half=settings.precision == "bf16",
-        )
+        ).to(device)
+        self.loss: LossFunction = self.model.loss
         self.optimizers = Optimizers(self.model, settings)
         self.schedule = Schedule(settings.warmup_steps)
         batches = LaneBatches if model_settings.cell == "mingru" else PaddedBatches
@@ -124,9 +131,18 @@ class Trainer:
         self.bits_per_char = math.nan
         self.recovery = Recovery()
         # Where the number of steps is given, equal runs give equal bundles: the threads stay as they are.
-        self.pace = Pace() if settings.threads is None and settings.seconds is not None else None
+        may_change = settings.threads is None and settings.seconds is not None and self.group.size == 1
+        self.pace = Pace() if may_change and device == CPU else None
+        self.batch_tokens = settings.lanes * settings.segment
         self.lanes: list[Tensor] = []
         self.history = np.empty((0, 0), np.int64)
+
+    def _set_threads(self, width: int) -> None:
+        if self.settings.threads is not None:
+            torch.set_num_threads(self.settings.threads)
+        elif self.device == CPU:
+            rows = max(1, self.settings.lanes * self.settings.segment // self.group.size)
+            torch.set_num_threads(choose_threads(width, rows, self.group.place.local_size))
 
     def begin_from(self, weights: Mapping[str, Array]) -> None:
         """Start with a bundle's weights instead of random ones."""
@@ -174,11 +190,12 @@ class Trainer:
         reading = self.batches.read(self.step)
         total = self.total_steps()
         every = max(1, total // VALIDATIONS) if total is not None else None
+        self.loss = self.group.loss_of(self.model)
         while True:
-            progress = self._progress(began, deadline)
+            progress, stop = self.group.broadcast(self._progress(began, deadline), should_stop())
             if self.schedule.is_over(self.step, progress):
                 break
-            if should_stop():
+            if stop:
                 if checkpoint is not None:
                     yield self._save(checkpoint, began, notes)
                 break
@@ -194,21 +211,22 @@ class Trainer:
                 continue
             speed = (self.tokens - first_tokens) / max(1e-9, now - start)
             yield self._step_done(bits, speed, progress, now - start, scale)
-            if self.pace is not None and self.pace.has_collapsed(
-                now - before, self.settings.lanes * self.settings.segment
-            ):
+            if self.pace is not None and self.pace.has_collapsed(now - before, self.batch_tokens):
                 yield self._choose_threads_again()
             due = self.step % every == 0 if every else validation.is_due(now)
+            due, save = map(bool, self.group.broadcast(due, checkpoint is not None and saving.is_due(self.clock())))
             if self.subset and due and self.schedule.anneal_from is None:
                 yield from self._validate(progress, start)
                 validation.done(now, self.clock())
-            if sample.is_due(now := self.clock()):
+            if self.group.leads and sample.is_due(now := self.clock()):
                 yield Sampled(self.step, self._sample())
                 sample.done(now, self.clock())
-            if checkpoint is not None and saving.is_due(now := self.clock()):
+            if checkpoint is not None and save:
+                now = self.clock()
                 yield self._save(checkpoint, began, notes)
                 saving.done(now, self.clock())
-        annealed = self.schedule.is_over(self.step, self._progress(began, deadline))
+        (progress,) = self.group.broadcast(self._progress(began, deadline))
+        annealed = self.schedule.is_over(self.step, progress)
         if self.subset and self.step:
             yield from self._validate(1.0, start)
         elapsed = self.clock() - start
@@ -223,50 +241,64 @@ class Trainer:
 
     def _roll_back(self, reason: str) -> RolledBack:
         failed = self.step
-        self._take(self.recovery.roll_back(reason, failed))
+        try:
+            self._take(self.recovery.roll_back(reason, failed))
+        except SeqmodelError as error:
+            raise self.group.common(error) from None
         return RolledBack(failed, self.step, reason, self.recovery.factor)
 
     def _choose_threads_again(self) -> Noted:
         before = torch.get_num_threads()
-        after = choose_threads(self.model.settings.width, self.settings.lanes * self.settings.segment)
-        torch.set_num_threads(after)
+        self._set_threads(self.model.settings.width)
+        after = torch.get_num_threads()
         return Noted(f"training became slow: the threads were timed again, {before} before, {after} now")
 
     def _train(self, batch: Batch, scale: float) -> float:
         """One step; returns the batch's bits per token. One whose loss is no number changes no weight."""
-        lanes = batch.inputs.shape[1]
-        if batch.fresh.all() or not self.lanes:
-            self.lanes = self.model.start(lanes)
-            self.history = np.full((self.index.history, lanes), UNKNOWN, np.int64)
+        begins = batch.fresh.all() or not self.lanes
+        if begins:
+            self.history = np.full((self.index.history, batch.inputs.shape[1]), UNKNOWN, np.int64)
         rows = self.index.find(batch.inputs, self.history)
         self.history = next_history(batch.inputs, self.history)
         self.model.train()
         arrays = (batch.inputs, batch.targets, batch.weights, rows)
-        inputs, targets, weights, table_rows = map(torch.from_numpy, arrays)
-        loss, self.lanes = self.model.loss(inputs, targets, weights, table_rows, self.lanes)
-        nats = float(loss.detach()) / self.model.settings.networks
+        inputs, targets, weights, table_rows = (self._tensor(self.group.share(array)) for array in arrays)
+        if begins:
+            self.lanes = self.model.start(inputs.shape[1])
+        self._seed_noise()
+        loss, self.lanes = self.loss(inputs, targets, weights, table_rows, self.lanes)
+        nats = self.group.backward(loss, batch.weights) / self.model.settings.networks
         if not math.isfinite(nats):
-            return nats  # the weights stay as they are
-        loss.backward()  # type: ignore[no-untyped-call]
+            self.optimizers.drop_gradients()  # the weights stay as they are
+            return nats
+        self.group.exchange(self.model)
         self.optimizers.step(scale)
         self.step += 1
         self.tokens += batch.tokens
         self.epoch = batch.epoch
         return nats / LN2
 
+    def _seed_noise(self) -> None:
+        """Other dropout masks in each process; on a GPU the generator's state is not kept in the checkpoint."""
+        if self.group.size > 1 or self.device != CPU:
+            entropy = [self.settings.seed, self.step, self.group.place.rank]
+            torch.manual_seed(int(np.random.SeedSequence(entropy).generate_state(1, np.uint64)[0]))
+
+    def _tensor(self, array: Array) -> Tensor:
+        return torch.from_numpy(array).to(self.device)
+
     # Held-out text and samples
 
     def runtime(self, weights: dict[str, Tensor] | None = None) -> Runtime:
-        """The present (or given) weights behind the interface that scoring and sampling use; no copy."""
-        arrays = {name: tensor.detach().numpy() for name, tensor in (weights or self._weights()).items()}
+        """The present (or given) weights behind the interface that scoring and sampling use; no copy on a CPU."""
+        arrays = {name: tensor.detach().cpu().numpy() for name, tensor in (weights or self._weights()).items()}
         return Runtime(self.model.settings, arrays, self.index, self.tokenizer.closed)
 
     def _weights(self) -> dict[str, Tensor]:
         return dict(self.model.named_parameters())  # a tied weight stands there once
 
     def _validate(self, progress: float, start: float) -> Iterator[Event]:
-        bits, tokens = score_ranges(self.runtime(), self.data.valid_store.ids, self.subset, self.data.is_stream)
-        figure = bits / max(1, tokens) / self.data.chars_per_token
+        (figure,) = self.group.broadcast(self._subset_figure() if self.group.leads else 0.0)
         best = figure < self.best_bits
         if best:
             self.best_bits, self.worse = figure, 0
@@ -281,6 +313,10 @@ class Trainer:
                     parameter.copy_((self.best or {}).get(name, parameter))
             yield Annealing(self.step, "held-out text no longer gains")
 
+    def _subset_figure(self) -> float:
+        bits, tokens = score_ranges(self.runtime(), self.data.valid_store.ids, self.subset, self.data.is_stream)
+        return bits / max(1, tokens) / self.data.chars_per_token
+
     def _sample(self) -> str:
         settings = SamplingSettings(max_tokens=SAMPLE_CHARS, max_chars=SAMPLE_CHARS, seed=self.step)
         kind = self.data.store.header.sequence
@@ -290,16 +326,18 @@ class Trainer:
     def kept_weights(self) -> dict[str, Array]:
         """The best weights so far, as arrays."""
         weights = self.best if self.best is not None else self._weights()
-        return {name: tensor.detach().numpy() for name, tensor in weights.items()}
+        return {name: tensor.detach().cpu().numpy() for name, tensor in weights.items()}
 
     # Checkpoints
 
     def _save(self, path: Path, began: float, notes: dict[str, Any] | None) -> CheckpointSaved:
         start = time.monotonic()
         state = self._state()
+        lanes = self.history.shape[1]
         keys = zip(self.index.orders, self.index.keys, strict=True)
         groups = {
             **state.groups,
+            "lanes": {name: self.group.gather(lane)[:lanes] for name, lane in state.groups["lanes"].items()},
             "best": self.best or {},
             "ngrams": {str(order): torch.from_numpy(each) for order, each in keys},
         }
@@ -316,7 +354,8 @@ class Trainer:
             "corpus_digest": self.data.store.header.corpus_digest,
             "notes": notes or {},
         }
-        write_checkpoint(path, Checkpoint(groups, progress))
+        if self.group.leads:
+            write_checkpoint(path, Checkpoint(groups, progress))
         return CheckpointSaved(self.step, str(path), time.monotonic() - start)
 
     def _state(self) -> Checkpoint:
@@ -364,8 +403,11 @@ class Trainer:
                 "the checkpoint was taken on another corpus",
                 "Resume with the corpus it began with, or start anew with --force.",
             )
+        lanes = {
+            name: self._tensor(self.group.share(lane.numpy(), 0)) for name, lane in groups.get("lanes", {}).items()
+        }
         try:
-            self._take(checkpoint)
+            self._take(Checkpoint({**groups, "lanes": lanes}, numbers))
         except (KeyError, RuntimeError):
             raise ModelError("the checkpoint does not fit the model", "Start anew with --force.") from None
         self.best = dict(groups.get("best", {})) or None

@@ -13,7 +13,6 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from seqmodel.config import TrainingSettings
-from seqmodel.kinds import Precision
 from seqmodel.model.gradients import NgramTable, TableGradient
 from seqmodel.model.language_model import LanguageModel
 from seqmodel.model.ngram_index import NO_ROW
@@ -132,8 +131,13 @@ class Optimizers:
         self.adamw.step(scale)
         for table in self.tables:
             table.step(scale)
+        self.drop_gradients()
+
+    def drop_gradients(self) -> None:
         for parameter in self.dense:
             parameter.grad = None
+        for table in self.tables:
+            table.table.gradient = None
 
     def state(self) -> dict[str, Tensor]:
         """Moments and step counts by name, for a checkpoint."""
@@ -178,7 +182,8 @@ def fast_arithmetic() -> Iterator[None]:
     """What training switches on in the whole process, and off again.
 
     Numbers next to nothing are many times slower, so they become nothing. "medium" lets oneDNN carry out fp32
-    products: on processors with AVX-512 it is twice as fast as the default library, and as exact.
+    products: on processors with AVX-512 it is twice as fast as the default library, and as exact. On CUDA it
+    allows TF32.
     """
     before = torch.get_float32_matmul_precision()
     torch.set_float32_matmul_precision("medium")
@@ -190,22 +195,17 @@ def fast_arithmetic() -> Iterator[None]:
         torch.set_float32_matmul_precision(before)
 
 
-def native_precision() -> Precision:
-    """bf16 where the processor has instructions for it, else fp32."""
-    can = torch.cpu.get_capabilities()
-    return "bf16" if can.get("avx512_bf16") or can.get("amx_bf16") else "fp32"
-
-
 def usable_cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def choose_threads(width: int, rows: int) -> int:
+def choose_threads(width: int, rows: int, processes: int = 1) -> int:
     """The thread count with which a product of a training step's shape is fastest here and now.
 
-    Counting cores does not tell: on a busy machine two threads can be ten times slower than one.
+    Counting cores does not tell: on a busy machine two threads can be ten times slower than one. `processes` of a run
+    on this machine share its cores.
     """
-    cores = usable_cores()
+    cores = max(1, usable_cores() // processes)
     counts = sorted({min(2**k, cores) for k in range(cores.bit_length() + 1)})
     x, w = torch.randn(rows, width), torch.randn(width, 3 * width)
     best, fastest = 1, float("inf")

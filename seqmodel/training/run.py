@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from pydantic import ValidationError
 
 from seqmodel.config import CorpusSettings, ModelSettings, TokenizerSettings, TrainingSettings, usage_error
@@ -36,10 +37,12 @@ from seqmodel.tokens.tokenizer import END
 from seqmodel.training.agreement import agree_with_store, fit_together
 from seqmodel.training.beginning import Beginning, beginning_of, notes_of
 from seqmodel.training.checkpoints import Checkpoint, read_checkpoint
+from seqmodel.training.devices import native_precision, pick_device
+from seqmodel.training.distributed import Group
 from seqmodel.training.events import Event, Finished, Noted, Planned
 from seqmodel.training.final import evaluated, final_figures, per_unit
 from seqmodel.training.loop import Trainer, TrainingData, stretches
-from seqmodel.training.optimization import fast_arithmetic, native_precision
+from seqmodel.training.optimization import fast_arithmetic
 from seqmodel.training.planning import Task, describe, plan_model, plan_ngrams, plan_order, plan_training, warm_start
 from seqmodel.training.request import TrainingRequest, TrainingResult
 from seqmodel.training.run_log import RunLog
@@ -61,8 +64,10 @@ class TrainingRun:
         started: float,
         on_event: Callable[[Event], None],
         should_stop: Callable[[], bool],
+        group: Group,
     ) -> None:
         self.request, self.started, self.on_event, self.should_stop = request, started, on_event, should_stop
+        self.group = group
         self.output = request.output
         self.checkpoint_path = beside(self.output, ".checkpoint")
         self.store_path = beside(self.output, ".tokens")
@@ -81,11 +86,13 @@ class TrainingRun:
         checkpoint = self._checkpoint()
         self.begin = beginning_of(self.request, checkpoint)
         self.notes = checkpoint.progress["notes"] if checkpoint is not None else {}
+        device = self._device(checkpoint)
         interrupted = False
         try:
             data, held_out_from = self._data(checkpoint)
+            trainer = self._trainer(data, checkpoint, device)
+            self.group.broadcast(torch.get_num_threads(), trainer.settings.precision == "bf16")
             counts = self._counts(data)
-            trainer = self._trainer(data, checkpoint)
             if checkpoint is None:
                 self.checkpoint_path.unlink(missing_ok=True)  # of an earlier run, which --force gives up
             if self.request.write_valid is not None:
@@ -103,6 +110,7 @@ class TrainingRun:
         if not interrupted:
             self.checkpoint_path.unlink(missing_ok=True)
             self._remove_own()
+        self.group.broadcast()
         seconds = time.monotonic() - self.started
         return TrainingResult(self.output, header, interrupted, seconds, finished.tokens_per_second)
 
@@ -232,19 +240,24 @@ class TrainingRun:
 
     # The plan
 
-    def _trainer(self, data: TrainingData, checkpoint: Checkpoint | None) -> Trainer:
+    def _device(self, checkpoint: Checkpoint | None) -> torch.device:
+        earlier = checkpoint.progress["settings"].get("device") if checkpoint is not None else None
+        return pick_device(self.request.training.get("device") or earlier or "auto", self.group.place)
+
+    def _trainer(self, data: TrainingData, checkpoint: Checkpoint | None, device: torch.device) -> Trainer:
         given = {name: value for name, value in self.request.training.items() if value is not None}
+        here = {name: value for name, value in given.items() if name in ("threads", "device")}
         try:
             if checkpoint is not None:
                 training = TrainingSettings.model_validate(
-                    checkpoint.progress["settings"] | _budget(given), strict=False
+                    checkpoint.progress["settings"] | _budget(given) | here, strict=False
                 )
                 model = ModelSettings.model_validate(checkpoint.progress["model"], strict=False)
                 training = training.model_copy(update={"threads": training.threads or checkpoint.progress["threads"]})
             else:
                 chosen = {name: value for name, value in self.request.model.items() if value is not None}
                 given |= _budget(given) or {"seconds": DEFAULT_SECONDS}
-                given.setdefault("precision", native_precision())
+                given.setdefault("precision", native_precision(device))
                 task = self._task(data, given)
                 model = plan_model(task, chosen, self.request.size)
                 model = self.begin.init.header.model if self.begin.init is not None else model
@@ -254,7 +267,8 @@ class TrainingRun:
             raise usage_error(error) from None
         index = self._index(data, checkpoint, model.networks)
         listed = tuple((order, len(keys)) for order, keys in zip(index.orders, index.keys, strict=True))
-        trainer = Trainer(data, model.model_copy(update={"ngram_rows": listed}), training, index)
+        model = model.model_copy(update={"ngram_rows": listed})
+        trainer = Trainer(data, model, training, index, group=self.group, device=device)
         if checkpoint is not None:
             trainer.restore(checkpoint)
         elif self.begin.init is not None:
@@ -293,6 +307,8 @@ class TrainingRun:
     ) -> Finished:
         model, training = trainer.model.settings, trainer.settings
         plan = describe(model, training, trainer.index.rows - 1, data.store.header.unit, model.vocabulary)
+        plan += f", {self.group.size} processes" if self.group.size > 1 else ""
+        plan += f", on {trainer.device}" if trainer.device.type != "cpu" else ""
         parameters = sum(p.numel() for p in trainer.model.parameters())
         held = token_count(data.held_out)
         settings = {"model": model.model_dump(mode="json"), "training": training.model_dump(mode="json")}
@@ -361,7 +377,7 @@ class TrainingRun:
             epochs=round(finished.epoch, 3),
             budget=_budget_text(trainer.settings),
             annealed=finished.annealed,
-            settings=trainer.settings.model_dump(mode="json", exclude={"threads"}, exclude_none=True),
+            settings=trainer.settings.model_dump(mode="json", exclude={"threads", "device"}, exclude_none=True),
         )
         held_out, mixture = final_figures(runtime, counts, data)
         header = BundleHeader(

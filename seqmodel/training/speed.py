@@ -35,9 +35,10 @@ from seqmodel.model.tensors import Array
 from seqmodel.tokens.batches import whole_store
 from seqmodel.tokens.store import TokenStore, make_store, open_store
 from seqmodel.tokens.tokenizer import END, Tokenizer
+from seqmodel.training.devices import native_precision
 from seqmodel.training.final import UNFITTED_WEIGHT
 from seqmodel.training.loop import Trainer, TrainingData
-from seqmodel.training.optimization import fast_arithmetic, native_precision, usable_cores
+from seqmodel.training.optimization import fast_arithmetic, usable_cores
 from seqmodel.training.planning import SIZES, Task, plan_model, plan_ngrams, plan_order, plan_training
 
 Action = Callable[[], int]

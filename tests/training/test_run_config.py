@@ -61,7 +61,7 @@ def test_the_run_of_a_bundles_toml_gives_its_very_bytes(run: str, tmp_path: Path
     assert (tmp_path / "b.seqmodel").read_bytes() == (tmp_path / "a.seqmodel").read_bytes()
 
 
-def test_all_settings_but_threads_and_a_size_are_told_and_the_corpus_in_comments(
+def test_all_settings_but_threads_device_and_a_size_are_told_and_the_corpus_in_comments(
     train_little: Callable[..., Path], tmp_path: Path
 ) -> None:
     header = seqmodel.load(train_little()).header
@@ -74,6 +74,7 @@ def test_all_settings_but_threads_and_a_size_are_told_and_the_corpus_in_comments
         "epochs",
         "size",
         "threads",
+        "device",
         "vocab_size",
         "subword",
         "negatives",
