@@ -103,7 +103,7 @@ class TrainingSettings(Settings):
     precision: Precision = "fp32"  # of the products in training; all else is fp32
     seed: int = Field(0, ge=0, lt=1 << 63)
     threads: PositiveInt | None = None
-    device: Device | None = None  # None: auto
+    device: Device | None = None  # None: the CPU
 
 
 class SamplingSettings(Settings):

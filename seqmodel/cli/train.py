@@ -74,7 +74,9 @@ def command(
     segment: Annotated[int | None, TUNING(min=1, help="Time steps per truncated back-propagation.")] = None,
     seed: Annotated[int | None, TUNING(min=0, help="Seed of all random choices; default 0.")] = None,
     threads: Annotated[int | None, TUNING(min=1, help="CPU threads; default: timed.")] = None,
-    device: Annotated[Device | None, TUNING(help="Where to compute; default auto: a GPU if there is one.")] = None,
+    device: Annotated[
+        Device | None, TUNING(help="Where to compute; auto: on a GPU if there is one. Default: cpu.")
+    ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with an interrupted run of the same output.")] = False,
     force: options.ForceOption = False,
     quiet: options.QuietOption = False,

@@ -38,7 +38,8 @@ class Runtime:
         self.settings = settings
         self.index = index
         self.weights = {
-            name: w if w.dtype == np.float16 else w.astype(np.float32, copy=False) for name, w in weights.items()
+            name: w if name.endswith(".table.weight") else w.astype(np.float32, copy=False)
+            for name, w in weights.items()
         }
         self.vocabulary = settings.vocabulary
         self.networks = [_under(f"networks.{number}.", self.weights) for number in range(settings.networks)]

@@ -28,7 +28,6 @@ _TOKENIZER = "tokenizer"
 _KEYS = "ngrams.{}.keys"
 _COUNTS = "counts."
 _LEVEL_PARTS = ("keys", "offsets", "tokens", "counts")
-HALF_PRECISION = (".table.weight",)  # large and coarse: half precision costs nothing there
 
 
 class HeldOut(Settings):
@@ -127,9 +126,9 @@ def write_bundle(path: Path, bundle: Bundle) -> None:
     write_tensors(path, ordered, bundle.header.model_dump(mode="json"))
 
 
-def stored_precision(name: str, array: Array) -> Array:
-    """A weight as the bundle keeps it."""
-    return array.astype(np.float16 if name.endswith(HALF_PRECISION) else np.float32)
+def stored_precision(array: Array) -> Array:
+    """A weight as the bundle keeps it: matrices in half precision, which costs nothing there; vectors are small."""
+    return array.astype(np.float16 if array.ndim > 1 else np.float32)
 
 
 def read_bundle_header(path: Path) -> tuple[BundleHeader, TensorFile]:

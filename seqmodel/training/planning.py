@@ -14,17 +14,18 @@ SIZES: dict[Size, tuple[int, int]] = {"s": (1, 192), "m": (2, 256), "l": (2, 512
 WARM_SHARE = 1 / 3  # of the usual learning rates, where training goes on from a bundle
 LEAST_UNSEEN_RATE = 1 / 500
 MOST_UNSEEN_RATE = 1 / 200
-TABLE_ROWS = 40_000  # of all networks together; with width 256, 20 MB in half precision
-TYPICAL_SPEED = {"char": 40_000, "byte": 40_000, "word": 15_000, "subword": 25_000}  # tokens a second on a laptop
+TABLE_ROWS = 32_000  # of all networks together; with width 256, 16 MB in half precision
+TYPICAL_SPEED = {"char": 40_000, "byte": 40_000, "word": 20_000, "subword": 25_000}  # tokens a second on a laptop
 # A network that reads a text more often than this learns it by heart: the time is better spent on a second one,
-# which errs elsewhere, and the mean of both.
-EPOCHS_OF_A_NETWORK = 4.0
+# which errs elsewhere, and the mean of both. Of words it has far more to learn.
+EPOCHS_OF_A_NETWORK = {"char": 4.0, "byte": 4.0, "word": 8.0, "subword": 8.0}
 MOST_NETWORKS = 3
 LONG_COUNTS = 1 << 21  # tokens up to which the count model of characters has the higher order; its size sets the limit
 PARTIAL_FROM = 6_000  # vocabulary from which the loss of a step looks at a part of it
 # Dropout, and that of whole n-gram embeddings, by how often a network reads the text. Measured on plays, but for
 # the last, which is larger because a text that is read often is learned by heart.
 NOISE = ((2, (0.0, 0.1)), (4, (0.1, 0.25)), (12, (0.1, 0.5)), (float("inf"), (0.3, 0.5)))
+WORD_NOISE = ((0.5, (0.1, 0.1)), (2, (0.2, 0.25)), (float("inf"), (0.3, 0.25)))  # words and subwords; on articles
 
 
 @dataclass(frozen=True)
@@ -56,8 +57,8 @@ def plan_model(task: Task, chosen: Mapping[str, Any], size: Size | None = None) 
     """The network for a corpus; `chosen` holds what the user said. N-gram rows are set when the index is built."""
     settings: dict[str, Any] = {"vocabulary": task.vocabulary, "ends": task.ends, "tied": not task.is_fine}
     settings["width"] = 256 if task.tokens >= 60_000 else 192 if task.tokens >= 20_000 else 128
-    if task.is_fine and task.tokens >= 60_000 and task.budget.get("seconds"):
-        settings["networks"] = max(1, min(MOST_NETWORKS, round(task.epochs() / EPOCHS_OF_A_NETWORK)))
+    if task.tokens >= 60_000 and task.budget.get("seconds"):
+        settings["networks"] = max(1, min(MOST_NETWORKS, round(task.epochs() / EPOCHS_OF_A_NETWORK[task.unit])))
     if size is not None:
         settings["layers"], settings["width"] = SIZES[size]
     return ModelSettings(**{**settings, **chosen})
@@ -79,18 +80,19 @@ def plan_order(task: Task) -> int:
 def plan_training(task: Task, model: ModelSettings, chosen: Mapping[str, Any]) -> TrainingSettings:
     """How to train on a corpus: the more often the budget lets it be read, the more noise."""
     epochs = task.epochs(model.networks)
-    dropout, ngram_dropout = next((rates for most, rates in NOISE if epochs <= most), NOISE[-1][1])
+    noise = NOISE if task.is_fine else WORD_NOISE
+    dropout, ngram_dropout = next(rates for most, rates in noise if epochs <= most)
     settings: dict[str, Any] = {
         "unseen_rate": _unseen_rate(task),
         "dropout": dropout,
         "ngram_dropout": ngram_dropout,
-        "lanes": 16 if epochs < 8 else 32,
+        "lanes": 16 if epochs < 3 else 32,
         "weight_decay": 0.1 if epochs > 2 else 0.01,
     }
     if task.tokens < 60_000:
         settings |= {"lanes": 16, "segment": 32, "table_learning_rate": 1e-2}
     if not task.is_fine:
-        settings |= {"lanes": 32, "table_learning_rate": 4e-3, "learning_rate": 2e-3, "dropout": max(dropout, 0.1)}
+        settings |= {"lanes": 32, "table_learning_rate": 4e-3, "weight_decay": 0.1}
         settings["negatives"] = 2048 if task.vocabulary >= PARTIAL_FROM else None
     if model.cell != "mingru":
         settings["learning_rate"] = 2e-3

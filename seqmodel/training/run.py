@@ -242,7 +242,7 @@ class TrainingRun:
 
     def _device(self, checkpoint: Checkpoint | None) -> torch.device:
         earlier = checkpoint.progress["settings"].get("device") if checkpoint is not None else None
-        return pick_device(self.request.training.get("device") or earlier or "auto", self.group.place)
+        return pick_device(self.request.training.get("device") or earlier or "cpu", self.group.place)
 
     def _trainer(self, data: TrainingData, checkpoint: Checkpoint | None, device: torch.device) -> Trainer:
         given = {name: value for name, value in self.request.training.items() if value is not None}
@@ -356,7 +356,7 @@ class TrainingRun:
         held_out_from: str,
         finished: Finished,
     ) -> BundleHeader:
-        weights = {name: stored_precision(name, array) for name, array in trainer.kept_weights().items()}
+        weights = {name: stored_precision(array) for name, array in trainer.kept_weights().items()}
         store = data.store.header
         runtime = Runtime(trainer.model.settings, weights, trainer.index, store.closed)
         provenance = Provenance(

@@ -166,7 +166,7 @@ def _training(corpus: Corpus, cell: CellKind, size: Size, seconds: float, thread
         used, rows = torch.get_num_threads(), plan.lanes * plan.segment
         rate, *products = best_rates([_training_chunk(trainer), *torch_products(rows, width)], 2 * seconds)
         peak = max(products)
-    weights = {name: stored_precision(name, array) for name, array in trainer.kept_weights().items()}
+    weights = {name: stored_precision(array) for name, array in trainer.kept_weights().items()}
     shares = np.full(corpus.counts.situations, UNFITTED_WEIGHT, np.float32)
     model = Mixture(Runtime(settings, weights, index, header.closed), corpus.counts, shares)
     share = 3 * 2 * dense_weights(settings) * rate / peak

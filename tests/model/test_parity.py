@@ -54,7 +54,7 @@ class Pair:
                 if parameter.ndim == 1:  # no parameter at the value that hides it
                     parameter.add_(torch.randn_like(parameter), alpha=0.5)
                 assert tuple(parameter.shape) == weight_shapes(self.settings)[name]
-                stored = stored_precision(name, parameter.numpy().copy())
+                stored = stored_precision(parameter.numpy().copy())
                 parameter.copy_(torch.from_numpy(stored.astype(np.float32)))
                 weights[name] = stored
         self.runtime = Runtime(self.settings, weights, self.index, closed)

@@ -22,6 +22,7 @@ def test_more_time_buys_more_networks_and_never_fewer() -> None:
 
 def test_a_large_corpus_is_read_by_one_network_and_so_is_one_whose_passes_are_counted() -> None:
     assert plan_model(task(tokens=100_000_000, seconds=7200), {}).networks == 1
+    assert plan_model(task("word", tokens=2_000_000, seconds=180), {}).networks == 1
     assert plan_model(task(epochs=50), {}).networks == plan_model(task(steps=50_000), {}).networks == 1
 
 
