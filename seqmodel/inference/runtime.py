@@ -183,13 +183,18 @@ def sigmoid(x: Floats) -> Floats:
 
 
 def log_mean(logs: list[Floats]) -> Floats:
-    """log of the mean of probabilities that are given as logarithms, in place."""
-    total = logs[0]
+    """log of the mean of probabilities that are given as logarithms; −inf stays −inf."""
+    if len(logs) == 1:
+        return logs[0]
+    mean = np.exp(logs[0])
     for other in logs[1:]:
-        np.logaddexp(total, other, out=total)
-    if len(logs) > 1:
-        total -= np.float32(np.log(len(logs)))
-    return total
+        mean += np.exp(other)
+    mean /= len(logs)
+    tiny = mean < 1e-30  # where float32 loses digits: seldom, and too slow to do everywhere
+    with np.errstate(divide="ignore"):
+        out: Floats = np.log(mean, out=mean)
+    out[tiny] = np.logaddexp.reduce([each[tiny] for each in logs]) - np.log(len(logs))
+    return out
 
 
 def log_softmax(logits: Floats) -> Floats:

@@ -23,8 +23,8 @@ LN2 = float(np.log(2))
 
 @dataclass(frozen=True)
 class TokenScores:
-    """Per predicted token: −log2 p, and where asked the entropy (bits) and the rank (1 = most probable) of what
-    might have come, and the highest log-probability (nats)."""
+    """Per predicted token: −log2 p and the highest log-probability (nats) of what might have come; where asked its
+    entropy (bits), and the token's rank (1 = most probable)."""
 
     bits: npt.NDArray[np.float64]
     entropy: npt.NDArray[np.float64] | None = None
@@ -104,16 +104,18 @@ def _chunk(model: SequenceModel, lanes: int) -> int:
 
 
 def _score_chunk(model: SequenceModel, inputs: Ids, targets: Ids, state: Any, details: bool) -> tuple[_Part, Any]:
-    """Bits, entropy, rank and highest log-probability (T, B) at the targets, and the state after."""
+    """Bits, entropy, rank and highest log-probability (T, B) at the targets (entropy and rank if `details`), and the
+    state after."""
     logs, state = model.step(inputs, state)
     picked = np.take_along_axis(logs, targets[..., None], axis=-1)
     bits = picked[..., 0].astype(np.float64) / -LN2
+    highest = logs.max(axis=-1)
     if not details:
-        return (bits, None, None, None), state
+        return (bits, None, None, highest), state
     rank = 1 + (logs > picked).sum(axis=-1)
     finite = np.maximum(logs, np.float32(-1e4))
     entropy = -(np.exp(logs) * finite).sum(axis=-1, dtype=np.float64) / LN2
-    return (bits, entropy, rank, logs.max(axis=-1)), state
+    return (bits, entropy, rank, highest), state
 
 
 class RunningScorer:

@@ -15,7 +15,7 @@ import tempfile
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 import numpy as np
 import numpy.typing as npt
@@ -197,7 +197,7 @@ def open_store(path: Path) -> TokenStore:
         raise damaged
     ids = np.memmap(path, header.dtype, "r", ids_at, (header.tokens,))
     ends = np.memmap(path, np.dtype("<i8"), "r", ends_at, (header.sequences,))
-    if not _ids_fit(ids, ends, header.vocabulary):
+    if not _ids_fit(path, header, ids_at, ends_at):
         raise damaged
     return TokenStore(path, header, tokenizer, ids, ends)
 
@@ -211,18 +211,24 @@ def _json(header: StoreHeader) -> bytes:
     return header.model_dump_json(exclude_none=True).encode()
 
 
-def _ids_fit(ids: npt.NDArray[Any], ends: npt.NDArray[np.int64], vocabulary: int) -> bool:
-    """Whether all ids are of the vocabulary and the index tells where the end symbols are; read in parts."""
-    counted, size = 0, _COPY
-    for at in range(0, len(ids), size):
-        part = np.asarray(ids[at : at + size])
-        if part.max() >= vocabulary:
-            return False
-        found = np.flatnonzero(part == END) + (at + 1)
-        if not np.array_equal(found, ends[counted : counted + len(found)]):
-            return False
-        counted += len(found)
-    return counted == len(ends) and int(ends[-1]) == len(ids)
+def _ids_fit(path: Path, header: StoreHeader, ids_at: int, ends_at: int) -> bool:
+    """Whether all ids are of the vocabulary and the index tells where the end symbols are.
+
+    Read in parts, and not through the mapping: what is once touched there counts as this process's memory.
+    """
+    counted = 0
+    with path.open("rb") as ids, path.open("rb") as ends:
+        ids.seek(ids_at)
+        ends.seek(ends_at)
+        for at in range(0, header.tokens, _COPY):
+            part = np.fromfile(ids, header.dtype, min(_COPY, header.tokens - at))
+            if part.max() >= header.vocabulary:
+                return False
+            found = np.flatnonzero(part == END) + (at + 1)
+            if not np.array_equal(found, np.fromfile(ends, "<i8", len(found))):
+                return False
+            counted += len(found)
+    return counted == header.sequences and found[-1:].tolist() == [header.tokens]
 
 
 def _aligned(size: int) -> int:

@@ -142,7 +142,7 @@ def _expert_scores(runtime: Runtime, counts: CountModel | None, data: TrainingDa
         batch = cut[at : at + _BATCH]
         parts = [np.asarray(ids[begin:end]).astype(np.int64) for begin, end in batch]
         firsts = [START if begin == 0 else int(ids[begin - 1]) for begin, _ in batch]
-        all_scores = score_sequences(runtime, parts, firsts, details=counts is not None)
+        all_scores = score_sequences(runtime, parts, firsts)
         for number, ((begin, end), part, scores) in enumerate(zip(batch, parts, all_scores, strict=True), start=at):
             kept = part != END if data.is_stream else np.ones(len(part), bool)
             p = np.maximum(np.exp2(-scores.bits), 1e-300)

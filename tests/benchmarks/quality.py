@@ -27,8 +27,7 @@ def main() -> None:
     parser.add_argument("--time", default="60s")
     parser.add_argument("--seeds", type=int, default=1)
     parser.add_argument("--sequence", default="stream")
-    parser.add_argument("options", nargs="*", help="further options of `seqmodel train`, after --")
-    given = parser.parse_args()
+    given, options = parser.parse_known_args()  # the rest goes to `seqmodel train`
     text = given.text.read_text(encoding="utf-8")
     cut = int(0.9 * len(text))
     with tempfile.TemporaryDirectory() as name:
@@ -39,7 +38,7 @@ def main() -> None:
         for seed in range(given.seeds):
             began = time.monotonic()
             train = ["train", str(folder / "head.txt"), "--sequence", given.sequence, "--time", given.time]
-            run(*train, "-o", model, "--seed", str(seed), "--force", *given.options)
+            run(*train, "-o", model, "--seed", str(seed), "--force", *options)
             wall = time.monotonic() - began
             row = json.loads(run("score", "-m", model, "--by", "corpus", "--format", "jsonl", str(folder / "tail.txt")))
             bits = row["bits_per_char"]

@@ -27,14 +27,13 @@ def main() -> None:
     parser.add_argument("train", type=Path)
     parser.add_argument("test", type=Path)
     parser.add_argument("--time", default="30m")
-    parser.add_argument("options", nargs="*", help="further options of `seqmodel train`, after --")
-    given = parser.parse_args()
+    given, options = parser.parse_known_args()  # the rest goes to `seqmodel train`
     text = given.test.read_text(encoding="utf-8")
     with tempfile.TemporaryDirectory() as name:
         model = Path(name) / "m.seqmodel"
         began = time.monotonic()
         words = ("--unit", "word", "--closed-vocab", "--sequence", "stream")
-        run("train", str(given.train), *words, "--time", given.time, "-o", str(model), *given.options)
+        run("train", str(given.train), *words, "--time", given.time, "-o", str(model), *options)
         wall = time.monotonic() - began
         row = json.loads(run("score", "-m", str(model), "--by", "corpus", "--format", "jsonl", str(given.test)))
         assert row["tokens"] == len(text.split()) + text.count("\n")

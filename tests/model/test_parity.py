@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from seqmodel.config import ModelSettings
-from seqmodel.inference.runtime import Runtime
+from seqmodel.inference.runtime import Runtime, log_mean
 from seqmodel.inference.scoring import LN2
 from seqmodel.kinds import CellKind
 from seqmodel.model import gradients
@@ -476,3 +476,14 @@ def test_networks_beside_each_other_learn_as_each_would_alone() -> None:
         tables = [each.table for each in (alone.networks[0], network)]
         values = [table.gradient.values for table in tables if table is not None and table.gradient is not None]
         torch.testing.assert_close(*values)
+
+
+def test_the_mean_of_very_small_probabilities_keeps_its_digits() -> None:
+    logs = [
+        np.array([[-1.0, -80.0, -200.0, -np.inf]], np.float32),
+        np.array([[-2.0, -90.0, -201.0, -np.inf]], np.float32),
+    ]
+    expected = np.logaddexp(*(each.astype(np.float64) for each in logs)) - np.log(2)
+    found = log_mean([each.copy() for each in logs])
+    assert found[0, 3] == -np.inf
+    assert np.abs(found[0, :3] - expected[0, :3]).max() < 1e-4
