@@ -25,7 +25,8 @@ from seqmodel.training.request import TrainingRequest, TrainingResult
 
 if TYPE_CHECKING:
     from seqmodel.inference.generation import Piece, Sample
-    from seqmodel.inference.line_scores import LineScore
+    from seqmodel.inference.line_scores import LineScore, Reading
+    from seqmodel.inference.words import WordScore
     from seqmodel.text.corpus import Line
     from seqmodel.tokens.store import TokenStore
     from seqmodel.tokens.tokenizer import Tokenizer
@@ -58,26 +59,46 @@ class Model:
         self.tokenizer = bundle.tokenizer
         self.runtime = sequence_model(bundle)
 
-    def score(self, texts: Sequence[str], details: bool = False) -> list[LineScore]:
+    def score(
+        self, texts: Sequence[str], details: bool = False, *, given: str | Sequence[str] = "", separator: str = " "
+    ) -> list[LineScore]:
         """Score each text as a sequence of its own, whatever the model's sequence kind.
 
-        A score's `bits` is −log2 p of the text, its end symbol included (in a stream model there is none).
-        With `details`, `scores` also holds entropy (bits) and rank per token.
+        A score's `bits` is −log2 p of the text, its end symbol included (in a stream model there is none). With
+        `given`, one text or one for each, it is −log2 p(text | given), where both stand in one sequence, `separator`
+        between them where neither has white space there. With `details`, `scores` also holds entropy (bits) and rank
+        per token.
         """
+        from seqmodel.inference.scoring import Wanted
+        from seqmodel.inference.words import boundary_tokens
         from seqmodel.text.corpus import Line
 
-        lines = [Line(number, text, False) for number, text in enumerate(texts, start=1)]
-        return [row for rows in self.score_lines([lines], details=details, restart=True) for row in rows]
+        before = [given] * len(texts) if isinstance(given, str) else given
+        lines = [
+            Line(number, text, False, one)
+            for number, (text, one) in enumerate(zip(texts, before, strict=True), start=1)
+        ]
+        wanted = Wanted(ranks=details, boundary=boundary_tokens(self.tokenizer) if details else None)
+        reading = self.reading(restart=True, separator=separator, wanted=wanted)
+        return [row for rows in self.score_lines([lines], reading) for row in rows]
 
-    def score_lines(
-        self, batches: Iterable[list[Line]], *, details: bool = False, restart: bool = False
-    ) -> Iterator[list[LineScore]]:
+    def reading(self, **settings: Any) -> Reading:
+        """How lines are read; keywords as in `Reading`."""
+        from seqmodel.inference.line_scores import Reading
+
+        return Reading(self.header.sequence, **settings)
+
+    def score_lines(self, batches: Iterable[list[Line]], reading: Reading | None = None) -> Iterator[list[LineScore]]:
         """Score the lines of one file, batch by batch; see `inference.line_scores`."""
         from seqmodel.inference.line_scores import score_lines
 
-        return score_lines(
-            self.runtime, self.tokenizer, self.header.sequence, batches, details=details, restart=restart
-        )
+        return score_lines(self.runtime, self.tokenizer, reading or self.reading(), batches)
+
+    def words(self, score: LineScore) -> list[WordScore]:
+        """The surprisal of a scored text's words; for word and subword models `details` must have been asked for."""
+        from seqmodel.inference.words import word_scores
+
+        return word_scores(score, self.tokenizer)
 
     def generate(self, prefix: str = "", **settings: Any) -> list[Sample]:
         """Sample continuations of a prefix; keywords as in `SamplingSettings` (count, temperature, seed …)."""

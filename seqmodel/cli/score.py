@@ -1,4 +1,4 @@
-"""`seqmodel score`: one row per line (or token, or corpus), in order, as the input comes."""
+"""`seqmodel score`: one row per line (or token, word, document, corpus), in order, as the input comes."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ import typer
 
 from seqmodel.cli import options
 from seqmodel.console.failures import guarded
-from seqmodel.console.rows import RowFormat
+
+_TABLE, _WORDS = "Tables", "Words"
 
 
 @guarded
@@ -19,15 +20,58 @@ def command(
         typer.Option("--text", "-t", help="Score this text instead of files; may be repeated.", show_default=False),
     ] = None,
     model: options.ModelOption = None,
-    by: Annotated[Literal["line", "token", "corpus"], typer.Option(help="What a row stands for.")] = "line",
-    style: Annotated[RowFormat, typer.Option("--format", help="How rows are written.")] = "tsv",
-    header: Annotated[bool, typer.Option("--header/--no-header", help="TSV: begin with the column names.")] = True,
+    by: Annotated[
+        Literal["token", "word", "line", "document", "corpus"], typer.Option(help="What a row stands for.")
+    ] = "line",
+    style: Annotated[
+        Literal["tsv", "csv", "jsonl", "kenlm", "lmzoo"] | None,
+        typer.Option("--format", help="Of the rows; else as the table read, or tsv.", show_default=False),
+    ] = None,
+    header: Annotated[bool, typer.Option("--header/--no-header", help="Begin with the column names.")] = True,
     show_text: Annotated[bool, typer.Option("--show-text/--no-text", help="Write the text beside its score.")] = True,
     base: Annotated[Literal["2", "e", "10"], typer.Option(help="Bits, nats or bans.")] = "2",
+    eos: Annotated[bool, typer.Option("--eos/--no-eos", help="Count the end symbol.")] = True,
     context: Annotated[
-        Literal["carry", "none"],
-        typer.Option(help="none: every line stands alone, whatever the model's sequences are."),
+        str,
+        typer.Option(
+            metavar="carry|none|FILE",
+            help="none: every line stands alone, whatever the model's sequences are. FILE: a text that comes before.",
+        ),
     ] = "carry",
+    words: Annotated[
+        Literal["space", "unicode"],
+        typer.Option(help="What a word is: by white space, or by UAX 29.", rich_help_panel=_WORDS),
+    ] = "space",
+    word_boundary: Annotated[
+        Literal["corrected", "naive"],
+        typer.Option(help="Whether a word's end counts to it or to the next.", rich_help_panel=_WORDS),
+    ] = "corrected",
+    column: Annotated[
+        str | None,
+        typer.Option(
+            help="The input is a table: the column that holds the text, by name, or by number where there is no header.",
+            rich_help_panel=_TABLE,
+            show_default=False,
+        ),
+    ] = None,
+    given_column: Annotated[
+        str | None,
+        typer.Option(help="Score the text given this column's.", rich_help_panel=_TABLE, show_default=False),
+    ] = None,
+    separator: Annotated[
+        str, typer.Option(help="What joins them where neither has white space there.", rich_help_panel=_TABLE)
+    ] = " ",
+    table: Annotated[
+        Literal["tsv", "csv", "jsonl"] | None,
+        typer.Option("--input", help="The table's format; else by the file's name, or tsv.", rich_help_panel=_TABLE),
+    ] = None,
+    column_prefix: Annotated[
+        str, typer.Option(help="Put this before the names of the scores.", rich_help_panel=_TABLE, show_default=False)
+    ] = "",
+    shard: Annotated[
+        str | None,
+        typer.Option(metavar="I/N", help="Score the I-th of N shares of a file's lines.", show_default=False),
+    ] = None,
     errors: options.ErrorsOption = "strict",
     max_line: options.MaxLineOption = 256,
     quiet: options.QuietOption = False,
@@ -36,38 +80,30 @@ def command(
     """Score text: −log2 p of each line, the end symbol (or the newline) included.
 
     In a line model each line is a sequence of its own. In the others a line's score depends on what precedes
-    it in its paragraph, document or stream.
+    it in its paragraph, document or stream. The rows of a table, and texts given by --text, stand alone.
     """
     from seqmodel.api import load, model_path
     from seqmodel.config import CorpusSettings
-    from seqmodel.console.rows import RowWriter, data_output
-    from seqmodel.console.score_view import UNITS, CorpusTotals, columns, line_row, token_rows
-    from seqmodel.errors import UsageError
-    from seqmodel.text.corpus import Line, find_sources, read_lines
+    from seqmodel.console.score_run import ScoreRequest, run_score
 
-    if text and inputs:
-        raise UsageError("both --text and files are given", "Give one of them.")
-    loaded = load(model_path(model))
-    unit, closed, scale = loaded.header.unit, loaded.header.closed, UNITS[base][1]
-    settings = CorpusSettings(errors=errors, max_line=max_line << 20)
-    sources = [] if text else find_sources(inputs or ["-"])
-    names = columns(by, base, len(sources) > 1, show_text)
-    writer = RowWriter(data_output(unit), names, style, header)
-    totals = CorpusTotals()
-    given = [Line(number, line, False) for number, line in enumerate(text or [], start=1)]
-    streams = [("", iter([given]))] if text else [(s.name, read_lines(s, settings, unit == "byte")) for s in sources]
-    for name, batches in streams:
-        totals.sequences += not loaded.header.model.ends  # a stream has no end symbol to count
-        for rows in loaded.score_lines(batches, details=by == "token", restart=bool(text) or context == "none"):
-            file = [name] if len(sources) > 1 else []
-            for row in rows:
-                totals.add(row, unit)
-                if by == "line":
-                    writer.write([[*file, *line_row(row, scale, closed, show_text)]])
-                elif by == "token":
-                    writer.write([*file, *cells] for cells in token_rows(row, loaded.tokenizer, scale, show_text))
-            writer.flush()
-    if by == "corpus":
-        writer.write([totals.row(scale, closed)])
-    elif not quiet:
-        typer.echo(totals.summary(base, closed, loaded.header.model.ends), err=True)
+    request = ScoreRequest(
+        inputs=tuple(inputs or ()),
+        texts=tuple(text or ()),
+        level=by,
+        style=style,
+        base=base,
+        header=header,
+        show_text=show_text,
+        end=eos,
+        words=words,
+        boundary=word_boundary,
+        context=context,
+        column=column,
+        given_column=given_column,
+        separator=separator,
+        table=table,
+        prefix=column_prefix,
+        shard=shard,
+        quiet=quiet,
+    )
+    run_score(load(model_path(model)), request, CorpusSettings(errors=errors, max_line=max_line << 20))

@@ -1,21 +1,25 @@
-"""Rows of data on standard output: TSV with a header line, or JSON lines. Flushed whenever a batch is done."""
+"""Rows of data on standard output: TSV or CSV with a header line, or JSON lines. Flushed whenever a batch is done."""
 
 from __future__ import annotations
 
+import csv
 import io
 import json
 import math
+import re
 import sys
 from collections.abc import Iterable, Sequence
 from typing import Any, Literal, TextIO
 
 from seqmodel.kinds import Unit
 
-RowFormat = Literal["tsv", "jsonl"]
+RowFormat = Literal["tsv", "csv", "jsonl"]
 
 _ESCAPES = str.maketrans({"\\": "\\\\", "\t": "\\t", "\n": "\\n", "\r": "\\r"})
 _JSON_ESCAPES = {code: f"\\u{code:04x}" for code in range(127, 160)}  # those below 32 JSON escapes itself
 _STEERING = {code: f"\\x{code:02x}" for code in [*range(32), *range(127, 160)] if code not in (9, 10, 13)}
+
+_SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 def data_output(unit: Unit) -> TextIO:
@@ -26,39 +30,67 @@ def data_output(unit: Unit) -> TextIO:
     return stdout
 
 
+class Verbatim(str):
+    """A TSV cell as it was read: escaped already."""
+
+
 class RowWriter:
-    """Writes rows with the same columns in one format. Undefined numbers are empty in TSV and null in JSON."""
+    """Writes rows with the same columns in one format. Undefined numbers are empty in TSV and CSV, null in JSON.
+
+    TSV escapes backslash, tab and line ends by a backslash; CSV is that of RFC 4180. On a terminal control characters
+    are shown, not sent.
+    """
 
     def __init__(self, stream: TextIO, columns: Sequence[str], style: RowFormat, header: bool) -> None:
         self.stream, self.columns, self.style = stream, columns, style
-        self.escapes = _ESCAPES if not stream.isatty() else {**_ESCAPES, **_STEERING}
-        if style == "tsv" and header:
-            stream.write("\t".join(columns) + "\n")
+        steering = {**_STEERING, 13: "\\r"} if stream.isatty() else {}
+        self.escapes = {**_ESCAPES, **steering}
+        self.steering = steering
+        self._csv = csv.writer(stream)
+        if header and style != "jsonl":
+            self.write([columns])
 
-    def write(self, rows: Iterable[Sequence[Any]]) -> None:
-        lines = [self._json(row) if self.style == "jsonl" else "\t".join(map(self._cell, row)) for row in rows]
+    def write(self, rows: Iterable[Sequence[Any]], beside: dict[str, Any] | None = None) -> None:
+        """Write rows; in JSON the columns come after the keys of `beside`."""
+        if self.style == "csv":
+            self._csv.writerows([self._plain_cell(value) for value in row] for row in rows)
+            return
+        lines = [self._json(row, beside or {}) if self.style == "jsonl" else self._tsv(row) for row in rows]
         if lines:
             self.stream.write("\n".join(lines) + "\n")
 
     def flush(self) -> None:
         self.stream.flush()
 
+    def _tsv(self, row: Sequence[Any]) -> str:
+        return "\t".join(map(self._cell, row))
+
     def _cell(self, value: Any) -> str:
         if isinstance(value, str):
-            return value.translate(self.escapes)
-        if isinstance(value, float):
-            value += 0.0  # no minus before nothing
-            return "" if math.isnan(value) else f"{value:.6g}" if abs(value) < 1e-3 else f"{value:.4f}"
-        return str(value)
+            return value.translate(self.steering if isinstance(value, Verbatim) else self.escapes)
+        return _number(value)
 
-    def _json(self, row: Sequence[Any]) -> str:
-        cells = dict(zip(self.columns, map(_plain, row), strict=True))
-        return json.dumps(cells, ensure_ascii=False).translate(_JSON_ESCAPES)
+    def _plain_cell(self, value: Any) -> str:
+        return value.translate(self.steering) if isinstance(value, str) else _number(value)
+
+    def _json(self, row: Sequence[Any], beside: dict[str, Any]) -> str:
+        cells = beside | dict(zip(self.columns, map(_plain, row), strict=True))
+        return _surrogates_escaped(json.dumps(cells, ensure_ascii=False).translate(_JSON_ESCAPES))
+
+
+def _number(value: Any) -> str:
+    if isinstance(value, float):
+        value += 0.0  # no minus before nothing
+        return "" if math.isnan(value) else f"{value:.6g}" if abs(value) < 1e-3 else f"{value:.4f}"
+    return "" if value is None else str(value)
 
 
 def _plain(value: Any) -> Any:
     if isinstance(value, float):
         return round(value, 6) + 0.0 if math.isfinite(value) else None
-    if isinstance(value, str) and any("\ud800" <= char <= "\udfff" for char in value):
-        return value.encode("utf-8", "surrogateescape").decode("latin-1")  # bytes that are no UTF-8, one char each
     return value
+
+
+def _surrogates_escaped(text: str) -> str:
+    """Bytes that are no UTF-8, which Python holds as lone surrogates, as JSON escapes: `json.loads` gives them back."""
+    return _SURROGATE.sub(lambda match: f"\\u{ord(match.group()):04x}", text) if not text.isascii() else text

@@ -7,11 +7,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from seqmodel.console.rows import RowFormat, Verbatim
+from seqmodel.errors import UsageError
 from seqmodel.inference.line_scores import LineScore
-from seqmodel.kinds import Unit
+from seqmodel.inference.words import WordBoundary, WordKind, word_scores
+from seqmodel.text.tables import TableReader, TableRow, unescaped
 from seqmodel.tokens.tokenizer import END, FIRST_BYTE, FIRST_PIECE, UNKNOWN, Tokenizer
 
-Level = Literal["line", "token", "corpus"]
+Level = Literal["line", "token", "word", "document", "corpus"]
 Base = Literal["2", "e", "10"]
 
 UNITS: dict[str, tuple[str, float]] = {
@@ -19,56 +22,86 @@ UNITS: dict[str, tuple[str, float]] = {
     "e": ("nats", math.log(2)),
     "10": ("bans", math.log10(2)),
 }
+_TOTALS = ("sequences", "tokens", "words", "chars", "bytes", "bits", "bits_per_char", "bits_per_byte")
 
 
-def columns(level: Level, base: Base, several_files: bool, text: bool) -> list[str]:
-    """The column names of a level, the unit of information in them."""
-    unit = UNITS[base][0]
-    names = {
-        "line": ["line", unit, "tokens", "chars", f"{unit}_per_char", "text"],
-        "token": [
-            "line",
-            "token",
-            "char_start",
-            "char_end",
-            "text",
-            f"surprisal_{unit}",
-            f"entropy_{unit}",
-            "rank",
-        ],
-        "corpus": [
-            *("sequences", "tokens", "words", "chars", "bytes", unit, f"{unit}_per_char", f"{unit}_per_byte"),
-            *("perplexity", "word_perplexity"),
-        ],
-    }[level]
-    kept = names if text else [name for name in names if name != "text"]
-    return (["file"] if several_files and level != "corpus" else []) + kept
+@dataclass(frozen=True)
+class ScoreView:
+    """How scores are shown. `files`: a column names the file; `text`: the text stands beside its score."""
+
+    tokenizer: Tokenizer
+    level: Level = "line"
+    base: Base = "2"
+    files: bool = False
+    text: bool = True
+    words: WordKind = "space"
+    boundary: WordBoundary = "corrected"
+
+    @property
+    def scale(self) -> float:
+        """What a bit is in the unit of information."""
+        return UNITS[self.base][1]
+
+    @property
+    def columns(self) -> list[str]:
+        """The column names of the level, the unit of information in them."""
+        unit = UNITS[self.base][0]
+        oov = ["oov"] if self.tokenizer.unit != "byte" else []
+        closed = ["unknown", "known_perplexity"] if self.tokenizer.closed else []
+        totals = [*_TOTALS, "perplexity", "word_perplexity", *closed]
+        names = {
+            "line": ["line", "bits", "tokens", "chars", "bits_per_char", "text"],
+            "token": [*_place("token"), "surprisal_bits", "entropy_bits", "rank", *oov],
+            "word": [*_place("word"), "surprisal_bits", "tokens", *oov],
+            "document": ["file", *totals],
+            "corpus": totals,
+        }[self.level]
+        kept = [name.replace("bits", unit) for name in names if self.text or name != "text"]
+        return (["file"] if self.files and self.level in ("line", "token", "word") else []) + kept
+
+    def rows(self, row: LineScore) -> Iterator[list[Any]]:
+        """The rows of a line, without its file; none at the levels that are sums."""
+        if self.level == "line":
+            yield self._line(row)
+        elif self.level == "token":
+            yield from self._tokens(row)
+        elif self.level == "word":
+            yield from self._words(row)
+
+    def _line(self, row: LineScore) -> list[Any]:
+        chars = len(row.text)
+        per_char = row.bits * self.scale / chars if chars and not self.tokenizer.closed else math.nan
+        cells: list[Any] = [row.line.number, row.bits * self.scale, len(row.ids), chars, per_char]
+        return [*cells, row.text] if self.text else cells
+
+    def _tokens(self, row: LineScore) -> Iterator[list[Any]]:
+        spans = row.spans(self.tokenizer).tolist()
+        scores = row.scores
+        assert scores.entropy is not None and scores.rank is not None
+        unknown = row.out_of_vocabulary(self.tokenizer).tolist()
+        for i, (token, span) in enumerate(zip(row.ids.tolist(), spans, strict=True)):
+            yield [
+                *(row.line.number, i + 1, *span),
+                *([token_text(self.tokenizer, token, row.text, span)] if self.text else []),
+                *(float(scores.bits[i]) * self.scale, float(scores.entropy[i]) * self.scale, int(scores.rank[i])),
+                *([int(unknown[i])] if self.tokenizer.unit != "byte" else []),
+            ]
+
+    def _words(self, row: LineScore) -> Iterator[list[Any]]:
+        for number, word in enumerate(word_scores(row, self.tokenizer, self.words, self.boundary), start=1):
+            yield [
+                *(row.line.number, number, word.start, word.end),
+                *([row.text[word.start : word.end]] if self.text else []),
+                *(word.bits * self.scale, word.last - word.first),
+                *([int(word.is_oov)] if self.tokenizer.unit != "byte" else []),
+            ]
 
 
-def line_row(row: LineScore, scale: float, closed: bool, text: bool) -> list[Any]:
-    chars = len(row.text)
-    per_char = row.bits * scale / chars if chars and not closed else math.nan
-    cells: list[Any] = [row.line.number, row.bits * scale, len(row.ids), chars, per_char]
-    return [*cells, row.text] if text else cells
+def _place(part: str) -> list[str]:
+    return ["line", part, "char_start", "char_end", "text"]
 
 
-def token_rows(row: LineScore, tokenizer: Tokenizer, scale: float, text: bool) -> Iterator[list[Any]]:
-    spans = tokenizer.spans(row.ids.tolist())
-    scores = row.scores
-    assert scores.entropy is not None and scores.rank is not None
-    for number, (token, span) in enumerate(zip(row.ids.tolist(), spans.tolist(), strict=True)):
-        shown = [_token_text(tokenizer, token, row.text, span)] if text else []
-        yield [
-            *(row.line.number, number + 1, *span, *shown),
-            *(
-                float(scores.bits[number]) * scale,
-                float(scores.entropy[number]) * scale,
-                int(scores.rank[number]),
-            ),
-        ]
-
-
-def _token_text(tokenizer: Tokenizer, token: int, text: str, span: list[int]) -> str:
+def token_text(tokenizer: Tokenizer, token: int, text: str, span: list[int]) -> str:
     """The characters of a token; the byte's name where it is part of a character; nothing for the end."""
     if token == END:
         return ""
@@ -76,6 +109,65 @@ def _token_text(tokenizer: Tokenizer, token: int, text: str, span: list[int]) ->
     if token == UNKNOWN or (FIRST_BYTE <= token < FIRST_PIECE and data[0] >= 0x80):
         return tokenizer.piece(token)
     return text[span[0] : span[1]] or ("\n" if data == b"\n" else "")
+
+
+class TableView:
+    """The scores of a table's rows: its own columns pass through, those of the score come after them.
+
+    The line's number and the text, which the table has, are left out. `prefix` stands before the names of the score
+    columns, so that the scores of several models fit into one table.
+    """
+
+    def __init__(self, view: ScoreView, reader: TableReader, style: RowFormat, prefix: str = "") -> None:
+        self.view, self.reader, self.style, self.prefix = view, reader, style, prefix
+        left_out = {"line"} if view.level in ("token", "word") else {"line", "text"}
+        self.kept = [i for i, name in enumerate(view.columns) if name not in left_out]
+
+    def columns(self) -> list[str]:
+        """All column names; for JSON lines those of the scores.
+
+        Raises:
+            UsageError: if a score column has the name of one of the table's.
+        """
+        own = [self._renamed(self.view.columns[i]) for i in self.kept]
+        if self.reader.header is None:
+            return own
+        if set(own) & set(self.reader.header):
+            raise _taken()
+        if self.style == self.reader.kind == "tsv":
+            return [*map(Verbatim, self.reader.header), *own]
+        return [*self.reader.header, *own]
+
+    def _renamed(self, name: str) -> str:
+        return f"{self.prefix}{name}" if name != "text" else f"{self.prefix}{self.view.level}"
+
+    def passed(self, row: LineScore) -> list[Any]:
+        """The row's own cells."""
+        assert isinstance(row.line, TableRow)
+        cells = row.line.cells
+        if isinstance(cells, dict):
+            return []
+        if self.reader.kind != "tsv":
+            return list(cells)
+        return [Verbatim(cell) if self.style == "tsv" else unescaped(cell) for cell in cells]
+
+    def beside(self, row: LineScore) -> dict[str, Any]:
+        """The row's own object, of JSON lines."""
+        assert isinstance(row.line, TableRow)
+        if not isinstance(row.line.cells, dict):
+            return {}
+        if not row.line.cells.keys().isdisjoint(self.columns()):
+            raise _taken()
+        return row.line.cells
+
+    def rows(self, row: LineScore) -> Iterator[list[Any]]:
+        passed = self.passed(row)
+        for cells in self.view.rows(row):
+            yield [*passed, *(cells[i] for i in self.kept)]
+
+
+def _taken() -> UsageError:
+    return UsageError("the table already has a column with the name of a score", "Give --column-prefix.")
 
 
 @dataclass
@@ -90,40 +182,56 @@ class CorpusTotals:
     bits: float = 0.0
     lines: int = 0
     unknown: int = 0
+    unknown_bits: float = 0.0
 
-    def add(self, row: LineScore, unit: Unit) -> None:
+    def add(self, row: LineScore, ends: bool) -> None:
+        """Add a line; `ends` tells whether a sequence ends with it."""
         newline = row.line.terminated
         text = row.line.text
         self.lines += 1
-        self.sequences += int(bool(len(row.ids)) and int(row.ids[-1]) == END)
-        self.unknown += int((row.ids == UNKNOWN).sum())
+        self.sequences += ends
+        if row.unknown:
+            self.unknown += row.unknown
+            self.unknown_bits += float(row.scores.bits[row.ids == UNKNOWN].sum())
         self.tokens += len(row.ids)
         self.words += len(text.split())
         self.chars += len(text) + newline
-        self.bytes += len(text.encode("utf-8", "surrogateescape" if unit == "byte" else "strict")) + newline
+        self.bytes += len(text.encode("utf-8", "surrogateescape")) + newline
         self.bits += row.bits
+
+    def include(self, other: CorpusTotals) -> None:
+        """Add another's sums."""
+        for name, value in vars(other).items():
+            setattr(self, name, getattr(self, name) + value)
 
     def row(self, scale: float, closed: bool) -> list[Any]:
         amount = self.bits * scale
         per_char, per_byte = (
             (math.nan, math.nan) if closed else (_ratio(amount, self.chars), _ratio(amount, self.bytes))
         )
-        perplexities = (_power(_ratio(self.bits, self.tokens)), _power(_ratio(self.bits, self.words)))
+        known = _ratio(self.bits - self.unknown_bits, self.tokens - self.unknown)
         return [
             *(self.sequences, self.tokens, self.words, self.chars, self.bytes),
-            *(amount, per_char, per_byte, *perplexities),
+            *(
+                amount,
+                per_char,
+                per_byte,
+                _power(_ratio(self.bits, self.tokens)),
+                _power(_ratio(self.bits, self.words)),
+            ),
+            *((self.unknown, _power(known)) if closed else ()),
         ]
 
-    def summary(self, base: Base, closed: bool, ends: bool) -> str:
+    def summary(self, base: Base, closed: bool, end: str) -> str:
+        """One line; `end` says how the end symbol is treated."""
         unit, scale = UNITS[base]
-        end = "end symbols counted" if ends else "end: none"
         row = self.row(scale, closed)
         per_char = "" if math.isnan(row[6]) else f", {row[6]:.4f} {unit} per char"
-        unknown = f", {self.unknown:,} unknown" if closed else ""
+        known = f", {row[11]:.3f} without the {self.unknown:,} unknown" if closed else ""
         return (
             f"{self.lines:,} line{'s' * (self.lines != 1)}, "
-            f"{self.tokens:,} tokens{unknown}, {row[5]:,.2f} {unit}{per_char}, "
-            f"perplexity {row[8]:.3f} per token ({end})"
+            f"{self.tokens:,} tokens, {row[5]:,.2f} {unit}{per_char}, "
+            f"perplexity {row[8]:.3f} per token{known}, {row[9]:.2f} per word ({end})"
         )
 
 

@@ -2,74 +2,193 @@
 
 What a line's score means follows the model's sequence kind. In a line model every line is a sequence. In the
 others state is carried from line to line within a sequence, and a line's score is conditional on what precedes it.
+A line may also be scored given a text before it in the same sequence: log p(text | given).
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
-from itertools import pairwise
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from itertools import groupby, pairwise
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from seqmodel.inference.scoring import RunningScorer, TokenScores, score_sequences
+from seqmodel.inference.scoring import PLAIN, RunningScorer, TokenScores, Wanted, nothing, score_sequences
 from seqmodel.inference.sequence_model import SequenceModel
 from seqmodel.kinds import SequenceKind
 from seqmodel.text.corpus import END_MARK, Line
-from seqmodel.tokens.tokenizer import END, Tokenizer, refuse_end_mark
+from seqmodel.tokens.tokenizer import (
+    END,
+    FIRST_BYTE,
+    FIRST_PIECE,
+    START,
+    UNKNOWN,
+    Tokenizer,
+    closed_words,
+    refuse_end_mark,
+)
 
 LINES_AT_ONCE = 1024
-_NONE = TokenScores(np.empty(0), np.empty(0), np.empty(0, np.int64))
+
+
+def _no_ids() -> npt.NDArray[np.int32]:
+    return np.empty(0, np.int32)
 
 
 @dataclass(frozen=True)
 class LineScore:
-    """A line, the ids that it is spelled with (its newline or end symbol last) and their scores."""
+    """A line, the ids that it is spelled with (its newline or end symbol last) and their scores.
+
+    `before` are the ids of what it was scored given; `shift` characters of those ids' text and the line's together
+    come before the line's own.
+    """
 
     line: Line
     text: str
     ids: npt.NDArray[Any]
     scores: TokenScores
+    before: npt.NDArray[Any] = field(default_factory=_no_ids)
+    shift: int = 0
 
     @property
     def bits(self) -> float:
         return self.scores.total
 
+    @cached_property
+    def unknown(self) -> int:
+        return int((self.ids == UNKNOWN).sum())
+
+    @property
+    def ends(self) -> bool:
+        """Whether the last token is the end symbol."""
+        return bool(len(self.ids)) and int(self.ids[-1]) == END
+
+    def without_end(self) -> LineScore:
+        """The same, the end symbol left out."""
+        if not self.ends:
+            return self
+        return replace(self, ids=self.ids[:-1], scores=self.scores.at(slice(0, len(self.ids) - 1)))
+
+    def spans(self, tokenizer: Tokenizer) -> npt.NDArray[np.int64]:
+        """Character offsets (start, end) in the text of each token, (tokens, 2); symbols have none (start == end)."""
+        if tokenizer.closed:
+            return self._closed_spans(tokenizer)
+        whole = tokenizer.spans(np.concatenate([self.before, self.ids]))
+        return np.clip(whole[len(self.before) :] - self.shift, 0, len(self.text))
+
+    def _closed_spans(self, tokenizer: Tokenizer) -> npt.NDArray[np.int64]:
+        """What is unknown has the length of what stands in the text."""
+        size, many = len(self.text), len(self.ids)
+        places = [(at, at + 1) for at in range(size)] if tokenizer.unit == "char" else closed_words(self.text)
+        return np.array((places + [(size, size)] * many)[:many], np.int64).reshape(-1, 2)
+
+    def out_of_vocabulary(self, tokenizer: Tokenizer) -> npt.NDArray[np.bool_]:
+        """Which tokens are unknown, or bytes of what the vocabulary lacks. The byte unit lacks nothing."""
+        found: npt.NDArray[np.bool_] = self.ids == UNKNOWN
+        if tokenizer.unit != "byte":
+            found |= (self.ids >= FIRST_BYTE) & (self.ids < FIRST_PIECE)
+        return found
+
+
+@dataclass(frozen=True)
+class Reading:
+    """How lines are read: `restart` makes every line a sequence of its own, whatever the kind; `preamble` is a text
+    that stands before each line that begins a file or a sequence of its own; `separator` is put between a line and
+    what it is given where neither has white space there."""
+
+    kind: SequenceKind
+    restart: bool = False
+    preamble: str = ""
+    separator: str = " "
+    wanted: Wanted = PLAIN
+
 
 def score_lines(
-    model: SequenceModel,
-    tokenizer: Tokenizer,
-    kind: SequenceKind,
-    batches: Iterable[list[Line]],
-    *,
-    details: bool = False,
-    restart: bool = False,
+    model: SequenceModel, tokenizer: Tokenizer, reading: Reading, batches: Iterable[list[Line]]
 ) -> Iterator[list[LineScore]]:
-    """Score batches of lines of one file; `restart` makes every line a sequence of its own, whatever the kind."""
-    if kind == "line" or restart:
+    """Score batches of lines of one file."""
+    if reading.kind == "line" or reading.restart:
+        scorer = _Separate(model, tokenizer, reading)
         for batch in batches:
             for at in range(0, len(batch), LINES_AT_ONCE):
-                yield _independent(model, tokenizer, kind, batch[at : at + LINES_AT_ONCE], details)
+                yield scorer.score(batch[at : at + LINES_AT_ONCE])
     else:
-        scorer = RunningScorer(model)
-        for lines, terminators in _terminated(batches, kind):
-            yield _running(scorer, tokenizer, lines, terminators, details)
+        yield from _carried(model, tokenizer, reading, batches)
 
 
-def _independent(
-    model: SequenceModel, tokenizer: Tokenizer, kind: SequenceKind, lines: list[Line], details: bool
-) -> list[LineScore]:
-    texts = [line.text.removesuffix("\r") if kind == "line" and line.terminated else line.text for line in lines]
-    if kind == "stream":
-        spelled = [
-            tokenizer.encode_line(text + "\n" * line.terminated) for text, line in zip(texts, lines, strict=True)
-        ]
-    else:
-        spelled = [np.append(tokenizer.encode_line(text), np.int32(END)) for text in texts]
-    scores = score_sequences(model, spelled, details=details)
-    return [LineScore(*row) for row in zip(lines, texts, spelled, scores, strict=True)]
+class _Separate:
+    """Scores lines that do not know each other. The state after a text that several are given is computed once."""
+
+    def __init__(self, model: SequenceModel, tokenizer: Tokenizer, reading: Reading) -> None:
+        self.model, self.tokenizer, self.reading = model, tokenizer, reading
+        self.kind = reading.kind
+        self._last: tuple[bytes, tuple[Any, int]] | None = None
+
+    def score(self, lines: list[Line]) -> list[LineScore]:
+        """The rows of some lines."""
+        rows = [self._spelled(line) for line in lines]
+        done: dict[int, TokenScores] = {}
+        order = sorted(range(len(rows)), key=lambda i: rows[i].before.tobytes())
+        for _, group in groupby(order, key=lambda i: rows[i].before.tobytes()):
+            members = list(group)
+            state, first = self._after(rows[members[0]].before)
+            firsts = [first] * len(members)
+            scores = score_sequences(self.model, [rows[i].ids for i in members], firsts, self.reading.wanted, state)
+            done.update(zip(members, scores, strict=True))
+        return [replace(row, scores=done[i]) for i, row in enumerate(rows)]
+
+    def _after(self, before: npt.NDArray[Any]) -> tuple[Any, int]:
+        """The state after all but the last of the ids that a line is given, and that last one."""
+        if not len(before):
+            return None, START
+        key = before.tobytes()
+        if self._last is None or self._last[0] != key:
+            scorer = RunningScorer(self.model)
+            scorer.score(before)
+            self._last = key, (scorer.state, scorer.last)
+        return self._last[1]
+
+    def _spelled(self, line: Line) -> LineScore:
+        """A line and its ids, not yet scored."""
+        text = line.text.removesuffix("\r") if self.kind == "line" and line.terminated else line.text
+        given = self.reading.preamble + (line.given or "")
+        newline = "\n" if self.kind == "stream" and line.terminated else ""
+        whole = given + self._between(given, text) + text if given else text
+        ids = self.tokenizer.encode_line(whole + newline)
+        shared = self._shared(given, ids) if given else 0
+        before, ids = ids[:shared], ids[shared:]
+        if self.kind != "stream":
+            ids = np.append(ids, np.int32(END))
+        return LineScore(line, text, ids, nothing(PLAIN), before, len(whole) - len(text))
+
+    def _between(self, given: str, text: str) -> str:
+        """What joins a line to what it is given."""
+        apart = given[-1].isspace() or not text or text[0].isspace()
+        return "" if apart else self.reading.separator
+
+    def _shared(self, given: str, ids: npt.NDArray[Any]) -> int:
+        """How many of the ids of both together belong to what is given. One that crosses into the line is its own."""
+        before = self.tokenizer.encode_line(given)
+        if np.array_equal(ids[: len(before)], before):
+            return len(before)
+        ends = self.tokenizer.spans(ids)[:, 1]
+        return int(np.searchsorted(ends, len(given), side="right"))
+
+
+def _carried(
+    model: SequenceModel, tokenizer: Tokenizer, reading: Reading, batches: Iterable[list[Line]]
+) -> Iterator[list[LineScore]]:
+    """Lines that follow each other within sequences."""
+    scorer = RunningScorer(model)
+    if reading.preamble:
+        preamble = reading.preamble.removesuffix("\n") + "\n"
+        refuse_end_mark(preamble)
+        scorer.score(tokenizer.encode(preamble))
+    for lines, terminators in _terminated(batches, reading.kind):
+        yield _running(scorer, tokenizer, lines, terminators, reading.wanted)
 
 
 def _terminated(batches: Iterable[list[Line]], kind: SequenceKind) -> Iterator[tuple[list[Line], list[str | None]]]:
@@ -101,25 +220,17 @@ def _terminator(line: Line, following: Line | None, kind: SequenceKind) -> str |
 
 
 def _running(
-    scorer: RunningScorer, tokenizer: Tokenizer, lines: list[Line], terminators: list[str | None], details: bool
+    scorer: RunningScorer, tokenizer: Tokenizer, lines: list[Line], terminators: list[str | None], wanted: Wanted
 ) -> list[LineScore]:
     parts = [(line.text, end) for line, end in zip(lines, terminators, strict=True) if end is not None]
     for text, _ in parts:
         refuse_end_mark(text)
     ids = tokenizer.encode("".join(text + end for text, end in parts))
-    scores = scorer.score(ids, details) if len(ids) else _NONE
+    scores = scorer.score(ids, wanted)
     cuts = np.flatnonzero(np.isin(ids, [*tokenizer.newline_ids, END])) + 1
     bounds = iter(zip([0, *cuts], [*cuts, len(ids)], strict=True))
     rows = []
     for line, terminator in zip(lines, terminators, strict=True):
         begin, end = (0, 0) if terminator is None else next(bounds)
-        rows.append(LineScore(line, line.text, ids[begin:end], _slice(scores, begin, end)))
+        rows.append(LineScore(line, line.text, ids[begin:end], scores.at(slice(begin, end))))
     return rows
-
-
-def _slice(scores: TokenScores, begin: int, end: int) -> TokenScores:
-    part = slice(begin, end)
-    columns = (scores.bits, scores.entropy, scores.rank)
-    bits, entropy, rank = (None if column is None else column[part] for column in columns)
-    assert bits is not None
-    return TokenScores(bits, entropy, rank)  # type: ignore[arg-type]

@@ -16,7 +16,7 @@ import shutil
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import BinaryIO
 
@@ -58,6 +58,7 @@ class Line:
     number: int
     text: str
     terminated: bool
+    given: str | None = None  # what it is to be scored given, where that stands beside it
 
 
 @dataclass
@@ -230,11 +231,13 @@ class _Block:
     line: int
 
 
-def _line_blocks(source: Source, max_line: int) -> Iterator[_Block]:
-    """The source's bytes in blocks of whole lines; only the last may lack its newline."""
-    offset, line, size = 0, 1, 0
+def _line_blocks(source: Source, max_line: int, begin: int = 0) -> Iterator[_Block]:
+    """The source's bytes, from the first line that begins at byte `begin` or later, in blocks of whole lines; only the
+    last may lack its newline."""
+    size = 0
     pending: list[bytes] = []
     with _opened(source) as file:
+        offset, line = _sought(source, file, begin) if begin else (0, 1)
         for data in _reads(source, file):
             head, newline, tail = data.rpartition(b"\n")
             if newline:
@@ -250,6 +253,28 @@ def _line_blocks(source: Source, max_line: int) -> Iterator[_Block]:
                 raise _too_long(source, line, max_line)
     if pending:
         yield _Block(b"".join(pending), offset, line)
+
+
+def _sought(source: Source, file: BinaryIO, begin: int) -> tuple[int, int]:
+    """Go to the first line that begins at byte `begin` or later; its offset and number."""
+    offset, line = 0, 1
+    for data in _reads(source, file):
+        cut = data.find(b"\n", max(0, begin - 1 - offset)) + 1
+        if cut and offset + cut >= begin:
+            offset, line = offset + cut, line + data.count(b"\n", 0, cut)
+            file.seek(offset)
+            break
+        offset, line = offset + len(data), line + data.count(b"\n")
+    return offset, line
+
+
+def _before(blocks: Iterator[_Block], end: int) -> Iterator[_Block]:
+    """The lines that begin before byte `end`."""
+    for block in blocks:
+        if block.offset >= end:
+            return
+        cut = block.data.find(b"\n", end - 1 - block.offset) + 1 if block.offset + len(block.data) > end else 0
+        yield replace(block, data=block.data[:cut]) if cut else block
 
 
 def _check_lengths(source: Source, block: bytes, line: int, max_line: int) -> None:
@@ -281,13 +306,17 @@ def _decode(source: Source, block: _Block, errors: TextErrors, any_bytes: bool) 
     return text if block.offset else text.removeprefix("\ufeff")
 
 
-def read_lines(source: Source, settings: CorpusSettings, any_bytes: bool = False) -> Iterator[list[Line]]:
-    """The lines of a source in batches; a batch ends where no further input is ready.
+def read_lines(
+    source: Source, settings: CorpusSettings, any_bytes: bool = False, part: tuple[int, int] | None = None
+) -> Iterator[list[Line]]:
+    """The lines of a source in batches; a batch ends where no further input is ready. `part` limits them to those that
+    begin between two bytes (begin, end); they keep their numbers.
 
     Raises:
         DataError: on invalid UTF-8, a line over the limit or a file that cannot be read.
     """
-    for block in _line_blocks(source, settings.max_line):
+    begin, end = part or (0, sys.maxsize)
+    for block in _before(_line_blocks(source, settings.max_line, begin), end):
         text = _decode(source, block, settings.errors, any_bytes)
         parts = text.split("\n")
         last = parts.pop()

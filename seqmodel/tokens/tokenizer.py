@@ -39,6 +39,7 @@ _SEGMENT = re.compile(rf" ?[^\s{END_MARK}]+|\s|{END_MARK}")
 _LINE_BEGINS = re.compile(rf"(?:(?<=[\n{END_MARK}])|\A)(?=[ ]|[^\s{END_MARK}])")
 _VIRTUAL_BLANK = re.compile(r"(?:(?<=\n)|\A) ")
 _BETWEEN_WORDS = re.compile(r"[^\S\n]+")
+_CLOSED_WORD = re.compile(r"\S+|\n")
 _NEVER_A_PIECE = re.compile("[\u2581\u2585\x00]")
 _CACHE_LIMIT = 1 << 18
 
@@ -276,6 +277,11 @@ def words_apart(text: str) -> str:
     """The text with one blank wherever white space stands between words: all that a closed word vocabulary keeps of
     it, as the published word-level figures do. Newlines stay."""
     return _BETWEEN_WORDS.sub(" ", text)
+
+
+def closed_words(text: str) -> list[tuple[int, int]]:
+    """Where the tokens of a closed word vocabulary stand in a text: its words and newlines, as (start, end)."""
+    return [match.span() for match in _CLOSED_WORD.finditer(text)]
 
 
 def refuse_end_mark(text: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import io
 import json
 import math
@@ -13,7 +14,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from seqmodel.console.rows import RowFormat, RowWriter
-from seqmodel.console.score_view import CorpusTotals, columns
+from seqmodel.console.score_view import CorpusTotals, ScoreView
+from seqmodel.tokens.fitting import vocabulary_proto
+from seqmodel.tokens.tokenizer import Tokenizer
 
 CONTROLS = [chr(code) for code in [*range(32), *range(127, 160)]]
 UNESCAPED = {"\\\\": "\\", "\\t": "\t", "\\n": "\n", "\\r": "\r"}
@@ -58,11 +61,13 @@ def test_json_gives_every_text_back_and_one_line_per_row(pairs: list[tuple[str, 
 
 @settings(deadline=None, max_examples=100)
 @given(nasty.map("".join))
-@pytest.mark.parametrize("style", ["tsv", "jsonl"])
+@pytest.mark.parametrize("style", ["tsv", "csv", "jsonl"])
 def test_rows_on_a_terminal_hold_no_control_characters(style: RowFormat, text: str) -> None:
     line = written([[text]], style, terminal=True)
-    assert line.endswith("\n")
-    assert not set(line[:-1]) & set(CONTROLS), line
+    end = "\r\n" if style == "csv" else "\n"
+    assert line.endswith(end)
+    allowed = {"\t", "\n"} if style == "csv" else set()  # they stand in quotes there
+    assert not set(line.removesuffix(end)) & set(CONTROLS) - allowed, line
 
 
 def test_escapes_on_a_terminal_tell_a_control_character_from_its_spelling() -> None:
@@ -109,18 +114,32 @@ def test_json_has_no_header_line_and_no_rows_write_nothing() -> None:
     assert written([], "jsonl", header=True) == ""
 
 
-def test_bytes_that_are_no_text_stand_in_json_one_char_each() -> None:
-    assert json.loads(written([[b"a\xff\xe2".decode("utf-8", "surrogateescape")]], "jsonl")) == {"c0": "a\xff\xe2"}
+def test_bytes_that_are_no_text_come_back_from_json() -> None:
+    line = written([[b"a\xff\xe2\xc3\xa9".decode("utf-8", "surrogateescape")]], "jsonl")
+    assert line == '{"c0": "a\\udcff\\udce2é"}\n'
+    assert json.loads(line)["c0"].encode("utf-8", "surrogateescape") == b"a\xff\xe2\xc3\xa9"
+
+
+@settings(deadline=None, max_examples=200)
+@given(st.lists(st.tuples(texts, nasty.map("".join)), max_size=5))
+def test_csv_gives_every_text_back_and_is_that_of_rfc_4180(pairs: list[tuple[str, str]]) -> None:
+    out = written([list(pair) for pair in pairs], "csv")
+    assert [tuple(row) for row in csv.reader(io.StringIO(out, newline=""), strict=True)] == pairs
+    assert out.count("\r\n") >= len(pairs) and (out.endswith("\r\n") or not pairs)
 
 
 @pytest.mark.parametrize(("base", "unit"), [("2", "bits"), ("e", "nats"), ("10", "bans")])
 def test_the_base_is_in_every_name(base: Any, unit: str) -> None:
-    assert columns("line", base, False, True) == ["line", unit, "tokens", "chars", f"{unit}_per_char", "text"]
-    assert columns("token", base, True, False) == [
+    tokenizer = Tokenizer(vocabulary_proto(["a"], word=False), "char")
+    assert ScoreView(tokenizer, "line", base).columns == ["line", unit, "tokens", "chars", f"{unit}_per_char", "text"]
+    assert ScoreView(tokenizer, "token", base, files=True, text=False).columns == [
         *("file", "line", "token", "char_start", "char_end"),
-        *(f"surprisal_{unit}", f"entropy_{unit}", "rank"),
+        *(f"surprisal_{unit}", f"entropy_{unit}", "rank", "oov"),
     ]
-    assert columns("corpus", base, True, True) == [
+    assert ScoreView(tokenizer, "word", base).columns == [
+        *("line", "word", "char_start", "char_end", "text", f"surprisal_{unit}", "tokens", "oov")
+    ]
+    assert ScoreView(tokenizer, "corpus", base, files=True).columns == [
         *("sequences", "tokens", "words", "chars", "bytes", unit, f"{unit}_per_char", f"{unit}_per_byte"),
         *("perplexity", "word_perplexity"),
     ]

@@ -15,7 +15,8 @@ from seqmodel.api import Model
 from seqmodel.config import CorpusSettings, TokenizerSettings
 from seqmodel.errors import DataError
 from seqmodel.inference import line_scores
-from seqmodel.inference.line_scores import LineScore, score_lines
+from seqmodel.inference.line_scores import LineScore, Reading, score_lines
+from seqmodel.inference.scoring import Wanted
 from seqmodel.kinds import SequenceKind, Unit
 from seqmodel.text.corpus import Line, Source, read_blocks, read_lines
 from seqmodel.tokens.fitting import fit
@@ -51,9 +52,8 @@ def rows_of(
     tokenizer: Tokenizer, kind: SequenceKind, batches: list[list[Line]], *, restart: bool = False, details: bool = False
 ) -> list[LineScore]:
     model = model_for(tokenizer, kind)
-    return [
-        row for rows in score_lines(model, tokenizer, kind, batches, restart=restart, details=details) for row in rows
-    ]
+    reading = Reading(kind, restart, wanted=Wanted(ranks=details))
+    return [row for rows in score_lines(model, tokenizer, reading, batches) for row in rows]
 
 
 def training_ids(tokenizer: Tokenizer, kind: SequenceKind, text: str, folder: Path) -> list[int]:
@@ -196,7 +196,7 @@ def test_rows_come_before_the_next_batch_is_asked_for(kind: SequenceKind, tokeni
             yield [Line(2 * number + 1, "ab", True), Line(2 * number + 2, "b", True)]
 
     done = 0
-    for rows in score_lines(model_for(tokenizer, kind), tokenizer, kind, batches()):  # type: ignore[arg-type]
+    for rows in score_lines(model_for(tokenizer, kind), tokenizer, Reading(kind), batches()):  # type: ignore[arg-type]
         done += len(rows)
         waiting = 2 * len(asked) - done
         assert waiting == (0 if kind in ("line", "stream") or done == 8 else 1)

@@ -17,7 +17,7 @@ from seqmodel.config import ModelSettings
 from seqmodel.inference import scoring
 from seqmodel.inference.mixture import Mixture
 from seqmodel.inference.runtime import Runtime
-from seqmodel.inference.scoring import LN2, RunningScorer, score_ranges, score_sequences
+from seqmodel.inference.scoring import LN2, RunningScorer, Wanted, score_ranges, score_sequences
 from seqmodel.inference.sequence_model import Floats, Ids, SequenceModel
 from seqmodel.kinds import CellKind
 from seqmodel.model.bundle import weight_shapes
@@ -116,7 +116,7 @@ def test_bits_are_those_computed_by_hand() -> None:
 
 
 def test_entropy_and_rank_are_those_computed_by_hand() -> None:
-    (scores,) = score_sequences(known(), [np.array([3, 3, 4, END])], details=True)
+    (scores,) = score_sequences(known(), [np.array([3, 3, 4, END])], wanted=Wanted(ranks=True))
     assert scores.entropy is not None and scores.rank is not None
     at_start = 3 / 8 + 1 / 2 + 3 / 8 * np.log2(8 / 3)
     np.testing.assert_allclose(scores.entropy, [at_start, 1.5, 1.5, 0], atol=1e-6)
@@ -124,7 +124,7 @@ def test_entropy_and_rank_are_those_computed_by_hand() -> None:
 
 
 def test_what_cannot_come_has_infinite_bits_and_the_last_rank() -> None:
-    (scores,) = score_sequences(known(), [np.array([4, 3, START])], details=True)
+    (scores,) = score_sequences(known(), [np.array([4, 3, START])], wanted=Wanted(ranks=True))
     assert scores.bits[1] == scores.bits[2] == np.inf
     assert scores.rank is not None and scores.rank.tolist() == [2, 2, 4]
     assert scores.entropy is not None and np.isfinite(scores.entropy).all()
@@ -165,7 +165,7 @@ def test_each_sequence_scores_as_it_does_step_by_step(
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(scoring, "LANES", data.draw(st.sampled_from([1, 3, 64])))
         patch.setattr(scoring, "CHUNK_FLOATS", data.draw(st.sampled_from([1, 60, 1 << 20])))
-        found = score_sequences(model, [np.array(ids, np.int32) for ids in sequences], firsts, details)
+        found = score_sequences(model, [np.array(ids, np.int32) for ids in sequences], firsts, Wanted(ranks=details))
     assert len(found) == len(sequences)
     for number, (scores, ids) in enumerate(zip(found, sequences, strict=True)):
         expected = model.oracle(ids, START if firsts is None else firsts[number])
@@ -202,8 +202,8 @@ def test_a_running_scorer_takes_an_empty_part() -> None:
 def test_running_and_independent_scores_agree_with_details() -> None:
     model = Remembering(VOCABULARY)
     ids = np.array([4, 5, 8, END, 3, END])
-    (independent,) = score_sequences(model, [ids], details=True)
-    running = RunningScorer(model).score(ids, details=True)
+    (independent,) = score_sequences(model, [ids], wanted=Wanted(ranks=True))
+    running = RunningScorer(model).score(ids, wanted=Wanted(ranks=True))
     for a, b in zip(vars(independent).values(), vars(running).values(), strict=True):
         np.testing.assert_array_equal(a, b)
 
@@ -225,7 +225,7 @@ def test_ranges_of_a_store_are_scored_from_the_token_before_them() -> None:
 
 def test_no_sequences_have_no_scores() -> None:
     assert score_sequences(known(), []) == []
-    (nothing,) = score_sequences(known(), [np.array([], np.int32)], details=True)
+    (nothing,) = score_sequences(known(), [np.array([], np.int32)], wanted=Wanted(ranks=True))
     assert nothing.total == 0 and len(nothing.bits) == 0
 
 

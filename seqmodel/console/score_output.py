@@ -1,0 +1,144 @@
+"""Where scores go: rows of a table, or the layouts of other tools."""
+
+from __future__ import annotations
+
+import math
+from typing import Protocol, TextIO
+
+from seqmodel.console.rows import RowWriter
+from seqmodel.console.score_view import CorpusTotals, ScoreView, TableView, token_text
+from seqmodel.inference.line_scores import LineScore
+from seqmodel.inference.words import word_scores
+from seqmodel.tokens.tokenizer import Tokenizer
+
+LOG10_2 = math.log10(2)
+
+
+class ScoreOutput(Protocol):
+    """Takes the scored lines in order, and the sums of each file and of all when they are known."""
+
+    def line(self, file: str, row: LineScore) -> None: ...
+
+    def file(self, file: str, totals: CorpusTotals) -> None: ...
+
+    def end(self, totals: CorpusTotals) -> None: ...
+
+    def flush(self) -> None: ...
+
+
+class RowOutput:
+    """Rows of the level asked for."""
+
+    def __init__(self, view: ScoreView, writer: RowWriter) -> None:
+        self.view, self.writer = view, writer
+
+    def line(self, file: str, row: LineScore) -> None:
+        prefix = [file] if self.view.files else []
+        self.writer.write([*prefix, *cells] for cells in self.view.rows(row))
+
+    def file(self, file: str, totals: CorpusTotals) -> None:
+        if self.view.level == "document":
+            self.writer.write([[file, *totals.row(self.view.scale, self.view.tokenizer.closed)]])
+
+    def end(self, totals: CorpusTotals) -> None:
+        if self.view.level == "corpus":
+            self.writer.write([totals.row(self.view.scale, self.view.tokenizer.closed)])
+
+    def flush(self) -> None:
+        self.writer.flush()
+
+
+class TableOutput:
+    """A table's own rows with the scores beside them. The column names are known when its header has been read."""
+
+    def __init__(self, view: TableView, stream: TextIO, header: bool) -> None:
+        self.view, self.stream = view, stream
+        self.header = header and view.reader.has_header
+        self.writer: RowWriter | None = None
+
+    def _begun(self) -> RowWriter:
+        if self.writer is None:
+            self.writer = RowWriter(self.stream, self.view.columns(), self.view.style, self.header)
+        return self.writer
+
+    def line(self, file: str, row: LineScore) -> None:
+        self._begun().write(self.view.rows(row), self.view.beside(row))
+
+    def file(self, file: str, totals: CorpusTotals) -> None:
+        pass
+
+    def end(self, totals: CorpusTotals) -> None:
+        if self.view.reader.header is not None or not self.header:
+            self._begun()  # a table without rows keeps its header
+
+    def flush(self) -> None:
+        self.stream.flush()
+
+
+class KenlmOutput:
+    """What KenLM's `query` writes: `word=id length log10 p` of each word, the end symbol, the line's sum, and both
+    perplexities. The id is that of the word's first token, 0 for a word out of vocabulary; the length is its number of
+    tokens."""
+
+    def __init__(self, tokenizer: Tokenizer, stream: TextIO) -> None:
+        self.tokenizer, self.stream = tokenizer, stream
+        self.words, self.oov = 0, 0
+        self.bits, self.oov_bits = 0.0, 0.0
+
+    def line(self, file: str, row: LineScore) -> None:
+        body = row.without_end()
+        cells, oov = [], 0
+        for word in word_scores(body, self.tokenizer, boundary="naive") if body.text.strip() else []:
+            token = 0 if word.is_oov else int(row.ids[word.first])
+            cells.append((row.text[word.start : word.end], token, word.last - word.first, word.bits))
+            oov += word.is_oov
+            self.oov_bits += word.bits if word.is_oov else 0.0
+        if row.ends:
+            cells.append(("</s>", int(row.ids[-1]), 1, float(row.scores.bits[-1])))
+        self.words += len(cells)
+        self.oov += oov
+        self.bits += row.bits
+        shown = [f"{word}={token} {length} {-bits * LOG10_2:.6g}" for word, token, length, bits in cells]
+        self.stream.write("\t".join([*shown, f"Total: {-row.bits * LOG10_2:.6g} OOV: {oov}"]) + "\n")
+
+    def file(self, file: str, totals: CorpusTotals) -> None:
+        pass
+
+    def end(self, totals: CorpusTotals) -> None:
+        known = self.words - self.oov
+        without = 2 ** ((self.bits - self.oov_bits) / known) if known else math.nan
+        self.stream.write(
+            f"Perplexity including OOVs:\t{2 ** (self.bits / max(1, self.words)):.6g}\n"
+            f"Perplexity excluding OOVs:\t{without:.6g}\nOOVs:\t{self.oov}\nTokens:\t{self.words}\n"
+        )
+
+    def flush(self) -> None:
+        self.stream.flush()
+
+
+class LmZooOutput:
+    """What lm-zoo's `get-surprisals` writes: sentence_id, token_id (both from 1), token, surprisal in bits, as TSV. The
+    tokens are the model's, or words with `--by word`."""
+
+    def __init__(self, view: ScoreView, writer: RowWriter) -> None:
+        self.view, self.writer = view, writer
+
+    def line(self, file: str, row: LineScore) -> None:
+        tokenizer = self.view.tokenizer
+        if self.view.level == "word":
+            words = word_scores(row, tokenizer, self.view.words, self.view.boundary)
+            cells = [(row.text[word.start : word.end], word.bits) for word in words]
+        else:
+            spans = row.spans(tokenizer).tolist()
+            shown = [token_text(tokenizer, int(i), row.text, at) for i, at in zip(row.ids, spans, strict=True)]
+            cells = [(text or "</s>", float(bits)) for text, bits in zip(shown, row.scores.bits, strict=True)]
+        self.writer.write([row.line.number, i, *pair] for i, pair in enumerate(cells, start=1))
+
+    def file(self, file: str, totals: CorpusTotals) -> None:
+        pass
+
+    def end(self, totals: CorpusTotals) -> None:
+        pass
+
+    def flush(self) -> None:
+        self.writer.flush()

@@ -1,0 +1,154 @@
+"""Carries `seqmodel score` out: from what the command line says to rows on standard output."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Literal, TextIO
+
+from seqmodel.api import Model
+from seqmodel.config import CorpusSettings
+from seqmodel.console.rows import RowFormat, RowWriter, data_output
+from seqmodel.console.score_output import KenlmOutput, LmZooOutput, RowOutput, ScoreOutput, TableOutput
+from seqmodel.console.score_view import Base, CorpusTotals, Level, ScoreView, TableView
+from seqmodel.console.terminal import say
+from seqmodel.errors import UsageError
+from seqmodel.inference.line_scores import LineScore, Reading
+from seqmodel.inference.scoring import Wanted
+from seqmodel.inference.words import WordBoundary, WordKind, boundary_tokens
+from seqmodel.text.corpus import STDIN, find_sources, read_lines
+from seqmodel.text.inputs import LineInputs, Shard
+from seqmodel.text.tables import TableFormat, TableReader, format_of
+
+ScoreFormat = Literal["tsv", "csv", "jsonl", "kenlm", "lmzoo"]
+CARRY, NONE = "carry", "none"
+
+
+@dataclass(frozen=True)
+class ScoreRequest:
+    """What the command line says."""
+
+    inputs: tuple[str, ...] = ()
+    texts: tuple[str, ...] = ()
+    level: Level = "line"
+    style: ScoreFormat | None = None
+    base: Base = "2"
+    header: bool = True
+    show_text: bool = True
+    end: bool = True
+    words: WordKind = "space"
+    boundary: WordBoundary = "corrected"
+    context: str = CARRY  # or none, or a file's name
+    column: str | None = None
+    given_column: str | None = None
+    separator: str = " "
+    table: TableFormat | None = None
+    prefix: str = ""
+    shard: str | None = None
+    quiet: bool = False
+
+
+def run_score(model: Model, request: ScoreRequest, settings: CorpusSettings) -> None:
+    """Score all inputs; rows go to standard output as they come, the summary to standard error."""
+    inputs = line_inputs(model, request, settings)
+    output = _output(model, request, inputs, data_output(model.header.unit))
+    reading = _reading(model, request, settings)
+    ends = model.header.model.ends
+    totals = CorpusTotals()
+    for name, rows in scored(model, inputs, reading):
+        own = CorpusTotals(sequences=int(not ends))  # a stream has no end symbol to count
+        for batch in rows:
+            for row in batch:
+                counted = row if request.end else row.without_end()
+                own.add(counted, row.ends)
+                output.line(name, counted)
+            output.flush()
+        output.file(name, own)
+        totals.include(own)
+    output.end(totals)
+    output.flush()
+    if request.level != "corpus" and not request.quiet:
+        end = "end: none" if not ends else "end symbols counted" if request.end else "end symbols left out"
+        say(totals.summary(request.base, model.header.closed, end))
+
+
+def scored(model: Model, inputs: LineInputs, reading: Reading) -> Iterator[tuple[str, Iterator[list[LineScore]]]]:
+    """The name of each input, and its lines scored in batches."""
+    for name, batches in inputs.streams():
+        yield name, model.score_lines(batches, reading)
+
+
+def line_inputs(model: Model, request: ScoreRequest, settings: CorpusSettings) -> LineInputs:
+    """What is to be read.
+
+    Raises:
+        UsageError: if the options contradict each other.
+    """
+    inputs = LineInputs.of(request.inputs, request.texts, settings, model.header.unit == "byte")
+    if request.column is None:
+        if request.given_column is not None:
+            raise UsageError("--given-column without --column", "Name the text's column too.")
+    else:
+        kind = request.table or format_of([source.name for source in inputs.sources])
+        inputs = replace(inputs, table=TableReader(kind, request.column, request.given_column))
+    if request.shard is not None:
+        if request.column is not None or request.texts or len(inputs.sources) > 1:
+            raise UsageError("--shard divides one file of lines", "Name one, without --column and --text.")
+        if model.header.sequence != "line" and request.context == CARRY:
+            raise UsageError("the sequences of this model are longer than a line", "Use --context none with --shard.")
+        inputs = replace(inputs, shard=Shard.parse(request.shard))
+    return inputs
+
+
+def _reading(model: Model, request: ScoreRequest, settings: CorpusSettings) -> Reading:
+    corrected = request.level == "word" and request.boundary == "corrected" and model.tokenizer.has_virtual_blanks
+    wanted = Wanted(
+        ranks=request.level == "token" and request.style != "lmzoo",
+        boundary=boundary_tokens(model.tokenizer) if corrected else None,
+    )
+    # The rows of a table, and texts on the command line, stand for themselves.
+    restart = bool(request.texts) or request.column is not None or request.context == NONE
+    preamble = "" if request.context in (CARRY, NONE) else _preamble(model, request.context, settings)
+    return model.reading(restart=restart, preamble=preamble, separator=request.separator, wanted=wanted)
+
+
+def _preamble(model: Model, name: str, settings: CorpusSettings) -> str:
+    """The text that stands before what is scored."""
+    if name == STDIN:
+        raise UsageError("--context cannot be standard input", "Name a file, carry or none.")
+    lines = [line for source in find_sources([name]) for batch in read_lines(source, settings) for line in batch]
+    text = "".join(line.text + "\n" * line.terminated for line in lines).removesuffix("\n")
+    if model.header.sequence == "line" and "\n" in text:
+        raise UsageError(
+            "the context has more than one line", "A line model knows single lines; give the last one only."
+        )
+    return text
+
+
+def _output(model: Model, request: ScoreRequest, inputs: LineInputs, stream: TextIO) -> ScoreOutput:
+    view = ScoreView(
+        *(model.tokenizer, request.level, request.base, len(inputs.sources) > 1, request.show_text),
+        *(request.words, request.boundary),
+    )
+    header = request.header and (inputs.shard is None or inputs.shard.number == 1)  # shards are put together again
+    if request.style in ("kenlm", "lmzoo"):
+        return _foreign(request, view, inputs, stream, header)
+    style: RowFormat = request.style or "tsv"  # type: ignore[assignment]
+    if inputs.table is None or request.level in ("document", "corpus"):
+        return RowOutput(view, RowWriter(stream, view.columns, style, header))
+    if request.style is None:
+        style = inputs.table.kind
+    if inputs.table.kind == "jsonl" != style:
+        raise UsageError("JSON lines have no fixed columns", "Write them as --format jsonl too.")
+    view = replace(view, files=False)
+    return TableOutput(TableView(view, inputs.table, style, request.prefix), stream, header)
+
+
+def _foreign(request: ScoreRequest, view: ScoreView, inputs: LineInputs, stream: TextIO, header: bool) -> ScoreOutput:
+    if inputs.table is not None or request.level in ("document", "corpus") or request.base != "2":
+        raise UsageError(
+            f"--format {request.style} has a layout of its own", "Leave out --column, --base and such --by."
+        )
+    if request.style == "kenlm":
+        return KenlmOutput(view.tokenizer, stream)
+    return LmZooOutput(view, RowWriter(stream, ["sentence_id", "token_id", "token", "surprisal"], "tsv", header))

@@ -1,0 +1,81 @@
+"""What a command reads: texts from its command line, lines of files, a column of tables, or a share of a file."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+
+from seqmodel.config import CorpusSettings
+from seqmodel.errors import UsageError
+from seqmodel.text.corpus import Line, Source, find_sources, read_lines
+from seqmodel.text.tables import TableReader
+
+_SHARD = re.compile(r"(\d+)/(\d+)")
+
+
+@dataclass(frozen=True)
+class Shard:
+    """The `number`-th (from 1) of `of` shares of a file."""
+
+    number: int
+    of: int
+
+    @classmethod
+    def parse(cls, text: str) -> Shard:
+        """The share that `2/4` names.
+
+        Raises:
+            UsageError: if it names none.
+        """
+        match = _SHARD.fullmatch(text)
+        number, of = (int(part) for part in match.groups()) if match else (0, 0)
+        if not 1 <= number <= of:
+            raise UsageError("the shard cannot be read", "Write 1/4 for the first of four.")
+        return cls(number, of)
+
+    def bounds(self, size: int) -> tuple[int, int]:
+        """The bytes (begin, end) of a file in which this share's lines begin; those of all shares follow each other."""
+        return size * (self.number - 1) // self.of, size * self.number // self.of
+
+
+@dataclass(frozen=True)
+class LineInputs:
+    """Lines to be read, file by file."""
+
+    sources: Sequence[Source]
+    texts: Sequence[str] = ()
+    settings: CorpusSettings = field(default_factory=CorpusSettings)
+    any_bytes: bool = False
+    table: TableReader | None = None
+    shard: Shard | None = None
+
+    @classmethod
+    def of(cls, names: Iterable[str], texts: Sequence[str], settings: CorpusSettings, any_bytes: bool) -> LineInputs:
+        """What the names of files and folders, or texts themselves, stand for; standard input if there are none.
+
+        Raises:
+            UsageError: if both are given.
+            DataError: if a file is missing.
+        """
+        names = list(names)
+        if names and texts:
+            raise UsageError("both --text and files are given", "Give one of them.")
+        return cls([] if texts else find_sources(names or ["-"]), texts, settings, any_bytes)
+
+    def streams(self) -> Iterator[tuple[str, Iterator[list[Line]]]]:
+        """The name of each file, and its lines in batches: a batch ends where no further input is ready."""
+        if self.texts:
+            given: list[Line] = [Line(number, text, False) for number, text in enumerate(self.texts, start=1)]
+            yield "", iter([given])
+        for source in self.sources:
+            part = None if self.shard is None else self._part(source, self.shard)
+            lines = read_lines(source, self.settings, self.any_bytes, part)
+            yield source.name, lines if self.table is None else self.table.rows(lines, source.name)
+
+    def _part(self, source: Source, shard: Shard) -> tuple[int, int]:
+        if source.path is None or source.compression or not source.path.is_file():
+            raise UsageError(
+                f"{source.name}: only a regular, uncompressed file has shards", "Name one, or decompress it."
+            )
+        return shard.bounds(source.path.stat().st_size)

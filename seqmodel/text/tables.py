@@ -1,0 +1,158 @@
+"""Tables whose column is the text: TSV, CSV (RFC 4180) and JSON lines, row by row, the other columns kept.
+
+A row of a table is a `Line` that also holds its cells. TSV cells are those of `seqmodel score`'s own output: a
+backslash before t, n, r and backslash stands for a tab, a line end and itself.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import re
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from seqmodel.errors import DataError, UsageError
+from seqmodel.text.corpus import Line
+
+TableFormat = Literal["tsv", "csv", "jsonl"]
+
+_ESCAPED = re.compile(r"\\([tnr\\])")
+_MEANT = {"t": "\t", "n": "\n", "r": "\r", "\\": "\\"}
+
+
+def unescaped(cell: str) -> str:
+    """A TSV cell's text."""
+    return _ESCAPED.sub(lambda match: _MEANT[match.group(1)], cell) if "\\" in cell else cell
+
+
+@dataclass(frozen=True)
+class TableRow(Line):
+    """A row: `text` is that of the chosen column, `given` that of another, `cells` all of them as they were read; for
+    JSON lines, a dictionary."""
+
+    cells: Sequence[str] | dict[str, Any] = ()
+
+
+class TableReader:
+    """Makes rows of lines. A column is named by the header, or is a number from 1 in a table without a header."""
+
+    def __init__(self, kind: TableFormat, column: str, given: str | None = None) -> None:
+        self.kind, self.column, self.given = kind, column, given
+        self.header: list[str] | None = None
+        self.name = ""
+        numbered = [name.isdecimal() for name in (column, given) if name is not None]
+        if any(numbered) and (kind == "jsonl" or not all(numbered)):
+            raise UsageError("columns are given by number and by name", "Give names; JSON lines have no numbers.")
+        self.has_header = kind != "jsonl" and not any(numbered)
+
+    def rows(self, batches: Iterable[list[Line]], name: str) -> Iterator[list[Line]]:
+        """The rows of one file, in the batches that its lines come in; the header is kept apart.
+
+        Raises:
+            DataError: if a line is no row of the table, or a file's header differs from that of the first.
+        """
+        self.name = name
+        header_due = self.has_header
+        for batch in self._records(batches):
+            out: list[Line] = []
+            for line, cells in batch:
+                if header_due:
+                    self._take_header(line, cells)
+                    header_due = False
+                else:
+                    out.append(self._row(line, cells))
+            if out:
+                yield out
+
+    def _take_header(self, line: Line, cells: list[str]) -> None:
+        if self.header is not None and self.header != cells:
+            raise DataError(f"{self.name}, line {line.number}: other columns than in the first file", "Score it alone.")
+        self.header = cells
+        for column in (self.column, self.given):
+            if column is not None and cells.count(column) != 1:
+                raise DataError(
+                    f"{self.name}, line {line.number}: the header does not name the column once",
+                    "Check --column; a number names a column of a table without a header.",
+                )
+
+    def _row(self, line: Line, cells: Any) -> TableRow:
+        text = self._cell(line, cells, self.column)
+        given = None if self.given is None else self._cell(line, cells, self.given)
+        return TableRow(line.number, text, False, given, cells)
+
+    def _cell(self, line: Line, cells: Any, column: str) -> str:
+        if self.kind == "jsonl":
+            value = cells.get(column)
+            if not isinstance(value, str):
+                raise self._failure(line, "no text under that key")
+            return value
+        at = int(column) - 1 if self.header is None else self.header.index(column)
+        if self.header is not None and len(cells) != len(self.header):
+            raise self._failure(line, f"{len(cells)} columns where the header has {len(self.header)}")
+        if not 0 <= at < len(cells):
+            raise self._failure(line, f"{len(cells)} columns, so no column {column}")
+        return unescaped(cells[at]) if self.kind == "tsv" else str(cells[at])
+
+    def _records(self, batches: Iterable[list[Line]]) -> Iterator[list[tuple[Line, Any]]]:
+        if self.kind == "csv":
+            yield from self._csv_records(batches)
+            return
+        for batch in batches:
+            if self.kind == "tsv":
+                yield [(line, _body(line).split("\t")) for line in batch]
+            else:
+                yield [(line, self._object(line)) for line in batch]
+
+    def _object(self, line: Line) -> dict[str, Any]:
+        try:
+            found = json.loads(line.text)
+        except (ValueError, RecursionError):
+            raise self._failure(line, "not a JSON object") from None
+        if not isinstance(found, dict):
+            raise self._failure(line, "not a JSON object")
+        return found
+
+    def _csv_records(self, batches: Iterable[list[Line]]) -> Iterator[list[tuple[Line, list[str]]]]:
+        """Records of CSV: one goes on over line ends while a quotation mark is open."""
+        csv.field_size_limit(sys.maxsize)
+        parts: list[Line] = []
+        quotes = 0
+        for batch in batches:
+            out = []
+            for line in batch:
+                parts.append(line)
+                quotes += line.text.count('"')
+                if quotes % 2 == 0:
+                    out.append((parts[0], self._csv_cells(parts)))
+                    parts, quotes = [], 0
+            yield out
+        if parts:
+            raise self._failure(parts[0], "a quotation mark that is never closed")
+
+    def _csv_cells(self, lines: list[Line]) -> list[str]:
+        record = "\n".join([*(line.text for line in lines[:-1]), _body(lines[-1])])
+        try:
+            rows = list(csv.reader([record], strict=True)) if record else [[""]]
+        except csv.Error:
+            rows = []
+        if len(rows) != 1:
+            raise self._failure(lines[0], "not a record of CSV")
+        return rows[0]
+
+    def _failure(self, line: Line, what: str) -> DataError:
+        return DataError(f"{self.name}, line {line.number}: {what}", "Mend the line, or check --column and --input.")
+
+
+def _body(line: Line) -> str:
+    """A line without the carriage return that files from Windows have."""
+    return line.text.removesuffix("\r") if line.terminated else line.text
+
+
+def format_of(names: Sequence[str]) -> TableFormat:
+    """The format of a table by its files' names; TSV where they do not say."""
+    kinds: dict[str, TableFormat] = {".csv": "csv", ".jsonl": "jsonl", ".ndjson": "jsonl", ".tsv": "tsv"}
+    found = {kind for name in names for suffix, kind in kinds.items() if suffix in name.lower().split("/")[-1]}
+    return found.pop() if len(found) == 1 else "tsv"
