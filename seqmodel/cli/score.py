@@ -49,7 +49,7 @@ def command(
     column: Annotated[
         str | None,
         typer.Option(
-            help="The input is a table: the column that holds the text, by name, or by number where there is no header.",
+            help="The input is a table: the column with the text, by name, or by number if there is no header.",
             rich_help_panel=_TABLE,
             show_default=False,
         ),
