@@ -50,7 +50,7 @@ def command(
     rows = {
         "bundle": f"{name}, {file.size / 1e6:.1f} MB, format {header.format}",
         "digest": file.metadata["digest"] + (" (verified)" if verify else ""),
-        "model": f"{model.layers} × {model.width} {model.cell}, {ngram_rows:,} n-gram rows",
+        "model": f"{f'{model.networks} networks of ' if model.networks > 1 else ''}{model.layers} × {model.width} {model.cell}, {ngram_rows:,} n-gram rows",
         "unit": f"{header.unit}{' (closed vocabulary)' if header.closed else ''}, vocabulary {model.vocabulary:,}",
         "sequence": f"{header.sequence}, end: {'counted' if model.ends else 'none'}",
         "corpus": f"{corpus}, SHA-256 {made.corpus_digest[:16]}…",

@@ -7,6 +7,7 @@ from typing import Protocol, TextIO
 
 from seqmodel.console.rows import RowWriter
 from seqmodel.console.score_view import CorpusTotals, ScoreView, TableView, token_text
+from seqmodel.console.terminal import visible
 from seqmodel.inference.line_scores import LineScore
 from seqmodel.inference.words import word_scores
 from seqmodel.tokens.tokenizer import Tokenizer
@@ -98,8 +99,8 @@ class KenlmOutput:
         self.words += len(cells)
         self.oov += oov
         self.bits += row.bits
-        shown = [f"{word}={token} {length} {-bits * LOG10_2:.6g}" for word, token, length, bits in cells]
-        self.stream.write("\t".join([*shown, f"Total: {-row.bits * LOG10_2:.6g} OOV: {oov}"]) + "\n")
+        shown = [f"{visible(word)}={token} {length} {_log10(bits)}" for word, token, length, bits in cells]
+        self.stream.write("\t".join([*shown, f"Total: {_log10(row.bits)} OOV: {oov}"]) + "\n")
 
     def file(self, file: str, totals: CorpusTotals) -> None:
         pass
@@ -114,6 +115,10 @@ class KenlmOutput:
 
     def flush(self) -> None:
         self.stream.flush()
+
+
+def _log10(bits: float) -> str:
+    return f"{-bits * LOG10_2 + 0.0:.6g}"
 
 
 class LmZooOutput:

@@ -131,7 +131,7 @@ class TableView:
         """
         own = [self._renamed(self.view.columns[i]) for i in self.kept]
         if self.reader.header is None:
-            return own
+            return [*(str(number + 1) for number in range(self.reader.width or 0)), *own]
         if set(own) & set(self.reader.header):
             raise _taken()
         if self.style == self.reader.kind == "tsv":

@@ -14,9 +14,10 @@ import numpy as np
 import numpy.typing as npt
 
 from seqmodel.inference.sequence_model import Ids, SequenceModel
+from seqmodel.inference.workers import side_by_side
 from seqmodel.tokens.tokenizer import END, START
 
-CHUNK_FLOATS = 1 << 20  # log-probabilities held at once, about
+CHUNK_FLOATS = 1 << 19  # log-probabilities held at once, about: what fits a cache
 LANES = 64
 GROUP_CELLS = 1 << 22  # tokens and padding of the sequences that run side by side, at most
 LN2 = float(np.log(2))
@@ -80,10 +81,14 @@ def score_sequences(
     """
     results: dict[int, TokenScores] = {}
     order = sorted(range(len(sequences)), key=lambda i: len(sequences[i]))
-    for group in _groups(order, [len(sequence) for sequence in sequences]):
+    groups = list(_groups(order, [len(sequence) for sequence in sequences]))
+
+    def score(group: list[int]) -> list[TokenScores]:
         before = np.array([START if firsts is None else firsts[i] for i in group])
         state = model.start(len(group)) if given is None else model.select(given, np.zeros(len(group), np.int64))
-        scores = _score_group(model, [sequences[i] for i in group], before, state, wanted)
+        return list(_score_group(model, [sequences[i] for i in group], before, state, wanted))
+
+    for group, scores in zip(groups, side_by_side(score, groups), strict=True):
         results.update(zip(group, scores, strict=True))
     return [results[i] for i in range(len(sequences))]
 

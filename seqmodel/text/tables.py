@@ -43,6 +43,7 @@ class TableReader:
         self.kind, self.column, self.given = kind, column, given
         self.header: list[str] | None = None
         self.name = ""
+        self.width: int | None = None  # columns, of TSV and CSV
         numbered = [name.isdecimal() for name in (column, given) if name is not None]
         if any(numbered) and (kind == "jsonl" or not all(numbered)):
             raise UsageError("columns are given by number and by name", "Give names; JSON lines have no numbers.")
@@ -70,7 +71,7 @@ class TableReader:
     def _take_header(self, line: Line, cells: list[str]) -> None:
         if self.header is not None and self.header != cells:
             raise DataError(f"{self.name}, line {line.number}: other columns than in the first file", "Score it alone.")
-        self.header = cells
+        self.header, self.width = cells, len(cells)
         for column in (self.column, self.given):
             if column is not None and cells.count(column) != 1:
                 raise DataError(
@@ -90,8 +91,10 @@ class TableReader:
                 raise self._failure(line, "no text under that key")
             return value
         at = int(column) - 1 if self.header is None else self.header.index(column)
-        if self.header is not None and len(cells) != len(self.header):
-            raise self._failure(line, f"{len(cells)} columns where the header has {len(self.header)}")
+        if self.width is None:
+            self.width = len(cells)
+        if len(cells) != self.width:
+            raise self._failure(line, f"{len(cells)} columns where the first line has {self.width}")
         if not 0 <= at < len(cells):
             raise self._failure(line, f"{len(cells)} columns, so no column {column}")
         return unescaped(cells[at]) if self.kind == "tsv" else str(cells[at])

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import csv
 import gzip
+import io
 import json
 import math
 import re
@@ -320,6 +322,228 @@ def test_every_line_has_its_row_in_every_kind_of_sequence(train_little: Callable
     (corpus,) = jsonl(run_here("score", "-m", model, "--by", "corpus", "--format", "jsonl", stdin=data))
     assert corpus["bits"] == pytest.approx(sum(row["bits"] for row in lines), abs=1e-4)
     assert corpus["sequences"] == {"paragraph": 3, "document": 1, "stream": 1}[kind]
+
+
+# Levels beyond the line
+
+
+def test_words_sum_to_their_line_at_either_boundary(any_model: Path) -> None:
+    data = "cat dog\n\nZürich, the  cat \n kite\n".encode()
+    lines = jsonl(run_here("score", "-m", any_model, "--format", "jsonl", stdin=data))
+    for more in ((), ("--word-boundary", "naive"), ("--words", "unicode")):
+        arguments = ("-m", any_model, "--by", "word", "--format", "jsonl", *more)
+        words = jsonl(run_here("score", *arguments, stdin=data))
+        for line in lines:
+            own = [row for row in words if row["line"] == line["line"]]
+            assert sum(row["surprisal_bits"] for row in own) == pytest.approx(line["bits"], abs=1e-4)
+            assert sum(row["tokens"] for row in own) == line["tokens"]
+            assert all(line["text"][row["char_start"] : row["char_end"]] == row["text"] for row in own)
+            if "unicode" not in more:
+                assert [row["text"] for row in own] == (line["text"].split() or [""])
+
+
+def test_a_document_is_a_file_and_documents_sum_to_the_corpus(
+    train_little: Callable[..., Path], tmp_path: Path
+) -> None:
+    for name, data in (("a.txt", b"cat dog\nanna\n"), ("b.txt", b""), ("c.txt", b"kite")):
+        (tmp_path / name).write_bytes(data)
+    names = [tmp_path / name for name in ("a.txt", "b.txt", "c.txt")]
+    documents = jsonl(run_here("score", "-m", train_little(), *names, "--by", "document", "--format", "jsonl"))
+    (corpus,) = jsonl(run_here("score", "-m", train_little(), *names, "--by", "corpus", "--format", "jsonl"))
+    assert [Path(row["file"]).name for row in documents] == ["a.txt", "b.txt", "c.txt"]
+    assert [row["sequences"] for row in documents] == [2, 0, 1]
+    for name in ("sequences", "tokens", "words", "chars", "bytes", "bits"):
+        assert corpus[name] == pytest.approx(sum(row[name] for row in documents), abs=1e-5)
+
+
+def test_the_end_symbol_can_be_left_out(any_model: Path) -> None:
+    data = b"cat dog\n\nanna\n"
+    arguments = ("-m", any_model, "--format", "jsonl")
+    tokens = jsonl(run_here("score", *arguments, "--by", "token", stdin=data))
+    with_end = jsonl(run_here("score", *arguments, stdin=data))
+    result = run_here("score", *arguments, "--no-eos", stdin=data)
+    for row, full in zip(jsonl(result), with_end, strict=True):
+        last = [each for each in tokens if each["line"] == full["line"]][-1]
+        assert row["tokens"] == full["tokens"] - 1
+        assert row["bits"] == pytest.approx(full["bits"] - last["surprisal_bits"], abs=1e-5)
+    assert "end symbols left out" in result.err
+    (corpus,) = jsonl(run_here("score", *arguments, "--no-eos", "--by", "corpus", stdin=data))
+    assert corpus["sequences"] == 3 and corpus["tokens"] == sum(row["tokens"] for row in jsonl(result))
+    words = jsonl(run_here("score", *arguments, "--no-eos", "--by", "word", stdin=data))
+    assert sum(row["surprisal_bits"] for row in words) == pytest.approx(corpus["bits"], abs=1e-4)
+
+
+def test_a_closed_vocabulary_tells_what_is_unknown(train_little: Callable[..., Path]) -> None:
+    model = train_little("cat dog\nanna boil\n" * 40, unit="word", closed_vocab=True, steps=20, width=16)
+    (row,) = jsonl(run_here("score", "-m", model, "--by", "corpus", "--format", "jsonl", stdin=b"cat zebra dog\n"))
+    assert row["unknown"] == 1 and row["tokens"] == 4 and row["bits_per_char"] is None
+    tokens = jsonl(run_here("score", "-m", model, "--by", "token", "--format", "jsonl", stdin=b"cat zebra dog\n"))
+    assert [token["oov"] for token in tokens] == [0, 1, 0, 0]
+    known = sum(token["surprisal_bits"] for token in tokens if not token["oov"])
+    assert row["known_perplexity"] == pytest.approx(2 ** (known / 3), rel=1e-4)
+    assert [(token["char_start"], token["char_end"]) for token in tokens] == [(0, 3), (4, 9), (10, 13), (13, 13)]
+    assert "without the 1 unknown" in run_here("score", "-m", model, stdin=b"cat zebra dog\n").err
+
+
+# Context
+
+
+def test_a_score_given_a_text_is_what_it_adds(any_model: Path) -> None:
+    """log p(text | given) = log p(given, text) − log p(given as a prefix)."""
+    arguments = ("-m", any_model, "--format", "jsonl", "--input", "tsv", "--column", "2", "--given-column", "1")
+    (row,) = jsonl(run_here("score", *arguments, stdin=b"cat dog\tanna boil\n"))
+    tokens = jsonl(run_here("score", "-m", any_model, "--by", "token", "--format", "jsonl", "-t", "cat dog anna boil"))
+    own = [token for token in tokens if token["char_start"] >= 7]
+    assert row["bits"] == pytest.approx(sum(token["surprisal_bits"] for token in own), abs=1e-4)
+    assert row["tokens"] == len(own)
+    (spans,) = [
+        [
+            (r["char_start"], r["char_end"])
+            for r in jsonl(run_here("score", *arguments, "--by", "token", stdin=b"cat dog\tanna boil\n"))
+        ]
+    ]
+    assert spans[-1] == (9, 9) and spans[0][0] == 0
+
+
+def test_nothing_given_is_the_text_alone(any_model: Path) -> None:
+    alone = run_here("score", "-m", any_model, stdin=b"anna boil\n").rows[0]["bits"]
+    table = run_here("score", "-m", any_model, "--column", "2", "--given-column", "1", "-q", stdin=b"\tanna boil\n")
+    assert table.lines == [f"\tanna boil\t{alone}\t{table.lines[0].split(chr(9))[3]}\t9\t{float(alone) / 9:.4f}"]
+
+
+def test_a_preamble_stands_before_every_line_of_a_line_model(train_little: Callable[..., Path], tmp_path: Path) -> None:
+    (tmp_path / "before.txt").write_bytes(b"cat dog\n")
+    arguments = ("-m", train_little(), "--format", "jsonl")
+    after = jsonl(run_here("score", *arguments, "--context", tmp_path / "before.txt", stdin=b"anna\nkite\n"))
+    given = run_here(
+        "score", *arguments, "--column", "2", "--given-column", "1", stdin=b"cat dog\tanna\ncat dog\tkite\n"
+    )
+    assert [row["bits"] for row in after] == pytest.approx([row["bits"] for row in jsonl(given)], abs=1e-5)
+    (tmp_path / "before.txt").write_bytes(b"cat\ndog\n")
+    told(run_here("score", *arguments, "--context", tmp_path / "before.txt"), 2, "more than one line")
+    told(run_here("score", *arguments, "--context", tmp_path / "none.txt"), 3, "no such file")
+
+
+def test_a_preamble_of_a_stream_is_text_before_it(stream_model: Path, tmp_path: Path) -> None:
+    (tmp_path / "before.txt").write_bytes(b"cat dog\nanna\n")
+    whole = run_here("score", "-m", stream_model, stdin=b"cat dog\nanna\nkite\nboil\n").rows
+    after = run_here("score", "-m", stream_model, "--context", tmp_path / "before.txt", stdin=b"kite\nboil\n").rows
+    assert [row["bits"] for row in after] == [row["bits"] for row in whole[2:]]
+
+
+# Tables
+
+
+def test_a_tables_columns_pass_through_and_scores_stand_beside_them(train_little: Callable[..., Path]) -> None:
+    bits = [row["bits"] for row in run_here("score", "-m", train_little(), stdin=b"cat dog\nanna\n").rows]
+    data = b"id\tnote\ttext\n1\t\\d+\tcat dog\n2\t\tanna\n"
+    rows = run_here("score", "-m", train_little(), "--column", "text", stdin=data).rows
+    assert [(row["id"], row["note"], row["text"], row["bits"]) for row in rows] == [
+        ("1", "\\d+", "cat dog", bits[0]),
+        ("2", "", "anna", bits[1]),
+    ]
+    again = run_here(
+        "score",
+        "-m",
+        train_little(),
+        "--column",
+        "text",
+        "--column-prefix",
+        "b_",
+        "-q",
+        stdin="\n".join("\t".join(row.values()) for row in [dict(zip(rows[0], rows[0], strict=True)), *rows]).encode(),
+    ).rows
+    assert [row["b_bits"] for row in again] == bits == [row["bits"] for row in again]
+
+
+def test_a_score_column_never_hides_one_of_the_table(train_little: Callable[..., Path]) -> None:
+    told(run_here("score", "-m", train_little(), "--column", "text", stdin=b"bits\ttext\n1\ta\n"), 2, "--column-prefix")
+    data = b'{"bits": 1, "text": "a"}\n'
+    told(
+        run_here("score", "-m", train_little(), "--column", "text", "--input", "jsonl", stdin=data),
+        2,
+        "--column-prefix",
+    )
+
+
+def test_a_csv_of_many_lines_a_cell_comes_out_as_csv(train_little: Callable[..., Path], tmp_path: Path) -> None:
+    path = tmp_path / "items.csv"
+    path.write_bytes(b'id,text\r\n1,"cat, dog"\r\n2,"two\nlines"\r\n3,\r\n')
+    out = run_here("score", "-m", train_little(), "--column", "text", path).out.decode()
+    rows = list(csv.DictReader(io.StringIO(out, newline="")))
+    assert [(row["id"], row["text"], row["chars"]) for row in rows] == [
+        *(("1", "cat, dog", "8"), ("2", "two\nlines", "9"), ("3", "", "0"))
+    ]
+    words = run_here("score", "-m", train_little(), "--column", "text", "--by", "word", "--format", "jsonl", path)
+    assert [(row["id"], row["word"]) for row in jsonl(words)] == [
+        *(("1", "cat,"), ("1", "dog"), ("2", "two"), ("2", "lines"), ("3", ""))
+    ]
+
+
+def test_rows_of_a_table_stand_alone_in_a_stream_model(stream_model: Path) -> None:
+    rows = run_here(
+        "score",
+        "-m",
+        stream_model,
+        "--column",
+        "1",
+        stdin=b"cat dog\ncat dog\n",
+    ).lines
+    assert rows[0] == rows[1]
+
+
+# Shares
+
+
+def test_shares_put_together_are_the_whole_output(train_little: Callable[..., Path], tmp_path: Path) -> None:
+    path = tmp_path / "f.txt"
+    path.write_text("".join(f"cat {'dog ' * (n % 7)}{n}\n" for n in range(100)))
+    whole = run_here("score", "-m", train_little(), path)
+    parts = [run_here("score", "-q", "-m", train_little(), path, "--shard", f"{i}/3") for i in (1, 2, 3)]
+    assert b"".join(part.out for part in parts) == whole.out
+    told(run_here("score", "-m", train_little(), "--shard", "1/2"), 2, "regular")
+    told(run_here("score", "-m", train_little(), path, path, "--shard", "1/2"), 2, "one file")
+
+
+def test_sequences_longer_than_a_line_have_no_shares(stream_model: Path, tmp_path: Path) -> None:
+    (tmp_path / "f.txt").write_bytes(b"cat\ndog\n")
+    told(run_here("score", "-m", stream_model, tmp_path / "f.txt", "--shard", "1/2"), 2, "--context none")
+
+
+# Other tools' layouts
+
+
+def test_the_layout_of_kenlm(train_little: Callable[..., Path]) -> None:
+    lines = run_here(
+        "score", "-q", "-m", train_little(), "--format", "kenlm", stdin="cat dog\n\nZürich\n".encode()
+    ).lines
+    bits = [
+        float(row["bits"]) for row in run_here("score", "-m", train_little(), stdin="cat dog\n\nZürich\n".encode()).rows
+    ]
+    words = [[cell.rsplit("=", 1) for cell in line.split("\t")[:-1]] for line in lines[:3]]
+    assert [[word for word, _ in row] for row in words] == [["cat", "dog", "</s>"], ["</s>"], ["Zürich", "</s>"]]
+    for row, line, total in zip(words, lines, bits, strict=False):
+        logs = [float(rest.split(" ")[2]) for _, rest in row]
+        found = re.fullmatch(r"Total: (\S+) OOV: (\d+)", line.split("\t")[-1])
+        assert found is not None
+        assert sum(logs) == pytest.approx(float(found[1]), abs=1e-4) == pytest.approx(-total * math.log10(2), abs=1e-3)
+    assert [line.split(":\t")[0] for line in lines[3:]] == [
+        *("Perplexity including OOVs", "Perplexity excluding OOVs", "OOVs", "Tokens")
+    ]
+    assert lines[-1] == "Tokens:\t6"
+    assert float(lines[3].split("\t")[1]) == pytest.approx(2 ** (sum(bits) / 6), rel=1e-3)
+
+
+def test_the_layout_of_lm_zoo(train_little: Callable[..., Path]) -> None:
+    rows = run_here("score", "-m", train_little(), "--format", "lmzoo", stdin=b"cat\n\n").rows
+    assert [(row["sentence_id"], row["token_id"], row["token"]) for row in rows] == [
+        *(("1", "1", "c"), ("1", "2", "a"), ("1", "3", "t"), ("1", "4", "</s>"), ("2", "1", "</s>"))
+    ]
+    tokens = run_here("score", "-m", train_little(), "--by", "token", stdin=b"cat\n\n").rows
+    assert [row["surprisal"] for row in rows] == [row["surprisal_bits"] for row in tokens]
+    words = run_here("score", "-m", train_little(), "--format", "lmzoo", "--by", "word", stdin=b"cat dog\n").rows
+    assert [row["token"] for row in words] == ["cat", "dog"]
+    told(run_here("score", "-m", train_little(), "--format", "lmzoo", "--by", "corpus"), 2, "layout")
 
 
 # A co-process

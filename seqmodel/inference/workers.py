@@ -1,0 +1,42 @@
+"""Several pieces of NumPy work side by side.
+
+Large products use all cores by themselves, but what lies between them (norms, gates, softmax) uses one. Where there are
+pieces that do not know each other, each on a thread of its own, with products on that thread alone, keeps all cores busy.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache
+from typing import Any, TypeVar
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
+def side_by_side(work: Callable[[Item], Result], items: Sequence[Item]) -> Iterator[Result]:
+    """The results of `work` over the items, in order, on as many threads as NumPy's products use."""
+    if len(items) < 2 or threads() < 2:
+        yield from map(work, items)
+        return
+    with _blas().limit(limits=1):
+        yield from _pool().map(work, items)
+
+
+@cache
+def threads() -> int:
+    """How many threads NumPy's products use; the environment sets it, or the number of cores."""
+    return max((one.num_threads for one in _blas().lib_controllers), default=1)
+
+
+@cache
+def _blas() -> Any:
+    from threadpoolctl import ThreadpoolController
+
+    return ThreadpoolController().select(user_api="blas")
+
+
+@cache
+def _pool() -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(threads())
