@@ -47,10 +47,11 @@ def command(
     model, made, training = header.model, header.provenance, header.training
     ngram_rows = sum(rows for _, rows in model.ngram_rows)
     corpus = f"{made.corpus_chars:,} chars, {made.sequences:,} sequences, {made.tokens:,} tokens"
+    several = f"{model.networks} networks of " if model.networks > 1 else ""
     rows = {
         "bundle": f"{name}, {file.size / 1e6:.1f} MB, format {header.format}",
         "digest": file.metadata["digest"] + (" (verified)" if verify else ""),
-        "model": f"{f'{model.networks} networks of ' if model.networks > 1 else ''}{model.layers} × {model.width} {model.cell}, {ngram_rows:,} n-gram rows",
+        "model": f"{several}{model.layers} × {model.width} {model.cell}, {ngram_rows:,} n-gram rows",
         "unit": f"{header.unit}{' (closed vocabulary)' if header.closed else ''}, vocabulary {model.vocabulary:,}",
         "sequence": f"{header.sequence}, end: {'counted' if model.ends else 'none'}",
         "corpus": f"{corpus}, SHA-256 {made.corpus_digest[:16]}…",

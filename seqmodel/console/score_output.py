@@ -83,6 +83,7 @@ class KenlmOutput:
 
     def __init__(self, tokenizer: Tokenizer, stream: TextIO) -> None:
         self.tokenizer, self.stream = tokenizer, stream
+        self.shown = visible if stream.isatty() else str
         self.words, self.oov = 0, 0
         self.bits, self.oov_bits = 0.0, 0.0
 
@@ -99,7 +100,7 @@ class KenlmOutput:
         self.words += len(cells)
         self.oov += oov
         self.bits += row.bits
-        shown = [f"{visible(word)}={token} {length} {_log10(bits)}" for word, token, length, bits in cells]
+        shown = [f"{self.shown(word)}={token} {length} {_log10(bits)}" for word, token, length, bits in cells]
         self.stream.write("\t".join([*shown, f"Total: {_log10(row.bits)} OOV: {oov}"]) + "\n")
 
     def file(self, file: str, totals: CorpusTotals) -> None:

@@ -1,12 +1,12 @@
 """Several pieces of NumPy work side by side.
 
-Large products use all cores by themselves, but what lies between them (norms, gates, softmax) uses one. Where there are
-pieces that do not know each other, each on a thread of its own, with products on that thread alone, keeps all cores busy.
+Large products use all cores by themselves, but what lies between them (norms, gates, softmax) uses one. Pieces that do
+not know each other, each on a thread of its own with its products on that thread alone, keep all cores busy.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from typing import Any, TypeVar
