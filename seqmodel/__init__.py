@@ -9,13 +9,13 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from seqmodel.api import Model, load, plot, tokenize, train
+    from seqmodel.api import Model, compare, load, plot, tokenize, train
     from seqmodel.errors import DataError, ModelError, ResourceError, SeqmodelError, UsageError
 
 __version__ = "0.1.0"
 
 _HOMES = {
-    **dict.fromkeys(("Model", "load", "plot", "tokenize", "train"), "seqmodel.api"),
+    **dict.fromkeys(("Model", "compare", "load", "plot", "tokenize", "train"), "seqmodel.api"),
     **dict.fromkeys(("DataError", "ModelError", "ResourceError", "SeqmodelError", "UsageError"), "seqmodel.errors"),
 }
 
@@ -26,6 +26,7 @@ __all__ = [
     "ResourceError",
     "SeqmodelError",
     "UsageError",
+    "compare",
     "load",
     "plot",
     "tokenize",

@@ -4,6 +4,7 @@
     model.score(["a line", "another"])
     model.generate("Once upon", count=3)
     seqmodel.train(["corpus.txt"], "model.seqmodel", time="60s")
+    seqmodel.compare(["a.seqmodel", "b.seqmodel"], "test.txt").models[1].per_char
 
 Torch is imported by `train` alone.
 """
@@ -24,7 +25,9 @@ from seqmodel.model.bundle import DEFAULT_NAME, Bundle, BundleHeader, read_bundl
 from seqmodel.training.request import TrainingRequest, TrainingResult
 
 if TYPE_CHECKING:
+    from seqmodel.inference.comparison import Comparison
     from seqmodel.inference.generation import Piece, Sample
+    from seqmodel.inference.line_mixture import LineMixture
     from seqmodel.inference.line_scores import LineScore, Reading
     from seqmodel.inference.words import WordScore
     from seqmodel.text.corpus import Line
@@ -128,6 +131,42 @@ class Model:
         )
 
 
+class MixedModel(Model):
+    """Models that share a vocabulary as one, p = Σ w_i p_i at every token: it scores and samples as any model does."""
+
+    def __init__(self, models: Sequence[Model], weights: Sequence[float]) -> None:
+        from seqmodel.inference.model_mixture import ModelMixture
+
+        self.header, self.tokenizer = models[0].header, models[0].tokenizer
+        self.runtime = ModelMixture([model.runtime for model in models], weights)
+
+
+def mix(models: Sequence[Model], weights: Sequence[float] = ()) -> MixedModel | LineMixture:
+    """Several models as one, with equal weights where none are given; they need not sum to one.
+
+    Models of different vocabularies mix by lines: every line has Σ w_i p_i(line), and tokens have no scores.
+
+    Raises:
+        UsageError: if the weights do not fit, the models' sequences differ in kind, or one leaves out what its closed
+            vocabulary lacks and another does not.
+    """
+    from seqmodel.inference.line_mixture import LineMixture
+    from seqmodel.inference.model_mixture import shares
+
+    share = shares(weights or [1.0] * len(models), len(models))
+    first = models[0]
+    if any(model.header.sequence != first.header.sequence for model in models):
+        raise UsageError("the models' sequences differ in kind", "Mix models that were trained with one --sequence.")
+    if all(model.tokenizer.spells_as(first.tokenizer) for model in models):
+        return MixedModel(models, share)
+    if any(model.header.closed for model in models):
+        raise UsageError(
+            "a closed vocabulary leaves out of its score what it does not know",
+            "Mix it with models of the same closed vocabulary.",
+        )
+    return LineMixture(models, share)
+
+
 Paths = Sequence[str | os.PathLike[str]] | str | os.PathLike[str]
 
 
@@ -216,6 +255,47 @@ def run_training(
             return FollowingRun(request, started, lambda event: None, should_stop, group).carry_out()
         with exclusive(request.output):
             return TrainingRun(request, started, on_event, should_stop, group).carry_out()
+
+
+# Comparing
+
+
+def compare(
+    models: Paths,
+    inputs: Paths,
+    *,
+    worst: int = 5,
+    resamples: int = 1000,
+    seed: int = 0,
+    corpus: CorpusSettings | None = None,
+) -> Comparison:
+    """Score the same text with several bundles and tell how they differ from the first.
+
+    Every model reads the text as its own kind of sequence does, and what is compared is lines. `worst` lines are kept
+    on which each model is worse, and better, than the first; intervals come from `resamples` bootstrap samples.
+
+    Raises:
+        DataError: if a text cannot be read, or there is none.
+        UsageError: if there are fewer than two models, or they cannot be compared.
+    """
+    from seqmodel.inference.comparison import Gathering, check_comparable
+    from seqmodel.inference.line_mixture import scored_by_each
+    from seqmodel.text.inputs import LineInputs
+
+    names = _names(models)
+    if len(names) < 2:
+        raise UsageError("fewer than two models are named", "Name two or more; the first is the baseline.")
+    if worst < 0 or resamples < 1 or seed < 0:
+        raise UsageError("a number of lines or resamples, or the seed, is too small", "Give a larger one.")
+    loaded = [load(name) for name in names]
+    check_comparable(loaded)
+    gathered = Gathering(names, loaded, worst)
+    any_bytes = all(model.header.unit == "byte" for model in loaded)
+    for name, batches in LineInputs.of(_names(inputs), (), corpus or CorpusSettings(), any_bytes).streams():
+        for rows in scored_by_each(loaded, batches):
+            gathered.add(name, rows)
+        gathered.end_file()
+    return gathered.comparison(resamples, seed)
 
 
 # Pictures

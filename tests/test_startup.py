@@ -35,7 +35,7 @@ def imported(*arguments: str | Path, stdin: bytes = b"") -> set[str]:
     return set(last[2:])
 
 
-COMMANDS = ("train", "score", "generate", "tokenize", "info", "bench", "plot")
+COMMANDS = ("train", "score", "compare", "generate", "tokenize", "info", "bench", "plot")
 
 
 @pytest.mark.parametrize("command", [[], *([name] for name in COMMANDS)])
@@ -50,6 +50,12 @@ def test_version_imports_nothing_heavy() -> None:
 def test_scoring_never_imports_torch(train_little: Callable[..., Path]) -> None:
     for by in ("line", "token", "corpus"):
         assert "torch" not in imported("score", "-m", train_little(), "--by", by, stdin=b"cat dog\n")
+
+
+def test_comparing_and_mixing_never_import_torch(train_little: Callable[..., Path]) -> None:
+    model = train_little()
+    assert "torch" not in imported("compare", model, model, stdin=b"cat dog\n")
+    assert "torch" not in imported("score", "-m", model, "-m", model, stdin=b"cat dog\n")
 
 
 def test_generating_never_imports_torch(train_little: Callable[..., Path]) -> None:
@@ -92,7 +98,7 @@ def test_loading_and_scoring_from_python_never_imports_torch(train_little: Calla
 def test_every_public_name_is_there_and_others_are_not() -> None:
     import seqmodel
 
-    assert set(seqmodel.__all__) >= {"Model", "load", "train", "tokenize", "plot", "SeqmodelError"}
+    assert set(seqmodel.__all__) >= {"Model", "compare", "load", "train", "tokenize", "plot", "SeqmodelError"}
     for name in seqmodel.__all__:
         assert getattr(seqmodel, name).__name__ == name
     with pytest.raises(AttributeError, match="nonsense"):

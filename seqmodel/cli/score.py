@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
@@ -9,7 +10,7 @@ import typer
 from seqmodel.cli import options
 from seqmodel.console.failures import guarded
 
-_TABLE, _WORDS = "Tables", "Words"
+_TABLE, _WORDS, _MIXTURES = "Tables", "Words", "Mixtures"
 
 
 @guarded
@@ -19,7 +20,15 @@ def command(
         list[str] | None,
         typer.Option("--text", "-t", help="Score this text instead of files; may be repeated.", show_default=False),
     ] = None,
-    model: options.ModelOption = None,
+    model: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "-m",
+            "--model",
+            help="The bundle; else $SEQMODEL_MODEL, else ./model.seqmodel. Given more than once: a mixture of them.",
+            show_default=False,
+        ),
+    ] = None,
     by: Annotated[
         Literal["token", "word", "line", "document", "corpus"], typer.Option(help="What a row stands for.")
     ] = "line",
@@ -72,6 +81,21 @@ def command(
         str | None,
         typer.Option(metavar="I/N", help="Score the I-th of N shares of a file's lines.", show_default=False),
     ] = None,
+    mix: Annotated[
+        str | None,
+        typer.Option(
+            metavar="W,W...|auto",
+            help="The share of each model's probability, else equal; auto: fitted on --tune.",
+            rich_help_panel=_MIXTURES,
+            show_default=False,
+        ),
+    ] = None,
+    tune: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FILE", help="For --mix auto: held-out text.", rich_help_panel=_MIXTURES, show_default=False
+        ),
+    ] = None,
     errors: options.ErrorsOption = "strict",
     max_line: options.MaxLineOption = 256,
     quiet: options.QuietOption = False,
@@ -82,8 +106,8 @@ def command(
     In a line model each line is a sequence of its own. In the others a line's score depends on what precedes
     it in its paragraph, document or stream. The rows of a table, and texts given by --text, stand alone.
     """
-    from seqmodel.api import load, model_path
     from seqmodel.config import CorpusSettings
+    from seqmodel.console.mix_run import scorer
     from seqmodel.console.score_run import ScoreRequest, run_score
 
     request = ScoreRequest(
@@ -106,4 +130,5 @@ def command(
         shard=shard,
         quiet=quiet,
     )
-    run_score(load(model_path(model)), request, CorpusSettings(errors=errors, max_line=max_line << 20))
+    settings = CorpusSettings(errors=errors, max_line=max_line << 20)
+    run_score(scorer(model or (), mix, tune, request, settings), request, settings)

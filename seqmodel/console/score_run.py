@@ -6,13 +6,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Literal, TextIO
 
-from seqmodel.api import Model
 from seqmodel.config import CorpusSettings
 from seqmodel.console.rows import RowFormat, RowWriter, data_output
 from seqmodel.console.score_output import KenlmOutput, LmZooOutput, RowOutput, ScoreOutput, TableOutput
 from seqmodel.console.score_view import Base, CorpusTotals, Level, ScoreView, TableView
 from seqmodel.console.terminal import say
 from seqmodel.errors import UsageError
+from seqmodel.inference.line_mixture import LineScorer
 from seqmodel.inference.line_scores import LineScore, Reading
 from seqmodel.inference.scoring import Wanted
 from seqmodel.inference.words import WordBoundary, WordKind, boundary_tokens
@@ -48,11 +48,11 @@ class ScoreRequest:
     quiet: bool = False
 
 
-def run_score(model: Model, request: ScoreRequest, settings: CorpusSettings) -> None:
+def run_score(model: LineScorer, request: ScoreRequest, settings: CorpusSettings) -> None:
     """Score all inputs; rows go to standard output as they come, the summary to standard error."""
     inputs = line_inputs(model, request, settings)
     output = _output(model, request, inputs, data_output(model.header.unit))
-    reading = _reading(model, request, settings)
+    reading = reading_of(model, request, settings)
     ends = model.header.model.ends
     totals = CorpusTotals()
     for name, rows in scored(model, inputs, reading):
@@ -72,13 +72,13 @@ def run_score(model: Model, request: ScoreRequest, settings: CorpusSettings) -> 
         say(totals.summary(request.base, model.header.closed, end))
 
 
-def scored(model: Model, inputs: LineInputs, reading: Reading) -> Iterator[tuple[str, Iterator[list[LineScore]]]]:
+def scored(model: LineScorer, inputs: LineInputs, reading: Reading) -> Iterator[tuple[str, Iterator[list[LineScore]]]]:
     """The name of each input, and its lines scored in batches."""
     for name, batches in inputs.streams():
         yield name, model.score_lines(batches, reading)
 
 
-def line_inputs(model: Model, request: ScoreRequest, settings: CorpusSettings) -> LineInputs:
+def line_inputs(model: LineScorer, request: ScoreRequest, settings: CorpusSettings) -> LineInputs:
     """What is to be read.
 
     Raises:
@@ -100,7 +100,8 @@ def line_inputs(model: Model, request: ScoreRequest, settings: CorpusSettings) -
     return inputs
 
 
-def _reading(model: Model, request: ScoreRequest, settings: CorpusSettings) -> Reading:
+def reading_of(model: LineScorer, request: ScoreRequest, settings: CorpusSettings) -> Reading:
+    """How the model reads what is asked for."""
     corrected = request.level == "word" and request.boundary == "corrected" and model.tokenizer.has_virtual_blanks
     wanted = Wanted(
         ranks=request.level == "token" and request.style != "lmzoo",
@@ -112,7 +113,7 @@ def _reading(model: Model, request: ScoreRequest, settings: CorpusSettings) -> R
     return model.reading(restart=restart, preamble=preamble, separator=request.separator, wanted=wanted)
 
 
-def _preamble(model: Model, name: str, settings: CorpusSettings) -> str:
+def _preamble(model: LineScorer, name: str, settings: CorpusSettings) -> str:
     """The text that stands before what is scored."""
     if name == STDIN:
         raise UsageError("--context cannot be standard input", "Name a file, carry or none.")
@@ -125,7 +126,7 @@ def _preamble(model: Model, name: str, settings: CorpusSettings) -> str:
     return text
 
 
-def _output(model: Model, request: ScoreRequest, inputs: LineInputs, stream: TextIO) -> ScoreOutput:
+def _output(model: LineScorer, request: ScoreRequest, inputs: LineInputs, stream: TextIO) -> ScoreOutput:
     view = ScoreView(
         *(model.tokenizer, request.level, request.base, len(inputs.sources) > 1, request.show_text),
         *(request.words, request.boundary),

@@ -223,18 +223,23 @@ def sigmoid(x: Floats, out: Floats | None = None) -> Floats:
     return y
 
 
-def log_mean(logs: list[Floats]) -> Floats:
-    """log of the mean of probabilities that are given as logarithms; −inf stays −inf."""
+def log_mean(logs: list[Floats], weights: tuple[float, ...] = ()) -> Floats:
+    """log of the mean of probabilities that are given as logarithms, by `weights` that sum to one, else by equal ones;
+    −inf stays −inf."""
     if len(logs) == 1:
         return logs[0]
+    shares = weights or (1 / len(logs),) * len(logs)
     mean = np.exp(logs[0])
-    for other in logs[1:]:
-        mean += np.exp(other)
-    mean /= len(logs)
+    mean *= shares[0]
+    for other, share in zip(logs[1:], shares[1:], strict=True):
+        p = np.exp(other)
+        p *= share
+        mean += p
     tiny = mean < 1e-30  # where float32 loses digits: seldom, and too slow to do everywhere
     with np.errstate(divide="ignore"):
         out: Floats = np.log(mean, out=mean)
-    out[tiny] = np.logaddexp.reduce([each[tiny] for each in logs]) - np.log(len(logs))
+        scaled = [each[tiny] + np.log(np.float32(share)) for each, share in zip(logs, shares, strict=True)]
+    out[tiny] = np.logaddexp.reduce(scaled)
     return out
 
 

@@ -93,6 +93,10 @@ class Tokenizer:
     def has_virtual_blanks(self) -> bool:
         return self.unit in ("word", "subword")
 
+    def spells_as(self, other: Tokenizer) -> bool:
+        """Whether the two give the same ids for every text."""
+        return (self.proto, self.unit, self.closed) == (other.proto, other.unit, other.closed)
+
     @cached_property
     def newline_ids(self) -> tuple[int, ...]:
         """The ids that end a line."""

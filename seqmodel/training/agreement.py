@@ -52,7 +52,7 @@ def fit_together(store: TokenStore, bundle: Bundle) -> None:
     """
     _compare_ends(store.header.sequence != "stream", bundle.header)
     own, other = bundle.tokenizer, store.tokenizer
-    if (own.proto, own.unit, own.closed) != (other.proto, other.unit, other.closed):
+    if not own.spells_as(other):
         raise UsageError(
             f"{store.path} holds the ids of another vocabulary than that of the bundle to begin from",
             "Make it with seqmodel tokenize -m and that bundle.",

@@ -12,7 +12,7 @@ import numpy.typing as npt
 import pytest
 
 import seqmodel
-from seqmodel.api import Model, run_training
+from seqmodel.api import MixedModel, Model, mix, run_training
 from seqmodel.config import CorpusSettings, TokenizerSettings
 from seqmodel.inference.scoring import score_sequences
 from seqmodel.kinds import CellKind, SequenceKind, Unit
@@ -112,6 +112,15 @@ def test_all_sequences_together_have_probability_one(make: Make, cell: CellKind,
 @pytest.mark.parametrize("unit", UNITS)
 def test_so_they_have_when_a_count_model_is_mixed_in(make: Make, unit: Unit) -> None:
     check_sums(make("mingru", unit))
+
+
+@pytest.mark.parametrize("closed", [True, False])
+@pytest.mark.parametrize("unit", ["char", "word"])
+def test_so_they_have_when_models_are_mixed(make: Make, unit: Unit, closed: bool) -> None:
+    models = [make(cell, unit, closed=closed, counts=cell == "gru") for cell in ("mingru", "gru", "rnn")]
+    mixture = mix(models, [0.2, 0.7, 0.1])
+    assert isinstance(mixture, MixedModel)
+    check_sums(mixture)
 
 
 @pytest.mark.parametrize("counts", [True, False])

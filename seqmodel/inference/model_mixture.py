@@ -1,0 +1,77 @@
+"""Several models of one vocabulary as one, p = Σ w_i p_i at every token, and the weights that suit a text best.
+
+Whatever the weights, a mixture of distributions is one. Nothing here knows where the probabilities come from: the
+weights can be fitted to those of tokens, or of whole lines.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from seqmodel.errors import UsageError
+from seqmodel.inference.runtime import log_mean
+from seqmodel.inference.sequence_model import Floats, Ids, SequenceModel
+
+ITERATIONS = 500
+SETTLED = 1e-7  # a step that moves no weight further is the last
+PRIOR = 1.0  # events, shared out equally, that keep every weight above zero
+
+
+class ModelMixture:
+    """Implements `SequenceModel`; its state is theirs, side by side. `weights` sum to one."""
+
+    def __init__(self, models: Sequence[SequenceModel], weights: Sequence[float]) -> None:
+        self.models, self.weights = tuple(models), tuple(weights)
+        self.vocabulary = self.models[0].vocabulary
+
+    def start(self, lanes: int) -> tuple[Any, ...]:
+        return tuple(model.start(lanes) for model in self.models)
+
+    def select(self, state: tuple[Any, ...], lanes: Ids) -> tuple[Any, ...]:
+        return tuple(model.select(own, lanes) for model, own in zip(self.models, state, strict=True))
+
+    def step(self, ids: Ids, state: tuple[Any, ...]) -> tuple[Floats, tuple[Any, ...]]:
+        each = [model.step(ids, own) for model, own in zip(self.models, state, strict=True)]
+        return log_mean([logs for logs, _ in each], self.weights), tuple(after for _, after in each)
+
+
+def shares(weights: Sequence[float], models: int) -> tuple[float, ...]:
+    """Weights, one for each model, that sum to one.
+
+    Raises:
+        UsageError: if there are more or fewer, or one is not positive.
+    """
+    if len(weights) != models:
+        raise UsageError(f"{len(weights)} weights for {models} models", "Give one for each, or none.")
+    given = np.array(weights, np.float64)
+    if not (np.isfinite(given) & (given > 0)).all():
+        raise UsageError("a weight is not a positive number", "Leave out the model that is to have no share.")
+    given /= given.max()
+    return tuple((given / given.sum()).tolist())
+
+
+def mixture_bits(bits: npt.NDArray[np.float64], weights: Sequence[float]) -> npt.NDArray[np.float64]:
+    """−log2 Σ w_i p_i (N,), where `bits` (models, N) are −log2 p_i.
+
+    Example: [[1], [3]] with weights ½ and ½ -> [−log2(5/16)]
+    """
+    out: npt.NDArray[np.float64] = -np.logaddexp2.reduce(np.log2(weights)[:, None] - bits, axis=0)
+    return out
+
+
+def fit_shares(bits: npt.NDArray[np.float64]) -> tuple[float, ...]:
+    """The weights that make what has `bits` (models, N) under each model most probable, by expectation maximisation."""
+    number, events = bits.shape
+    likelihood = np.exp2(bits.min(axis=0, initial=np.inf) - bits)
+    weights = np.full(number, 1 / number)
+    for _ in range(ITERATIONS):
+        credit = weights[:, None] * likelihood
+        credit /= credit.sum(axis=0)
+        before, weights = weights, (credit.sum(axis=1) + PRIOR / number) / (events + PRIOR)
+        if np.abs(weights - before).max() < SETTLED:
+            break
+    return tuple(weights.tolist())
