@@ -53,10 +53,8 @@ def fit(blocks: Iterable[str], settings: TokenizerSettings) -> Tokenizer:
 
     Raises:
         DataError: if there is no text.
-        UsageError: if the vocabulary size asked for does not fit the corpus, or nothing can be unknown to the unit.
+        UsageError: if the vocabulary size asked for does not fit the corpus.
     """
-    if settings.closed and settings.unit in ("subword", "byte"):
-        raise UsageError(f"a {settings.unit} vocabulary knows every text", "Use --closed-vocab with word or char.")
     if settings.unit == "byte":
         return Tokenizer(vocabulary_proto([], word=False), "byte")
     closed_words = settings.unit == "word" and settings.closed
@@ -68,7 +66,7 @@ def fit(blocks: Iterable[str], settings: TokenizerSettings) -> Tokenizer:
     if not counts:
         raise DataError("the corpus holds no text", "Name a file with some text in it.")
     if settings.unit == "subword":
-        return Tokenizer(_train_subwords(counts, settings), "subword")
+        return Tokenizer(_train_subwords(counts, settings), "subword", settings.closed)
     entries = _frequent(counts, settings)
     return Tokenizer(vocabulary_proto(entries, word=settings.unit == "word"), settings.unit, settings.closed)
 
