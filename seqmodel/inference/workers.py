@@ -6,6 +6,7 @@ not know each other, each on a thread of its own with its products on that threa
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
@@ -14,10 +15,13 @@ from typing import Any, TypeVar
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
+_here = threading.local()
+
 
 def side_by_side(work: Callable[[Item], Result], items: Sequence[Item]) -> Iterator[Result]:
-    """The results of `work` over the items, in order, on as many threads as NumPy's products use."""
-    if len(items) < 2 or threads() < 2:
+    """The results of `work` over the items, in order, on as many threads as NumPy's products use. Work within work is
+    done where it is, so that no thread waits for another of the same few."""
+    if len(items) < 2 or threads() < 2 or getattr(_here, "is_worker", False):
         yield from map(work, items)
         return
     with _blas().limit(limits=1):
@@ -39,4 +43,4 @@ def _blas() -> Any:
 
 @cache
 def _pool() -> ThreadPoolExecutor:
-    return ThreadPoolExecutor(threads())
+    return ThreadPoolExecutor(threads(), initializer=lambda: setattr(_here, "is_worker", True))
