@@ -9,7 +9,7 @@ import typer
 from seqmodel.cli import options
 from seqmodel.console.failures import guarded
 
-_TABLE, _WORDS = "Tables", "Words"
+_TABLE, _WORDS, _PICTURES = "Tables", "Words", "Pictures"
 
 
 @guarded
@@ -72,6 +72,33 @@ def command(
         str | None,
         typer.Option(metavar="I/N", help="Score the I-th of N shares of a file's lines.", show_default=False),
     ] = None,
+    html: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FILE",
+            help="Write a page of the text, coloured by the surprisal of tokens or (--by word) words, instead of rows.",
+            rich_help_panel=_PICTURES,
+            show_default=False,
+        ),
+    ] = None,
+    worst_first: Annotated[
+        bool, typer.Option("--worst-first", help="Sort its lines by bits per char.", rich_help_panel=_PICTURES)
+    ] = False,
+    force: Annotated[
+        bool, typer.Option("--force", help="Overwrite the page if it exists.", rich_help_panel=_PICTURES)
+    ] = False,
+    heatmap: Annotated[
+        bool,
+        typer.Option("--heatmap", help="Colour the text in the terminal instead of rows.", rich_help_panel=_PICTURES),
+    ] = False,
+    explain: Annotated[
+        bool,
+        typer.Option(
+            "--explain",
+            help="Show how the probability of a short line is built, token by token; each line stands alone.",
+            rich_help_panel=_PICTURES,
+        ),
+    ] = False,
     errors: options.ErrorsOption = "strict",
     max_line: options.MaxLineOption = 256,
     quiet: options.QuietOption = False,
@@ -84,8 +111,11 @@ def command(
     """
     from seqmodel.api import load, model_path
     from seqmodel.config import CorpusSettings
+    from seqmodel.console.score_pictures import Pictures
     from seqmodel.console.score_run import ScoreRequest, run_score
 
+    path = model_path(model)
+    pictures = Pictures(html, worst_first, heatmap, explain, force, path.name)
     request = ScoreRequest(
         inputs=tuple(inputs or ()),
         texts=tuple(text or ()),
@@ -105,5 +135,6 @@ def command(
         prefix=column_prefix,
         shard=shard,
         quiet=quiet,
+        pictures=pictures,
     )
-    run_score(load(model_path(model)), request, CorpusSettings(errors=errors, max_line=max_line << 20))
+    run_score(load(path), request, CorpusSettings(errors=errors, max_line=max_line << 20))
