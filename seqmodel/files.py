@@ -17,9 +17,7 @@ TEMPORARY_SUFFIX = ".partial"
 def file_failure(error: OSError, path: Path | str, doing: str) -> SeqmodelError:
     """The error of ours that tells what an operating-system error means for the user."""
     if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-        return ResourceError(
-            f"no space left while {doing} {path}", "Free some disk space, or choose another folder with -o."
-        )
+        return ResourceError(f"no space left while {doing} {path}", "Free some disk space, or choose another folder.")
     reason = os.strerror(error.errno) if error.errno else type(error).__name__
     return SeqmodelError(f"{path}: {doing} failed: {reason}", "Check the path and its permissions.")
 
@@ -57,9 +55,11 @@ def _sync_folder(folder: Path) -> None:
 
 
 def refuse_existing(path: Path, force: bool, also: str = "") -> None:
-    """Raise `UsageError` if `path` exists and may not be overwritten."""
+    """Raise `UsageError` if `path` exists and may not be overwritten. A folder or a device never may."""
+    if path.exists() and not path.is_file():
+        raise UsageError(f"{path} is no regular file", "Choose another name.")
     if path.exists() and not force:
-        raise UsageError(f"{path} exists", f"Choose another name with -o, or overwrite it with --force{also}.")
+        raise UsageError(f"{path} exists", f"Choose another name, or overwrite it with --force{also}.")
 
 
 def beside(path: Path, suffix: str) -> Path:

@@ -143,6 +143,7 @@ def test_the_console_is_imported_by_the_command_line_alone() -> None:
         ("sentencepiece", ("seqmodel.tokens",)),
         ("filelock", ("seqmodel.files",)),
         ("xopen", ("seqmodel.text",)),
+        ("jinja2", ("seqmodel.reports.page",)),
         ("matplotlib", ("seqmodel.reports.plots",)),
     ],
 )

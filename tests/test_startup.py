@@ -21,7 +21,7 @@ try:
     main()
 except SystemExit as stop:
     code = stop.code
-heavy = ("torch", "numpy", "matplotlib", "sentencepiece", "safetensors", "xopen", "filelock")
+heavy = ("torch", "numpy", "matplotlib", "sentencepiece", "safetensors", "xopen", "filelock", "jinja2")
 print("IMPORTED", code or 0, *[name for name in heavy if name in sys.modules], file=sys.stderr)
 """
 
@@ -49,7 +49,9 @@ def test_version_imports_nothing_heavy() -> None:
 
 def test_scoring_never_imports_torch(train_little: Callable[..., Path]) -> None:
     for by in ("line", "token", "corpus"):
-        assert "torch" not in imported("score", "-m", train_little(), "--by", by, stdin=b"cat dog\n")
+        assert not {"torch", "jinja2"} & imported("score", "-m", train_little(), "--by", by, stdin=b"cat dog\n")
+    for picture in (["--html", "-"], ["--explain"]):
+        assert "torch" not in imported("score", "-m", train_little(), *picture, stdin=b"cat dog\n")
 
 
 def test_comparing_and_mixing_never_import_torch(train_little: Callable[..., Path]) -> None:

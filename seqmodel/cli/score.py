@@ -10,7 +10,7 @@ import typer
 from seqmodel.cli import options
 from seqmodel.console.failures import guarded
 
-_TABLE, _WORDS, _MIXTURES = "Tables", "Words", "Mixtures"
+_TABLE, _WORDS, _MIXTURES, _PICTURES = "Tables", "Words", "Mixtures", "Pictures"
 
 
 @guarded
@@ -96,6 +96,33 @@ def command(
             metavar="FILE", help="For --mix auto: held-out text.", rich_help_panel=_MIXTURES, show_default=False
         ),
     ] = None,
+    html: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FILE",
+            help="Write a page of the text, coloured by the surprisal of tokens or (--by word) words, instead of rows.",
+            rich_help_panel=_PICTURES,
+            show_default=False,
+        ),
+    ] = None,
+    worst_first: Annotated[
+        bool, typer.Option("--worst-first", help="Sort its lines by bits per char.", rich_help_panel=_PICTURES)
+    ] = False,
+    force: Annotated[
+        bool, typer.Option("--force", help="Overwrite the page if it exists.", rich_help_panel=_PICTURES)
+    ] = False,
+    heatmap: Annotated[
+        bool,
+        typer.Option("--heatmap", help="Colour the text in the terminal instead of rows.", rich_help_panel=_PICTURES),
+    ] = False,
+    explain: Annotated[
+        bool,
+        typer.Option(
+            "--explain",
+            help="Show how the probability of a short line is built, token by token; each line stands alone.",
+            rich_help_panel=_PICTURES,
+        ),
+    ] = False,
     errors: options.ErrorsOption = "strict",
     max_line: options.MaxLineOption = 256,
     quiet: options.QuietOption = False,
@@ -106,10 +133,14 @@ def command(
     In a line model each line is a sequence of its own. In the others a line's score depends on what precedes
     it in its paragraph, document or stream. The rows of a table, and texts given by --text, stand alone.
     """
+    from seqmodel.api import model_path
     from seqmodel.config import CorpusSettings
     from seqmodel.console.mix_run import scorer
+    from seqmodel.console.score_pictures import Pictures
     from seqmodel.console.score_run import ScoreRequest, run_score
 
+    paths = model or [model_path()]
+    pictures = Pictures(html, worst_first, heatmap, explain, force, " + ".join(path.name for path in paths))
     request = ScoreRequest(
         inputs=tuple(inputs or ()),
         texts=tuple(text or ()),
@@ -129,6 +160,7 @@ def command(
         prefix=column_prefix,
         shard=shard,
         quiet=quiet,
+        pictures=pictures,
     )
     settings = CorpusSettings(errors=errors, max_line=max_line << 20)
-    run_score(scorer(model or (), mix, tune, request, settings), request, settings)
+    run_score(scorer(paths, mix, tune, request, settings), request, settings)

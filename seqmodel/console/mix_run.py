@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from seqmodel.api import Model, load, mix, model_path
+from seqmodel.api import Model, load, mix
 from seqmodel.config import CorpusSettings
 from seqmodel.console.score_run import ScoreRequest, reading_of
 from seqmodel.console.terminal import say, visible
@@ -34,10 +34,11 @@ def scorer(
     if len(paths) < 2:
         if weights is not None:
             raise UsageError("--mix with a single model", "Give -m once for each model.")
-        return load(model_path(*paths))
+        return load(*paths)
     models = [load(path) for path in paths]
     mixture = mix(models, () if weights is None or weights == AUTO else _numbers(weights))
-    if isinstance(mixture, LineMixture) and (request.level in ("token", "word") or request.style in ("kenlm", "lmzoo")):
+    by_token = request.level in ("token", "word") or request.style in ("kenlm", "lmzoo") or request.pictures.wanted
+    if isinstance(mixture, LineMixture) and by_token:
         raise UsageError(
             "models of different vocabularies have no tokens in common", "Use --by line, document or corpus."
         )

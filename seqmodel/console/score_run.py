@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Literal, TextIO
 
+from seqmodel.api import Model
 from seqmodel.config import CorpusSettings
 from seqmodel.console.rows import RowFormat, RowWriter, data_output
 from seqmodel.console.score_output import KenlmOutput, LmZooOutput, RowOutput, ScoreOutput, TableOutput
+from seqmodel.console.score_pictures import Pictures, picture_output
 from seqmodel.console.score_view import Base, CorpusTotals, Level, ScoreView, TableView
 from seqmodel.console.terminal import say
 from seqmodel.errors import UsageError
@@ -46,10 +48,13 @@ class ScoreRequest:
     prefix: str = ""
     shard: str | None = None
     quiet: bool = False
+    pictures: Pictures = field(default_factory=Pictures)
 
 
 def run_score(model: LineScorer, request: ScoreRequest, settings: CorpusSettings) -> None:
     """Score all inputs; rows go to standard output as they come, the summary to standard error."""
+    is_plain = request.style is None and request.base == "2" and request.header and request.show_text
+    request.pictures.check(request.level, is_plain)
     inputs = line_inputs(model, request, settings)
     output = _output(model, request, inputs, data_output(model.header.unit))
     reading = reading_of(model, request, settings)
@@ -103,12 +108,14 @@ def line_inputs(model: LineScorer, request: ScoreRequest, settings: CorpusSettin
 def reading_of(model: LineScorer, request: ScoreRequest, settings: CorpusSettings) -> Reading:
     """How the model reads what is asked for."""
     corrected = request.level == "word" and request.boundary == "corrected" and model.tokenizer.has_virtual_blanks
+    alternatives = request.pictures.alternatives(request.level)
     wanted = Wanted(
-        ranks=request.level == "token" and request.style != "lmzoo",
+        ranks=bool(alternatives) or (request.level == "token" and request.style != "lmzoo"),
         boundary=boundary_tokens(model.tokenizer) if corrected else None,
+        alternatives=alternatives,
     )
     # The rows of a table, and texts on the command line, stand for themselves.
-    restart = bool(request.texts) or request.column is not None or request.context == NONE
+    restart = bool(request.texts) or request.column is not None or request.context == NONE or request.pictures.explain
     preamble = "" if request.context in (CARRY, NONE) else _preamble(model, request.context, settings)
     return model.reading(restart=restart, preamble=preamble, separator=request.separator, wanted=wanted)
 
@@ -131,6 +138,9 @@ def _output(model: LineScorer, request: ScoreRequest, inputs: LineInputs, stream
         *(model.tokenizer, request.level, request.base, len(inputs.sources) > 1, request.show_text),
         *(request.words, request.boundary),
     )
+    if request.pictures.wanted:
+        assert isinstance(model, Model)  # of tokens in common; others have been refused
+        return picture_output(model, request.pictures, view, request.end, stream)
     header = request.header and (inputs.shard is None or inputs.shard.number == 1)  # shards are put together again
     if request.style in ("kenlm", "lmzoo"):
         return _foreign(request, view, inputs, stream, header)

@@ -63,17 +63,24 @@ class Mixture:
     def select(self, state: MixtureState, lanes: Ids) -> MixtureState:
         return MixtureState(self.recurrence.select(state.recurrence, lanes), state.history[:, lanes])
 
-    def step(self, ids: Ids, state: MixtureState) -> tuple[Floats, MixtureState]:
+    def experts(self, ids: Ids, state: MixtureState) -> tuple[Floats, Floats, Floats, MixtureState]:
+        """The recurrence's log-probabilities (T, B, V), the counts' probabilities (T B, V), the recurrence's shares λ
+        (T B,), and the state after."""
         logs, recurrence = self.recurrence.step(ids, state.recurrence)
         rows = [row.ravel() for row in self.counts.find(ids, state.history)]
-        flat = logs.reshape(-1, self.vocabulary)
-        share = self.weights[situations(self.counts, rows, flat.max(axis=-1))][:, None]
+        highest = logs.reshape(-1, self.vocabulary).max(axis=-1)
+        share = self.weights[situations(self.counts, rows, highest)]
         p = self.counts.distributions(rows, ids.size)
-        p *= 1 - share
+        return logs, p, share, MixtureState(recurrence, next_history(ids, state.history))
+
+    def step(self, ids: Ids, state: MixtureState) -> tuple[Floats, MixtureState]:
+        logs, p, share, state = self.experts(ids, state)
+        flat = logs.reshape(-1, self.vocabulary)
+        p *= 1 - share[:, None]
         np.exp(flat, out=flat)
-        flat *= share
+        flat *= share[:, None]
         flat += p
-        return logarithm(flat).reshape(logs.shape), MixtureState(recurrence, next_history(ids, state.history))
+        return logarithm(flat).reshape(logs.shape), state
 
 
 def logarithm(p: Floats) -> Floats:

@@ -1,0 +1,143 @@
+"""Scores to look at: a page in a file, coloured text in the terminal, or the chain rule row by row.
+
+Each takes the place of the rows that `seqmodel score` writes otherwise.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TextIO
+
+from seqmodel.api import Model
+from seqmodel.console.chain_view import ChainOutput
+from seqmodel.console.heatmap_view import HeatmapOutput
+from seqmodel.console.score_output import ScoreOutput
+from seqmodel.console.score_view import CorpusTotals, Level, ScoreView
+from seqmodel.errors import UsageError
+from seqmodel.files import atomic_write, refuse_existing
+from seqmodel.inference.line_scores import LineScore
+from seqmodel.reports.marks import END_SIGN, NEWLINE_SIGN, Marking, visible
+from seqmodel.reports.page import ALTERNATIVES, Heading, ScorePage
+
+STDOUT = "-"
+_LARGE = 1e7  # perplexities above this are written as powers of ten
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """What is asked for, one at most; `html` is a file's name, `model` the bundle's, for the page's heading."""
+
+    html: str | None = None
+    worst_first: bool = False
+    heatmap: bool = False
+    explain: bool = False
+    force: bool = False
+    model: str = ""
+
+    @property
+    def wanted(self) -> bool:
+        return self.html is not None or self.heatmap or self.explain
+
+    def alternatives(self, level: Level) -> int:
+        """How many of the most probable tokens are told of each."""
+        return ALTERNATIVES if self.html is not None and level != "word" else 0
+
+    def check(self, level: Level, is_plain: bool) -> None:
+        """
+        Raises:
+            UsageError: if the options contradict each other; `is_plain` tells that no layout of rows is asked for.
+        """
+        if self.worst_first and self.html is None:
+            raise UsageError("--worst-first is for pages", "Give --html too.")
+        if not self.wanted:
+            return
+        if sum((self.html is not None, self.heatmap, self.explain)) > 1:
+            raise UsageError("--html, --heatmap and --explain are given together", "Give one of them.")
+        if not is_plain:
+            raise UsageError("a picture is no rows, and in bits", "Leave out --format, --base, --no-header, --no-text.")
+        if level in ("document", "corpus") or (self.explain and level == "word"):
+            raise UsageError(f"there is no such picture by {level}", "Leave out --by.")
+
+
+def picture_output(model: Model, pictures: Pictures, view: ScoreView, end: bool, stream: TextIO) -> ScoreOutput:
+    """Where scores go. `end` tells whether end symbols count.
+
+    Raises:
+        UsageError: if the page exists, or the terminal has no colours.
+    """
+    if pictures.explain:
+        return ChainOutput(model, stream)
+    marking = Marking(view.tokenizer, view.level == "word", view.words, view.boundary)
+    if pictures.heatmap:
+        return HeatmapOutput(marking, view.files, stream)
+    return PageOutput(model, pictures, marking, end, stream)
+
+
+class PageOutput:
+    """A page, written when all is scored; its name goes to standard output."""
+
+    def __init__(self, model: Model, pictures: Pictures, marking: Marking, end: bool, stream: TextIO) -> None:
+        assert pictures.html is not None
+        self.path = None if pictures.html == STDOUT else Path(pictures.html)
+        if self.path is not None:
+            refuse_existing(self.path, pictures.force)
+            if not self.path.parent.is_dir():
+                raise UsageError(f"{self.path.parent} is not a folder", "Create it first, or choose another path.")
+        self.model, self.name, self.marking, self.end_counts, self.stream = model, pictures.model, marking, end, stream
+        self.page = ScorePage(marking, pictures.worst_first)
+
+    def line(self, file: str, row: LineScore) -> None:
+        self.page.add(visible(file), row)
+
+    def file(self, file: str, totals: CorpusTotals) -> None:
+        pass
+
+    def end(self, totals: CorpusTotals) -> None:
+        parts = self.page.html(self._heading(totals))
+        if self.path is None:
+            self.stream.writelines(parts)
+            return
+        with atomic_write(self.path) as file:
+            file.writelines(part.encode() for part in parts)
+        self.stream.write(f"{self.path}\n")
+
+    def flush(self) -> None:
+        self.stream.flush()
+
+    def _heading(self, totals: CorpusTotals) -> Heading:
+        header = self.model.header
+        network = f"{header.model.networks} networks of " if header.model.networks > 1 else ""
+        shape = f"{network}{header.model.layers} × {header.model.width} {header.model.cell}"
+        counts = ", mixed with Kneser–Ney counts" if header.discounts else ""
+        description = f"{header.unit} tokens, {header.sequence} sequences; {shape}{counts}"
+        return Heading(visible(self.name), description, tuple(self._figures(totals)), tuple(self._notes()))
+
+    def _figures(self, totals: CorpusTotals) -> Iterator[tuple[str, str]]:
+        row = totals.row(1.0, self.model.header.closed)
+        bits, per_char, perplexity, word_perplexity = row[5], row[6], row[8], row[9]
+        ratios = {
+            "bits per char": (per_char, ".3f"),
+            "perplexity per token": (perplexity, ",.3f"),
+            "per word": (word_perplexity, ",.1f" if word_perplexity < _LARGE else ".2g"),
+        }
+        yield from ((name, f"{value:{form}}") for name, (value, form) in ratios.items() if not math.isnan(value))
+        yield "bits", f"{bits:,.1f}"
+        yield "lines", f"{totals.lines:,}"
+        yield "tokens", f"{totals.tokens:,}"
+
+    def _notes(self) -> Iterator[str]:
+        """How ends, and what stands between words, are treated."""
+        ends, by_word = self.model.header.model.ends, self.marking.by_word
+        if not ends:
+            what = f"the newline after a line counts to {'its last word' if by_word else f'it, as {NEWLINE_SIGN}'}"
+            yield f"The model has no end symbol; {what}."
+        elif not self.end_counts:
+            yield "End symbols are left out."
+        else:
+            yield f"The end symbol counts to {'the last word' if by_word else f'the line, as {END_SIGN}'}."
+        if by_word:
+            after = self.marking.boundary == "corrected"
+            yield f"A word's end counts to {'the word itself' if after else 'the next word'}."
