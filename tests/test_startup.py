@@ -21,7 +21,7 @@ try:
     main()
 except SystemExit as stop:
     code = stop.code
-heavy = ("torch", "numpy", "matplotlib", "sentencepiece", "safetensors", "xopen", "filelock")
+heavy = ("torch", "numpy", "matplotlib", "sentencepiece", "safetensors", "xopen", "filelock", "jiwer")
 print("IMPORTED", code or 0, *[name for name in heavy if name in sys.modules], file=sys.stderr)
 """
 
@@ -35,7 +35,7 @@ def imported(*arguments: str | Path, stdin: bytes = b"") -> set[str]:
     return set(last[2:])
 
 
-COMMANDS = ("train", "score", "generate", "tokenize", "info", "bench", "plot")
+COMMANDS = ("train", "score", "rescore", "generate", "tokenize", "info", "bench", "plot")
 
 
 @pytest.mark.parametrize("command", [[], *([name] for name in COMMANDS)])
@@ -50,6 +50,10 @@ def test_version_imports_nothing_heavy() -> None:
 def test_scoring_never_imports_torch(train_little: Callable[..., Path]) -> None:
     for by in ("line", "token", "corpus"):
         assert "torch" not in imported("score", "-m", train_little(), "--by", by, stdin=b"cat dog\n")
+
+
+def test_rescoring_never_imports_torch_nor_what_measures_errors(train_little: Callable[..., Path]) -> None:
+    assert not imported("rescore", "-m", train_little(), stdin=b"u-1 cat dog\n") & {"torch", "jiwer"}
 
 
 def test_generating_never_imports_torch(train_little: Callable[..., Path]) -> None:

@@ -138,8 +138,6 @@ def _output(model: Model, request: ScoreRequest, inputs: LineInputs, stream: Tex
         return RowOutput(view, RowWriter(stream, view.columns, style, header))
     if request.style is None:
         style = inputs.table.kind
-    if inputs.table.kind == "jsonl" != style:
-        raise UsageError("JSON lines have no fixed columns", "Write them as --format jsonl too.")
     view = replace(view, files=False)
     return TableOutput(TableView(view, inputs.table, style, request.prefix), stream, header)
 
