@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from seqmodel.inference.generation import Piece, Sample
     from seqmodel.inference.line_mixture import LineMixture
     from seqmodel.inference.line_scores import LineScore, Reading
+    from seqmodel.inference.rescoring import Rescored
     from seqmodel.inference.words import WordScore
     from seqmodel.text.corpus import Line
     from seqmodel.tokens.store import TokenStore
@@ -102,6 +103,34 @@ class Model:
         from seqmodel.inference.words import word_scores
 
         return word_scores(score, self.tokenizer)
+
+    def log_probabilities(self, texts: Sequence[str]) -> list[float]:
+        """ln p of each text as a sequence of its own, with its end symbol, or in a stream model the newline that ends
+        it. What texts begin with in common is computed once.
+        """
+        from seqmodel.inference.rescoring import log_probabilities
+
+        return log_probabilities(self.runtime, self.tokenizer, self.header.sequence, texts)
+
+    def rescore(
+        self,
+        hypotheses: Sequence[str],
+        *scores: Sequence[float],
+        weight: float | None = None,
+        score_weights: Sequence[float] = (),
+        length_penalty: float = 0.0,
+    ) -> list[Rescored]:
+        """Hypotheses of one utterance, the best first: by the total of `weight` times ln p, other scores (each for all
+        hypotheses) times theirs, and `length_penalty` times the number of words. Weights that are not given are 1, the
+        model's own beside other scores 0.5.
+        """
+        from seqmodel.inference.rescoring import Combination, Rescored, features
+
+        combination = Combination.of(len(scores), weight, score_weights, length_penalty)
+        lm_scores = self.log_probabilities(hypotheses)
+        totals = combination.totals(features(lm_scores, hypotheses, scores)).tolist()
+        rescored = [Rescored(*cells) for cells in zip(hypotheses, lm_scores, totals, strict=True)]
+        return sorted(rescored, key=lambda one: -one.total)
 
     def generate(self, prefix: str = "", **settings: Any) -> list[Sample]:
         """Sample continuations of a prefix; keywords as in `SamplingSettings` (count, temperature, seed …)."""

@@ -142,6 +142,7 @@ def test_the_console_is_imported_by_the_command_line_alone() -> None:
         ("torch", TORCH_OWNERS),
         ("sentencepiece", ("seqmodel.tokens",)),
         ("filelock", ("seqmodel.files",)),
+        ("jiwer", ("seqmodel.inference.weight_tuning",)),
         ("xopen", ("seqmodel.text",)),
         ("jinja2", ("seqmodel.reports.page",)),
         ("matplotlib", ("seqmodel.reports.plots",)),
@@ -225,7 +226,7 @@ def test_the_top_level_holds_only_what_the_project_names() -> None:
 
 def test_every_command_has_one_file_and_every_folder_of_tests_mirrors_a_folder() -> None:
     commands = {path.stem for path in (PACKAGE / "cli").glob("*.py")} - {"__init__", "app", "options"}
-    assert commands >= {"train", "score", "generate", "tokenize", "info", "bench", "plot"}
+    assert commands >= {"train", "score", "rescore", "generate", "tokenize", "info", "bench", "plot"}
     folders = {path.name for path in PACKAGE.iterdir() if path.is_dir() and path.name != "__pycache__"}
     mirrored = {path.name for path in (ROOT / "tests").iterdir() if path.is_dir() and path.name != "__pycache__"}
     assert mirrored - {"benchmarks"} <= folders

@@ -21,7 +21,7 @@ try:
     main()
 except SystemExit as stop:
     code = stop.code
-heavy = ("torch", "numpy", "matplotlib", "sentencepiece", "safetensors", "xopen", "filelock", "jinja2")
+heavy = ("torch", "numpy", "matplotlib", "sentencepiece", "safetensors", "xopen", "filelock", "jinja2", "jiwer")
 print("IMPORTED", code or 0, *[name for name in heavy if name in sys.modules], file=sys.stderr)
 """
 
@@ -35,7 +35,7 @@ def imported(*arguments: str | Path, stdin: bytes = b"") -> set[str]:
     return set(last[2:])
 
 
-COMMANDS = ("train", "score", "compare", "generate", "tokenize", "info", "bench", "plot")
+COMMANDS = ("train", "score", "compare", "rescore", "generate", "tokenize", "info", "bench", "plot")
 
 
 @pytest.mark.parametrize("command", [[], *([name] for name in COMMANDS)])
@@ -58,6 +58,10 @@ def test_comparing_and_mixing_never_import_torch(train_little: Callable[..., Pat
     model = train_little()
     assert "torch" not in imported("compare", model, model, stdin=b"cat dog\n")
     assert "torch" not in imported("score", "-m", model, "-m", model, stdin=b"cat dog\n")
+
+
+def test_rescoring_never_imports_torch_nor_what_measures_errors(train_little: Callable[..., Path]) -> None:
+    assert not imported("rescore", "-m", train_little(), stdin=b"u-1 cat dog\n") & {"torch", "jiwer"}
 
 
 def test_generating_never_imports_torch(train_little: Callable[..., Path]) -> None:

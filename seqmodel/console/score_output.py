@@ -54,22 +54,22 @@ class TableOutput:
 
     def __init__(self, view: TableView, stream: TextIO, header: bool) -> None:
         self.view, self.stream = view, stream
-        self.header = header and view.reader.has_header
+        self.header = header and view.table.reader.has_header
         self.writer: RowWriter | None = None
 
     def _begun(self) -> RowWriter:
         if self.writer is None:
-            self.writer = RowWriter(self.stream, self.view.columns(), self.view.style, self.header)
+            self.writer = RowWriter(self.stream, self.view.table.names(), self.view.table.style, self.header)
         return self.writer
 
     def line(self, file: str, row: LineScore) -> None:
-        self._begun().write(self.view.rows(row), self.view.beside(row))
+        self._begun().write(self.view.rows(row), self.view.table.beside(row.line))
 
     def file(self, file: str, totals: CorpusTotals) -> None:
         pass
 
     def end(self, totals: CorpusTotals) -> None:
-        if self.view.reader.header is not None or not self.header:
+        if self.view.table.reader.header is not None or not self.header:
             self._begun()  # a table without rows keeps its header
 
     def flush(self) -> None:

@@ -149,8 +149,6 @@ def _output(model: LineScorer, request: ScoreRequest, inputs: LineInputs, stream
         return RowOutput(view, RowWriter(stream, view.columns, style, header))
     if request.style is None:
         style = inputs.table.kind
-    if inputs.table.kind == "jsonl" != style:
-        raise UsageError("JSON lines have no fixed columns", "Write them as --format jsonl too.")
     view = replace(view, files=False)
     return TableOutput(TableView(view, inputs.table, style, request.prefix), stream, header)
 

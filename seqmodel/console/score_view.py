@@ -7,11 +7,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from seqmodel.console.rows import RowFormat, Verbatim
-from seqmodel.errors import UsageError
+from seqmodel.console.rows import RowFormat
+from seqmodel.console.table_columns import TableColumns
 from seqmodel.inference.line_scores import LineScore
 from seqmodel.inference.words import WordBoundary, WordKind, word_scores
-from seqmodel.text.tables import TableReader, TableRow, unescaped
+from seqmodel.text.tables import TableReader
 from seqmodel.tokens.tokenizer import END, FIRST_BYTE, FIRST_PIECE, UNKNOWN, Tokenizer
 
 Level = Literal["line", "token", "word", "document", "corpus"]
@@ -119,55 +119,16 @@ class TableView:
     """
 
     def __init__(self, view: ScoreView, reader: TableReader, style: RowFormat, prefix: str = "") -> None:
-        self.view, self.reader, self.style, self.prefix = view, reader, style, prefix
+        self.view = view
         left_out = {"line"} if view.level in ("token", "word") else {"line", "text"}
         self.kept = [i for i, name in enumerate(view.columns) if name not in left_out]
-
-    def columns(self) -> list[str]:
-        """All column names; for JSON lines those of the scores.
-
-        Raises:
-            UsageError: if a score column has the name of one of the table's.
-        """
-        own = [self._renamed(self.view.columns[i]) for i in self.kept]
-        if self.reader.header is None:
-            return [*(str(number + 1) for number in range(self.reader.width or 0)), *own]
-        if set(own) & set(self.reader.header):
-            raise _taken()
-        if self.style == self.reader.kind == "tsv":
-            return [*map(Verbatim, self.reader.header), *own]
-        return [*self.reader.header, *own]
-
-    def _renamed(self, name: str) -> str:
-        return f"{self.prefix}{name}" if name != "text" else f"{self.prefix}{self.view.level}"
-
-    def passed(self, row: LineScore) -> list[Any]:
-        """The row's own cells."""
-        assert isinstance(row.line, TableRow)
-        cells = row.line.cells
-        if isinstance(cells, dict):
-            return []
-        if self.reader.kind != "tsv":
-            return list(cells)
-        return [Verbatim(cell) if self.style == "tsv" else unescaped(cell) for cell in cells]
-
-    def beside(self, row: LineScore) -> dict[str, Any]:
-        """The row's own object, of JSON lines."""
-        assert isinstance(row.line, TableRow)
-        if not isinstance(row.line.cells, dict):
-            return {}
-        if not row.line.cells.keys().isdisjoint(self.columns()):
-            raise _taken()
-        return row.line.cells
+        new = [f"{prefix}{name if name != 'text' else view.level}" for name in (view.columns[i] for i in self.kept)]
+        self.table = TableColumns(reader, style, new)
 
     def rows(self, row: LineScore) -> Iterator[list[Any]]:
-        passed = self.passed(row)
+        passed = self.table.cells(row.line)
         for cells in self.view.rows(row):
             yield [*passed, *(cells[i] for i in self.kept)]
-
-
-def _taken() -> UsageError:
-    return UsageError("the table already has a column with the name of a score", "Give --column-prefix.")
 
 
 @dataclass

@@ -30,24 +30,29 @@ def unescaped(cell: str) -> str:
 
 @dataclass(frozen=True)
 class TableRow(Line):
-    """A row: `text` is that of the chosen column, `given` that of another, `cells` all of them as they were read; for
-    JSON lines, a dictionary."""
+    """A row: `text` is that of the chosen column, `given` that of another, `others` those of further ones; `cells` are
+    all of them as they were read; for JSON lines, a dictionary."""
 
     cells: Sequence[str] | dict[str, Any] = ()
+    others: tuple[str, ...] = ()
 
 
 class TableReader:
     """Makes rows of lines. A column is named by the header, or is a number from 1 in a table without a header."""
 
-    def __init__(self, kind: TableFormat, column: str, given: str | None = None) -> None:
-        self.kind, self.column, self.given = kind, column, given
+    def __init__(self, kind: TableFormat, column: str, given: str | None = None, others: Sequence[str] = ()) -> None:
+        self.kind, self.column, self.given, self.others = kind, column, given, others
         self.header: list[str] | None = None
         self.name = ""
         self.width: int | None = None  # columns, of TSV and CSV
-        numbered = [name.isdecimal() for name in (column, given) if name is not None]
+        numbered = [name.isdecimal() for name in self._chosen]
         if any(numbered) and (kind == "jsonl" or not all(numbered)):
             raise UsageError("columns are given by number and by name", "Give names; JSON lines have no numbers.")
         self.has_header = kind != "jsonl" and not any(numbered)
+
+    @property
+    def _chosen(self) -> list[str]:
+        return [name for name in (self.column, self.given, *self.others) if name is not None]
 
     def rows(self, batches: Iterable[list[Line]], name: str) -> Iterator[list[Line]]:
         """The rows of one file, in the batches that its lines come in; the header is kept apart.
@@ -72,23 +77,27 @@ class TableReader:
         if self.header is not None and self.header != cells:
             raise DataError(f"{self.name}, line {line.number}: other columns than in the first file", "Score it alone.")
         self.header, self.width = cells, len(cells)
-        for column in (self.column, self.given):
-            if column is not None and cells.count(column) != 1:
+        for column in self._chosen:
+            if cells.count(column) != 1:
                 raise DataError(
                     f"{self.name}, line {line.number}: the header does not name the column once",
-                    "Check --column; a number names a column of a table without a header.",
+                    "Check the column's name; a number names a column of a table without a header.",
                 )
 
     def _row(self, line: Line, cells: Any) -> TableRow:
         text = self._cell(line, cells, self.column)
         given = None if self.given is None else self._cell(line, cells, self.given)
-        return TableRow(line.number, text, False, given, cells)
+        others = tuple(self._cell(line, cells, column, numbers=True) for column in self.others)
+        return TableRow(line.number, text, False, given, cells=cells, others=others)
 
-    def _cell(self, line: Line, cells: Any, column: str) -> str:
+    def _cell(self, line: Line, cells: Any, column: str, numbers: bool = False) -> str:
+        """A cell's text; with `numbers` one that is a JSON number too."""
         if self.kind == "jsonl":
             value = cells.get(column)
+            if numbers and isinstance(value, int | float) and not isinstance(value, bool):
+                return str(value)
             if not isinstance(value, str):
-                raise self._failure(line, "no text under that key")
+                raise self._failure(line, f"no text{' or number' * numbers} under that key")
             return value
         at = int(column) - 1 if self.header is None else self.header.index(column)
         if self.width is None:
@@ -146,7 +155,9 @@ class TableReader:
         return rows[0]
 
     def _failure(self, line: Line, what: str) -> DataError:
-        return DataError(f"{self.name}, line {line.number}: {what}", "Mend the line, or check --column and --input.")
+        return DataError(
+            f"{self.name}, line {line.number}: {what}", "Mend the line, or check the column's name and --input."
+        )
 
 
 def _body(line: Line) -> str:

@@ -1,0 +1,139 @@
+"""`seqmodel rescore`: n-best lists by what a model thinks of each hypothesis."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+import typer
+
+from seqmodel.cli import options
+from seqmodel.console.failures import guarded
+
+_TABLE, _KALDI, _WEIGHTS = "Tables", "Kaldi's layout", "Weights"
+
+
+@guarded
+def command(
+    nbest: Annotated[
+        str, typer.Argument(help="The n-best lists: a file (.gz .bz2 .xz .zst too), or - for standard input.")
+    ] = "-",
+    model: options.ModelOption = None,
+    output: Annotated[
+        Literal["best", "reranked", "scores"],
+        typer.Option(
+            help="best: one hypothesis for each utterance. reranked: all of them, the best first. scores: all of them "
+            "in the input's order, with ln p and the total."
+        ),
+    ] = "best",
+    style: Annotated[
+        Literal["kaldi", "tsv", "csv", "jsonl"] | None,
+        typer.Option("--format", help="Of the output; else as the input.", show_default=False),
+    ] = None,
+    header: Annotated[bool, typer.Option("--header/--no-header", help="Begin a table with the column names.")] = True,
+    kind: Annotated[
+        Literal["kaldi", "tsv", "csv", "jsonl"] | None,
+        typer.Option(
+            "--input",
+            help="kaldi: lines of id and words; or a table. Else kaldi, with --hypothesis by the file's name, or tsv.",
+            show_default=False,
+        ),
+    ] = None,
+    scores: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="FILE",
+            help="Another score of each hypothesis: lines of id and number in the same order; may be repeated.",
+            rich_help_panel=_KALDI,
+            show_default=False,
+        ),
+    ] = None,
+    whole_ids: Annotated[
+        bool,
+        typer.Option(
+            "--whole-ids",
+            help="An id names its utterance, also where it ends like utt-1.",
+            rich_help_panel=_KALDI,
+        ),
+    ] = False,
+    utterance: Annotated[
+        str | None,
+        typer.Option(
+            help="The column that names the utterance; by number if there is no header.",
+            rich_help_panel=_TABLE,
+            show_default=False,
+        ),
+    ] = None,
+    hypothesis: Annotated[
+        str | None,
+        typer.Option(help="The column with the text of the hypothesis.", rich_help_panel=_TABLE, show_default=False),
+    ] = None,
+    score: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="COLUMN",
+            help="A column with another score; may be repeated.",
+            rich_help_panel=_TABLE,
+            show_default=False,
+        ),
+    ] = None,
+    column_prefix: Annotated[
+        str, typer.Option(help="Put this before lm_score and total.", rich_help_panel=_TABLE, show_default=False)
+    ] = "",
+    weight: Annotated[
+        float | None,
+        typer.Option(help="Of ln p; else 1, or 0.5 beside other scores.", rich_help_panel=_WEIGHTS, show_default=False),
+    ] = None,
+    score_weight: Annotated[
+        list[float] | None,
+        typer.Option(
+            help="Of each other score, in their order; else 1. Costs need a negative one.",
+            rich_help_panel=_WEIGHTS,
+            show_default=False,
+        ),
+    ] = None,
+    length_penalty: Annotated[float, typer.Option(help="Added for every word.", rich_help_panel=_WEIGHTS)] = 0.0,
+    tune: Annotated[
+        str | None,
+        typer.Option(
+            metavar="REFERENCE",
+            help="Fit the weights to the word error rate, given lines of utterance and words; those given are where "
+            "it begins.",
+            rich_help_panel=_WEIGHTS,
+            show_default=False,
+        ),
+    ] = None,
+    errors: options.ErrorsOption = "strict",
+    max_line: options.MaxLineOption = 256,
+    quiet: options.QuietOption = False,
+    debug: options.DebugOption = False,
+) -> None:
+    """Rescore n-best lists: ln p of every hypothesis, its end symbol included, combined with other scores.
+
+    total = weight × ln p + the other scores, each by its weight + length penalty × number of words.
+
+    The lists have a line for each hypothesis, `utt-1 words...`, `utt-2 words...`, those of an utterance one after the
+    other; or are a table.
+    """
+    from seqmodel.api import load, model_path
+    from seqmodel.config import CorpusSettings
+    from seqmodel.console.rescore_run import RescoreRequest, run_rescore
+
+    request = RescoreRequest(
+        nbest=nbest,
+        kind=kind,
+        whole_ids=whole_ids,
+        utterance=utterance,
+        hypothesis=hypothesis,
+        score_columns=tuple(score or ()),
+        score_files=tuple(scores or ()),
+        weight=weight,
+        score_weights=tuple(score_weight or ()),
+        length_penalty=length_penalty,
+        tune=tune,
+        what=output,
+        style=style,
+        header=header,
+        prefix=column_prefix,
+        quiet=quiet,
+    )
+    run_rescore(load(model_path(model)), request, CorpusSettings(errors=errors, max_line=max_line << 20))
