@@ -35,7 +35,7 @@ def imported(*arguments: str | Path, stdin: bytes = b"") -> set[str]:
     return set(last[2:])
 
 
-COMMANDS = ("train", "score", "generate", "tokenize", "info", "bench", "plot")
+COMMANDS = ("train", "score", "filter", "generate", "tokenize", "info", "bench", "plot")
 
 
 @pytest.mark.parametrize("command", [[], *([name] for name in COMMANDS)])
@@ -50,6 +50,10 @@ def test_version_imports_nothing_heavy() -> None:
 def test_scoring_never_imports_torch(train_little: Callable[..., Path]) -> None:
     for by in ("line", "token", "corpus"):
         assert "torch" not in imported("score", "-m", train_little(), "--by", by, stdin=b"cat dog\n")
+
+
+def test_filtering_never_imports_torch(train_little: Callable[..., Path]) -> None:
+    assert "torch" not in imported("filter", "-m", train_little(), "--above", "0", stdin=b"cat dog\n")
 
 
 def test_generating_never_imports_torch(train_little: Callable[..., Path]) -> None:

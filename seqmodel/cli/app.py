@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 import seqmodel
-from seqmodel.cli import bench, generate, info, plot, score, tokenize, train
+from seqmodel.cli import bench, filter, generate, info, plot, score, tokenize, train
 from seqmodel.console.failures import guarded
 
 app = typer.Typer(
@@ -41,6 +41,7 @@ def root(
 
 app.command("train")(train.command)
 app.command("score")(score.command)
+app.command("filter")(filter.command)
 app.command("generate")(generate.command)
 app.command("tokenize")(tokenize.command)
 app.command("info")(info.command)

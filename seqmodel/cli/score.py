@@ -9,7 +9,7 @@ import typer
 from seqmodel.cli import options
 from seqmodel.console.failures import guarded
 
-_TABLE, _WORDS = "Tables", "Words"
+_TABLE, _WORDS, _ODD = "Tables", "Words", "Odd lines"
 
 
 @guarded
@@ -72,6 +72,20 @@ def command(
         str | None,
         typer.Option(metavar="I/N", help="Score the I-th of N shares of a file's lines.", show_default=False),
     ] = None,
+    percentile: Annotated[
+        bool,
+        typer.Option(
+            "--percentile",
+            help="Where the line stands among held-out ones of like length: 100 is the most surprising.",
+            rich_help_panel=_ODD,
+        ),
+    ] = False,
+    worst: Annotated[
+        bool,
+        typer.Option(
+            "--worst", help="Where the most surprising span of the line begins and ends.", rich_help_panel=_ODD
+        ),
+    ] = False,
     errors: options.ErrorsOption = "strict",
     max_line: options.MaxLineOption = 256,
     quiet: options.QuietOption = False,
@@ -104,6 +118,8 @@ def command(
         table=table,
         prefix=column_prefix,
         shard=shard,
+        percentile=percentile,
+        worst=worst,
         quiet=quiet,
     )
     run_score(load(model_path(model)), request, CorpusSettings(errors=errors, max_line=max_line << 20))

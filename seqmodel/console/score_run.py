@@ -45,6 +45,8 @@ class ScoreRequest:
     table: TableFormat | None = None
     prefix: str = ""
     shard: str | None = None
+    percentile: bool = False
+    worst: bool = False
     quiet: bool = False
 
 
@@ -126,9 +128,12 @@ def _preamble(model: Model, name: str, settings: CorpusSettings) -> str:
 
 
 def _output(model: Model, request: ScoreRequest, inputs: LineInputs, stream: TextIO) -> ScoreOutput:
+    _check_oddness(model, request)
     view = ScoreView(
         *(model.tokenizer, request.level, request.base, len(inputs.sources) > 1, request.show_text),
         *(request.words, request.boundary),
+        percentile=model.percentile if request.percentile else None,
+        worst=model.worst_span if request.worst else None,
     )
     header = request.header and (inputs.shard is None or inputs.shard.number == 1)  # shards are put together again
     if request.style in ("kenlm", "lmzoo"):
@@ -142,6 +147,18 @@ def _output(model: Model, request: ScoreRequest, inputs: LineInputs, stream: Tex
         raise UsageError("JSON lines have no fixed columns", "Write them as --format jsonl too.")
     view = replace(view, files=False)
     return TableOutput(TableView(view, inputs.table, style, request.prefix), stream, header)
+
+
+def _check_oddness(model: Model, request: ScoreRequest) -> None:
+    """Refuse what --percentile and --worst cannot be told of, and models that cannot tell, before anything is read."""
+    if not (request.percentile or request.worst):
+        return
+    if request.level != "line" or request.style in ("kenlm", "lmzoo"):
+        raise UsageError("--percentile and --worst are told of lines", "Leave out --by, and such a --format.")
+    if request.percentile and not request.end:
+        raise UsageError("the percentiles are of lines with their ends", "Leave out --no-eos, or --percentile.")
+    _ = request.percentile and model.held_out_lines  # which raise where there are none
+    _ = request.worst and model.mean_bits
 
 
 def _foreign(request: ScoreRequest, view: ScoreView, inputs: LineInputs, stream: TextIO, header: bool) -> ScoreOutput:
