@@ -14,14 +14,15 @@ from __future__ import annotations
 import os
 import time as clock
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from seqmodel.config import CorpusSettings, SamplingSettings, TokenizerSettings, checked
-from seqmodel.errors import UsageError
+from seqmodel.errors import ModelError, UsageError
 from seqmodel.files import exclusive, refuse_existing
 from seqmodel.kinds import Over
-from seqmodel.model.bundle import DEFAULT_NAME, Bundle, BundleHeader, read_bundle
+from seqmodel.model.bundle import DEFAULT_NAME, Bundle, BundleHeader, HeldOutLines, read_bundle
 from seqmodel.training.request import TrainingRequest, TrainingResult
 
 if TYPE_CHECKING:
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from seqmodel.inference.generation import Piece, Sample
     from seqmodel.inference.line_mixture import LineMixture
     from seqmodel.inference.line_scores import LineScore, Reading
+    from seqmodel.inference.oddness import Span
     from seqmodel.inference.rescoring import Rescored
     from seqmodel.inference.words import WordScore
     from seqmodel.text.corpus import Line
@@ -131,6 +133,48 @@ class Model:
         totals = combination.totals(features(lm_scores, hypotheses, scores)).tolist()
         rescored = [Rescored(*cells) for cells in zip(hypotheses, lm_scores, totals, strict=True)]
         return sorted(rescored, key=lambda one: -one.total)
+
+    @cached_property
+    def held_out_lines(self) -> HeldOutLines:
+        """How held-out lines scored, by their length.
+
+        Raises:
+            ModelError: if that was not kept, or there were too few.
+        """
+        held_out = self.header.held_out
+        if held_out is not None and held_out.lines is None:
+            raise ModelError("the model was made before held-out lines were kept", "Train it again.")
+        if held_out is None or held_out.lines is None or not held_out.lines.bins:
+            raise ModelError(
+                "the model has too few held-out lines to rank others among",
+                "Train it on more text, or bring held-out text with train --valid.",
+            )
+        return held_out.lines
+
+    @cached_property
+    def mean_bits(self) -> float:
+        """Bits per token of the held-out text.
+
+        Raises:
+            ModelError: if there was none.
+        """
+        held_out = self.header.held_out
+        if held_out is None:
+            raise ModelError("the model has no held-out figures to compare with", "Train it on more text.")
+        return held_out.bits / max(1, held_out.tokens)
+
+    def percentile(self, score: LineScore) -> float:
+        """Where a line stands among held-out lines of like length, by bits per char (per token in a closed
+        vocabulary): 0 to 100 = more surprising than any; NaN if it is empty."""
+        from seqmodel.inference.oddness import length_of, percentile
+
+        return percentile(self.held_out_lines, score.bits, length_of(score, self.header.closed))
+
+    def worst_span(self, score: LineScore) -> Span | None:
+        """The most surprising span of a line, by excess over the mean bits of a token; None if it is empty."""
+        from seqmodel.inference.oddness import worst_span
+
+        return worst_span(score, self.tokenizer, self.mean_bits)
 
     def generate(self, prefix: str = "", **settings: Any) -> list[Sample]:
         """Sample continuations of a prefix; keywords as in `SamplingSettings` (count, temperature, seed …)."""

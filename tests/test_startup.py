@@ -35,7 +35,7 @@ def imported(*arguments: str | Path, stdin: bytes = b"") -> set[str]:
     return set(last[2:])
 
 
-COMMANDS = ("train", "score", "compare", "rescore", "generate", "tokenize", "info", "bench", "plot")
+COMMANDS = ("train", "score", "compare", "rescore", "filter", "generate", "tokenize", "info", "bench", "plot")
 
 
 @pytest.mark.parametrize("command", [[], *([name] for name in COMMANDS)])
@@ -62,6 +62,10 @@ def test_comparing_and_mixing_never_import_torch(train_little: Callable[..., Pat
 
 def test_rescoring_never_imports_torch_nor_what_measures_errors(train_little: Callable[..., Path]) -> None:
     assert not imported("rescore", "-m", train_little(), stdin=b"u-1 cat dog\n") & {"torch", "jiwer"}
+
+
+def test_filtering_never_imports_torch(train_little: Callable[..., Path]) -> None:
+    assert "torch" not in imported("filter", "-m", train_little(), "--above", "0", stdin=b"cat dog\n")
 
 
 def test_generating_never_imports_torch(train_little: Callable[..., Path]) -> None:

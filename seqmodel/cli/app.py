@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 import seqmodel
-from seqmodel.cli import bench, compare, generate, info, plot, rescore, score, tokenize, train
+from seqmodel.cli import bench, compare, filter, generate, info, plot, rescore, score, tokenize, train
 from seqmodel.console.failures import guarded
 
 app = typer.Typer(
@@ -43,6 +43,7 @@ app.command("train")(train.command)
 app.command("score")(score.command)
 app.command("compare")(compare.command)
 app.command("rescore")(rescore.command)
+app.command("filter")(filter.command)
 app.command("generate")(generate.command)
 app.command("tokenize")(tokenize.command)
 app.command("info")(info.command)

@@ -10,7 +10,7 @@ import typer
 from seqmodel.cli import options
 from seqmodel.console.failures import guarded
 
-_TABLE, _WORDS, _MIXTURES, _PICTURES = "Tables", "Words", "Mixtures", "Pictures"
+_TABLE, _WORDS, _ODD, _MIXTURES, _PICTURES = "Tables", "Words", "Odd lines", "Mixtures", "Pictures"
 
 
 @guarded
@@ -123,6 +123,20 @@ def command(
             rich_help_panel=_PICTURES,
         ),
     ] = False,
+    percentile: Annotated[
+        bool,
+        typer.Option(
+            "--percentile",
+            help="Where the line stands among held-out ones of like length: 100 is the most surprising.",
+            rich_help_panel=_ODD,
+        ),
+    ] = False,
+    worst: Annotated[
+        bool,
+        typer.Option(
+            "--worst", help="Where the most surprising span of the line begins and ends.", rich_help_panel=_ODD
+        ),
+    ] = False,
     errors: options.ErrorsOption = "strict",
     max_line: options.MaxLineOption = 256,
     quiet: options.QuietOption = False,
@@ -159,6 +173,8 @@ def command(
         table=table,
         prefix=column_prefix,
         shard=shard,
+        percentile=percentile,
+        worst=worst,
         quiet=quiet,
         pictures=pictures,
     )

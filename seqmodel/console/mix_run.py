@@ -35,6 +35,8 @@ def scorer(
         if weights is not None:
             raise UsageError("--mix with a single model", "Give -m once for each model.")
         return load(*paths)
+    if request.percentile or request.worst:
+        raise UsageError("a mixture has no held-out lines to compare with", "Give one -m with --percentile or --worst.")
     models = [load(path) for path in paths]
     mixture = mix(models, () if weights is None or weights == AUTO else _numbers(weights))
     by_token = request.level in ("token", "word") or request.style in ("kenlm", "lmzoo") or request.pictures.wanted

@@ -30,8 +30,17 @@ def data_output(unit: Unit) -> TextIO:
     return stdout
 
 
+def steering(stream: TextIO) -> dict[int, str]:
+    """What control characters are replaced by: on a terminal they are shown, not sent; elsewhere they pass."""
+    return {**_STEERING, 13: "\\r"} if stream.isatty() else {}
+
+
 class Verbatim(str):
     """A TSV cell as it was read: escaped already."""
+
+
+class Tenths(float):
+    """A number that is told to one decimal."""
 
 
 class RowWriter:
@@ -43,9 +52,8 @@ class RowWriter:
 
     def __init__(self, stream: TextIO, columns: Sequence[str], style: RowFormat, header: bool) -> None:
         self.stream, self.columns, self.style = stream, columns, style
-        steering = {**_STEERING, 13: "\\r"} if stream.isatty() else {}
-        self.escapes = {**_ESCAPES, **steering}
-        self.steering = steering
+        self.steering = steering(stream)
+        self.escapes = {**_ESCAPES, **self.steering}
         self._csv = csv.writer(stream)
         if header and style != "jsonl":
             self.write([columns])
@@ -80,6 +88,8 @@ class RowWriter:
 
 def _number(value: Any) -> str:
     if isinstance(value, float):
+        if isinstance(value, Tenths) and not math.isnan(value):
+            return f"{value:.1f}"
         value += 0.0  # no minus before nothing
         return "" if math.isnan(value) else f"{value:.6g}" if abs(value) < 1e-3 else f"{value:.4f}"
     return "" if value is None else str(value)

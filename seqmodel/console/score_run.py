@@ -47,6 +47,8 @@ class ScoreRequest:
     table: TableFormat | None = None
     prefix: str = ""
     shard: str | None = None
+    percentile: bool = False
+    worst: bool = False
     quiet: bool = False
     pictures: Pictures = field(default_factory=Pictures)
 
@@ -138,6 +140,8 @@ def _output(model: LineScorer, request: ScoreRequest, inputs: LineInputs, stream
         *(model.tokenizer, request.level, request.base, len(inputs.sources) > 1, request.show_text),
         *(request.words, request.boundary),
     )
+    if request.percentile or request.worst:
+        view = _with_oddness(view, model, request)
     if request.pictures.wanted:
         assert isinstance(model, Model)  # of tokens in common; others have been refused
         return picture_output(model, request.pictures, view, request.end, stream)
@@ -151,6 +155,27 @@ def _output(model: LineScorer, request: ScoreRequest, inputs: LineInputs, stream
         style = inputs.table.kind
     view = replace(view, files=False)
     return TableOutput(TableView(view, inputs.table, style, request.prefix), stream, header)
+
+
+def _with_oddness(view: ScoreView, model: LineScorer, request: ScoreRequest) -> ScoreView:
+    """The view with the columns of --percentile and --worst.
+
+    Raises:
+        UsageError: if they cannot be told of what is asked for.
+        ModelError: if the model cannot tell.
+    """
+    assert isinstance(model, Model)  # one; mixtures have been refused
+    if request.level != "line" or request.style in ("kenlm", "lmzoo"):
+        raise UsageError("--percentile and --worst are told of lines", "Leave out --by, and such a --format.")
+    if request.percentile and not request.end:
+        raise UsageError("the percentiles are of lines with their ends", "Leave out --no-eos, or --percentile.")
+    _ = request.percentile and model.held_out_lines  # which raise where there are none, before anything is read
+    _ = request.worst and model.mean_bits
+    return replace(
+        view,
+        percentile=model.percentile if request.percentile else None,
+        worst=model.worst_span if request.worst else None,
+    )
 
 
 def _foreign(request: ScoreRequest, view: ScoreView, inputs: LineInputs, stream: TextIO, header: bool) -> ScoreOutput:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from seqmodel.console.rows import RowFormat
+from seqmodel.console.rows import RowFormat, Tenths
 from seqmodel.console.table_columns import TableColumns
 from seqmodel.inference.line_scores import LineScore
+from seqmodel.inference.oddness import Span
 from seqmodel.inference.words import WordBoundary, WordKind, word_scores
 from seqmodel.text.tables import TableReader
 from seqmodel.tokens.tokenizer import END, FIRST_BYTE, FIRST_PIECE, UNKNOWN, Tokenizer
@@ -22,12 +23,14 @@ UNITS: dict[str, tuple[str, float]] = {
     "e": ("nats", math.log(2)),
     "10": ("bans", math.log10(2)),
 }
+_WORST = ("worst_start", "worst_end", "worst_bits")
 _TOTALS = ("sequences", "tokens", "words", "chars", "bytes", "bits", "bits_per_char", "bits_per_byte")
 
 
 @dataclass(frozen=True)
 class ScoreView:
-    """How scores are shown. `files`: a column names the file; `text`: the text stands beside its score."""
+    """How scores are shown. `files`: a column names the file; `text`: the text stands beside its score; `percentile`
+    and `worst` give what more is told of a line."""
 
     tokenizer: Tokenizer
     level: Level = "line"
@@ -36,6 +39,8 @@ class ScoreView:
     text: bool = True
     words: WordKind = "space"
     boundary: WordBoundary = "corrected"
+    percentile: Callable[[LineScore], float] | None = None
+    worst: Callable[[LineScore], Span | None] | None = None
 
     @property
     def scale(self) -> float:
@@ -49,8 +54,9 @@ class ScoreView:
         oov = ["oov"] if self.tokenizer.unit != "byte" else []
         closed = ["unknown", "known_perplexity"] if self.tokenizer.closed else []
         totals = [*_TOTALS, "perplexity", "word_perplexity", *closed]
+        odd = [*(["percentile"] if self.percentile else []), *(_WORST if self.worst else [])]
         names = {
-            "line": ["line", "bits", "tokens", "chars", "bits_per_char", "text"],
+            "line": ["line", "bits", "tokens", "chars", "bits_per_char", *odd, "text"],
             "token": [*_place("token"), "surprisal_bits", "entropy_bits", "rank", *oov],
             "word": [*_place("word"), "surprisal_bits", "tokens", *oov],
             "document": ["file", *totals],
@@ -72,6 +78,11 @@ class ScoreView:
         chars = len(row.text)
         per_char = row.bits * self.scale / chars if chars and not self.tokenizer.closed else math.nan
         cells: list[Any] = [row.line.number, row.bits * self.scale, len(row.ids), chars, per_char]
+        if self.percentile is not None:
+            cells.append(Tenths(self.percentile(row)))
+        if self.worst is not None:
+            span = self.worst(row)
+            cells += [None] * len(_WORST) if span is None else [span.start, span.end, span.bits * self.scale]
         return [*cells, row.text] if self.text else cells
 
     def _tokens(self, row: LineScore) -> Iterator[list[Any]]:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from pydantic import Field, ValidationError
+from pydantic import Field, ValidationError, model_validator
 
 from seqmodel.config import CorpusSettings, ModelSettings, Settings, TokenizerSettings
 from seqmodel.errors import ModelError
@@ -30,6 +30,32 @@ _COUNTS = "counts."
 _LEVEL_PARTS = ("keys", "offsets", "tokens", "counts")
 
 
+class LengthBin(Settings):
+    """Held-out lines of at most `upto` characters, more than the bin before has: their number, and quantiles of their
+    bits per char. In a closed vocabulary both are counted in tokens."""
+
+    upto: int
+    lines: int
+    quantiles: tuple[float, ...]
+
+
+class HeldOutLines(Settings):
+    """How held-out lines scored, by their length: what `score --percentile` ranks others among. Without bins if there
+    were too few."""
+
+    percents: tuple[float, ...]
+    bins: tuple[LengthBin, ...]
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> HeldOutLines:
+        rising = [self.percents, [one.upto for one in self.bins], *(one.quantiles for one in self.bins)]
+        if any(list(values) != sorted(values) for values in rising):
+            raise ValueError("a distribution rises")
+        if not self.percents or any(len(one.quantiles) != len(self.percents) for one in self.bins):
+            raise ValueError("there is a quantile for every percentage")
+        return self
+
+
 class HeldOut(Settings):
     """What the stored weights give on the held-out text; `bits` include end symbols. Beside them what simpler
     models of the same training text give."""
@@ -41,6 +67,7 @@ class HeldOut(Settings):
     recurrence_bits: float | None = None  # of each expert alone, where there are two
     counts_bits: float | None = None
     unigram_bits: float | None = None  # of the tokens' shares of the training text
+    lines: HeldOutLines | None = None  # none in bundles that were made before lines were counted
 
     @property
     def bits_per_char(self) -> float:

@@ -25,6 +25,8 @@ from seqmodel.errors import DataError, ResourceError, UsageError
 from seqmodel.kinds import SequenceKind, TextErrors
 
 END_MARK = "\ud800"  # a lone surrogate: no UTF-8 text can hold it
+BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+REPLACEMENT = "\ufffd"
 READ_SIZE = 1 << 20
 COMPRESSED = (".gz", ".bz2", ".xz", ".zst")
 TEXT_SUFFIXES = (".txt", ".text", ".md")
@@ -59,6 +61,13 @@ class Line:
     text: str
     terminated: bool
     given: str | None = None  # what it is to be scored given, where that stands beside it
+    raw: bytes | None = None  # its bytes, where some were replaced in the text
+
+    @property
+    def as_read(self) -> bytes:
+        """What stood in the file, the newline included."""
+        body = self.text.encode("utf-8", "surrogateescape") if self.raw is None else self.raw
+        return body + b"\n" * self.terminated
 
 
 @dataclass
@@ -323,7 +332,16 @@ def read_lines(
         lines = [Line(block.line + i, part, True) for i, part in enumerate(parts)]
         if last:
             lines.append(Line(block.line + len(parts), last, False))
+        if settings.errors == "replace" and not any_bytes and REPLACEMENT in text:
+            lines = _with_bytes(lines, block)
         yield lines
+
+
+def _with_bytes(lines: list[Line], block: _Block) -> list[Line]:
+    """The lines of a block, those in which something may have been replaced with their bytes."""
+    raws = (block.data if block.offset else block.data.removeprefix(BYTE_ORDER_MARK)).split(b"\n")
+    pairs = zip(lines, raws, strict=False)
+    return [replace(line, raw=raw) if REPLACEMENT in line.text else line for line, raw in pairs]
 
 
 def read_blocks(

@@ -31,10 +31,15 @@ def unescaped(cell: str) -> str:
 @dataclass(frozen=True)
 class TableRow(Line):
     """A row: `text` is that of the chosen column, `given` that of another, `others` those of further ones; `cells` are
-    all of them as they were read; for JSON lines, a dictionary."""
+    all of them as they were read; for JSON lines, a dictionary. `lines` are those of the file that it stands on."""
 
     cells: Sequence[str] | dict[str, Any] = ()
     others: tuple[str, ...] = ()
+    lines: Sequence[Line] = ()
+
+    @property
+    def as_read(self) -> bytes:
+        return b"".join(line.as_read for line in self.lines)
 
 
 class TableReader:
@@ -43,6 +48,7 @@ class TableReader:
     def __init__(self, kind: TableFormat, column: str, given: str | None = None, others: Sequence[str] = ()) -> None:
         self.kind, self.column, self.given, self.others = kind, column, given, others
         self.header: list[str] | None = None
+        self.header_lines: Sequence[Line] = ()
         self.name = ""
         self.width: int | None = None  # columns, of TSV and CSV
         numbered = [name.isdecimal() for name in self._chosen]
@@ -64,19 +70,21 @@ class TableReader:
         header_due = self.has_header
         for batch in self._records(batches):
             out: list[Line] = []
-            for line, cells in batch:
+            for lines, cells in batch:
                 if header_due:
-                    self._take_header(line, cells)
+                    self._take_header(lines, cells)
                     header_due = False
                 else:
-                    out.append(self._row(line, cells))
+                    out.append(self._row(lines, cells))
             if out:
                 yield out
 
-    def _take_header(self, line: Line, cells: list[str]) -> None:
+    def _take_header(self, lines: Sequence[Line], cells: list[str]) -> None:
+        line = lines[0]
         if self.header is not None and self.header != cells:
             raise DataError(f"{self.name}, line {line.number}: other columns than in the first file", "Score it alone.")
-        self.header, self.width = cells, len(cells)
+        if self.header is None:
+            self.header, self.header_lines, self.width = cells, lines, len(cells)
         for column in self._chosen:
             if cells.count(column) != 1:
                 raise DataError(
@@ -84,11 +92,12 @@ class TableReader:
                     "Check the column's name; a number names a column of a table without a header.",
                 )
 
-    def _row(self, line: Line, cells: Any) -> TableRow:
+    def _row(self, lines: Sequence[Line], cells: Any) -> TableRow:
+        line = lines[0]
         text = self._cell(line, cells, self.column)
         given = None if self.given is None else self._cell(line, cells, self.given)
         others = tuple(self._cell(line, cells, column, numbers=True) for column in self.others)
-        return TableRow(line.number, text, False, given, cells=cells, others=others)
+        return TableRow(line.number, text, False, given, cells=cells, others=others, lines=lines)
 
     def _cell(self, line: Line, cells: Any, column: str, numbers: bool = False) -> str:
         """A cell's text; with `numbers` one that is a JSON number too."""
@@ -108,15 +117,16 @@ class TableReader:
             raise self._failure(line, f"{len(cells)} columns, so no column {column}")
         return unescaped(cells[at]) if self.kind == "tsv" else str(cells[at])
 
-    def _records(self, batches: Iterable[list[Line]]) -> Iterator[list[tuple[Line, Any]]]:
+    def _records(self, batches: Iterable[list[Line]]) -> Iterator[list[tuple[Sequence[Line], Any]]]:
+        """The lines of each record, and its cells."""
         if self.kind == "csv":
             yield from self._csv_records(batches)
             return
         for batch in batches:
             if self.kind == "tsv":
-                yield [(line, _body(line).split("\t")) for line in batch]
+                yield [((line,), _body(line).split("\t")) for line in batch]
             else:
-                yield [(line, self._object(line)) for line in batch]
+                yield [((line,), self._object(line)) for line in batch]
 
     def _object(self, line: Line) -> dict[str, Any]:
         try:
@@ -127,18 +137,18 @@ class TableReader:
             raise self._failure(line, "not a JSON object")
         return found
 
-    def _csv_records(self, batches: Iterable[list[Line]]) -> Iterator[list[tuple[Line, list[str]]]]:
+    def _csv_records(self, batches: Iterable[list[Line]]) -> Iterator[list[tuple[Sequence[Line], list[str]]]]:
         """Records of CSV: one goes on over line ends while a quotation mark is open."""
         csv.field_size_limit(sys.maxsize)
         parts: list[Line] = []
         quotes = 0
         for batch in batches:
-            out = []
+            out: list[tuple[Sequence[Line], list[str]]] = []
             for line in batch:
                 parts.append(line)
                 quotes += line.text.count('"')
                 if quotes % 2 == 0:
-                    out.append((parts[0], self._csv_cells(parts)))
+                    out.append((parts, self._csv_cells(parts)))
                     parts, quotes = [], 0
             yield out
         if parts:

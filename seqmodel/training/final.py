@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from seqmodel.inference.mixture import fit_weights, situations
+from seqmodel.inference.oddness import rates_by_length
 from seqmodel.inference.runtime import Runtime
 from seqmodel.inference.scoring import score_sequences
 from seqmodel.model.bundle import HeldOut
@@ -51,18 +52,23 @@ def final_figures(
     if not parts:
         return None, (UNFITTED_WEIGHT,) * number
     scores = ExpertScores(*(np.concatenate([getattr(part, name) for part in parts]) for name in _COLUMNS))
-    alone = -float(np.log2(scores.recurrence).sum())
-    common = {"sequences": len(data.held_out), "tokens": len(scores.where), "chars": sum(held_out_chars(data))}
-    unigram = unigram_bits(data)
+    alone = -np.log2(scores.recurrence)
+    bits = alone if counts is None else _two_fold_bits(scores, number)
+    common: dict[str, Any] = {
+        "sequences": len(data.held_out),
+        "tokens": len(scores.where),
+        "chars": sum(held_out_chars(data)),
+        "bits": float(bits.sum()),
+        "unigram_bits": unigram_bits(data),
+        "lines": rates_by_length(*held_out_lines(data, bits)),
+    }
     if counts is None:
-        return HeldOut(**common, bits=alone, unigram_bits=unigram), ()
+        return HeldOut(**common), ()
     weights = fit_weights(scores.recurrence, scores.counts, scores.where, number)
     held_out = HeldOut(
         **common,
-        bits=_two_fold_bits(scores, number),
-        recurrence_bits=alone,
+        recurrence_bits=float(alone.sum()),
         counts_bits=-float(np.log2(scores.counts).sum()),
-        unigram_bits=unigram,
     )
     return held_out, tuple(weights.tolist())
 
@@ -124,14 +130,15 @@ def _token_counts(ids: Numbers, ranges: Ranges, vocabulary: int, most: int | Non
 _COLUMNS = ("recurrence", "counts", "where", "stretch")
 
 
-def _two_fold_bits(scores: ExpertScores, number: int) -> float:
-    bits = 0.0
+def _two_fold_bits(scores: ExpertScores, number: int) -> Numbers:
+    """Bits of each token by the mixture whose weights were fitted on the other half."""
+    bits = np.empty(len(scores.where))
     for fold in (0, 1):
         test = scores.stretch % 2 == fold
         fit = ~test if (~test).any() else test
         weights = fit_weights(scores.recurrence[fit], scores.counts[fit], scores.where[fit], number)
         share = weights[scores.where[test]]
-        bits -= float(np.log2(share * scores.recurrence[test] + (1 - share) * scores.counts[test]).sum())
+        bits[test] = -np.log2(share * scores.recurrence[test] + (1 - share) * scores.counts[test])
     return bits
 
 
@@ -167,3 +174,33 @@ def held_out_chars(data: TrainingData) -> Iterator[int]:
             data_bytes = b"".join(tokenizer.piece_bytes[token] for token in part)
             text = tokenizer.without_virtual_blanks(data_bytes.decode("utf-8", "ignore"))
             yield len(data_bytes if tokenizer.unit == "byte" else text) + (not data.is_stream and END in part[-1:])
+
+
+def held_out_lines(data: TrainingData, bits: Numbers) -> tuple[Numbers, Numbers]:
+    """Bits and length (lines,) of each whole line of the held-out text, as `score` tells them; `bits` (tokens,) are
+    those of its tokens in order, a stream's end symbols left out.
+
+    Length is in characters, or in tokens where characters are lost. Lines without text are left out, and so
+    are those that a stretch of a stream cuts.
+    """
+    store, tokenizer = data.valid_store, data.valid_store.tokenizer
+    enders = [*tokenizer.newline_ids, END]
+    ids = np.concatenate([np.asarray(store.ids[begin:end]) for begin, end in data.held_out]).astype(np.int64)
+    counted = ids != END if data.is_stream else np.ones(len(ids), bool)
+    before = np.concatenate([[0], np.cumsum(counted)])  # how many of the bits come before each token
+    ends = np.isin(ids, enders)
+    sizes = data.held_out[:, 1] - data.held_out[:, 0]
+    entries = np.cumsum(sizes) - sizes  # where each range begins in `ids`
+    whole = np.concatenate([[True], ends[:-1]])
+    whole[entries] = [begin == 0 or store.ids[begin - 1] in enders for begin in data.held_out[:, 0].tolist()]
+    starts = np.union1d(entries, np.flatnonzero(ends[:-1]) + 1)
+    stops = np.append(starts[1:], len(ids))
+    found = []
+    sums = np.concatenate([[0.0], np.cumsum(bits)])
+    for start, stop in zip(starts.tolist(), stops.tolist(), strict=True):
+        if not (whole[start] and ends[stop - 1]) or stop - start == 1:
+            continue
+        first, last = before[start], before[stop]
+        length = last - first if store.header.closed else len(tokenizer.decode(ids[start : stop - 1].tolist()))
+        found.append((sums[last] - sums[first], length))
+    return np.array([one for one, _ in found]), np.array([length for _, length in found], np.int64)

@@ -57,7 +57,7 @@ def files() -> set[str]:
 
 
 @pytest.mark.parametrize("kind", BAD_INPUTS)
-@pytest.mark.parametrize("verb", ["score", "tokenize", "train"])
+@pytest.mark.parametrize("verb", ["score", "filter", "tokenize", "train"])
 def test_input_that_cannot_be_read_is_told_with_its_name(
     verb: str, kind: str, train_little: Callable[..., Path]
 ) -> None:
@@ -67,6 +67,7 @@ def test_input_that_cannot_be_read_is_told_with_its_name(
     before = files()
     options: dict[str, tuple[str | Path, ...]] = {
         "score": ("-m", train_little()),
+        "filter": ("-m", train_little(), "--above", "0"),
         "tokenize": ("-o", "out.tokens"),
         "train": ("-o", "out.seqmodel", *QUICK),
     }

@@ -142,3 +142,15 @@ def test_what_cannot_be_mixed_is_told(
         told(run_here(*arguments(models, *more), stdin=DATA), 2, part)
     told(run_here(*arguments(alike, "--mix", "auto", "--tune", tmp_path / "empty.txt"), stdin=DATA), 3, "empty")
     told(run_here(*arguments([alike[0], tmp_path / "none.seqmodel"]), stdin=DATA), 4, "none.seqmodel")
+
+
+@pytest.mark.parametrize("option", ["--percentile", "--worst"])
+def test_a_mixture_has_no_held_out_lines(option: str, alike: list[Path], unlike: list[Path]) -> None:
+    for models in (alike, unlike):
+        told(run_here(*arguments(models, option), stdin=DATA), 2, "no held-out lines")
+
+
+@pytest.mark.parametrize("option", [["--explain"], ["--html", "-"]])
+def test_a_picture_is_of_tokens_in_common(option: list[str], alike: list[Path], unlike: list[Path]) -> None:
+    assert "perplexity per token" in run_here(*arguments(alike, *option), stdin=b"cat dog\n").text
+    told(run_here(*arguments(unlike, *option), stdin=b"cat dog\n"), 2, "no tokens in common")

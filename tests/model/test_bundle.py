@@ -244,6 +244,10 @@ MISFITS: dict[str, Callable[[dict[str, Array], dict[str, Any]], None]] = {
     "a field too many": change_header("surprise", to=1),
     "settings that are a list": change_header("model", to=[1, 2]),
     "provenance that is null": change_header("provenance", to=None),
+    "a distribution that falls": change_header("held_out", "lines", to={"percents": [100, 0], "bins": []}),
+    "a quantile too few": change_header(
+        "held_out", "lines", to={"percents": [0, 100], "bins": [{"upto": 9, "lines": 50, "quantiles": [1.0]}]}
+    ),
     "a format that is text": change_header("format", to="one"),
     "a format of zero": change_header("format", to=0),
     "a kind of its own": change_header("kind", to="picture"),
@@ -319,10 +323,12 @@ def test_a_bundle_from_before_a_field_was_there_is_read(path: Path, tmp_path: Pa
     for field in ("tokenizer", "corpus"):
         del metadata[field]
     del metadata["provenance"]["began_from"]
+    del metadata["held_out"]["lines"]
     old = tmp_path / "old.seqmodel"
     write_tensors(old, tensors, metadata)
     header = seqmodel.load(old).header
     assert (header.tokenizer, header.corpus, header.provenance.began_from) == (None, None, None)
+    assert header.held_out is not None and header.held_out.lines is None
 
 
 def test_a_checkpoint_is_no_bundle(tmp_path: Path) -> None:

@@ -8,17 +8,22 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from seqmodel.config import CorpusSettings, TokenizerSettings
-from seqmodel.kinds import SequenceKind
+from seqmodel.inference.line_scores import LineScore, Reading, score_lines
+from seqmodel.kinds import SequenceKind, Unit
 from seqmodel.model.bundle import HeldOut
+from seqmodel.text.corpus import Source, read_lines
 from seqmodel.tokens.batches import split_store
 from seqmodel.tokens.store import make_store, open_store
-from seqmodel.tokens.tokenizer import END, never_predicted
+from seqmodel.tokens.tokenizer import END, START, never_predicted
 from seqmodel.training import final
-from seqmodel.training.final import evaluated, per_unit, unigram_bits
+from seqmodel.training.final import evaluated, held_out_lines, per_unit, unigram_bits
 from seqmodel.training.loop import TrainingData
 from tests.conftest import little_text
+from tests.inference.test_scoring import Remembering
 
 
 def data_of(folder: Path, sequence: SequenceKind, closed: bool = False) -> TrainingData:
@@ -90,3 +95,74 @@ def test_what_there_is_not_is_none() -> None:
 def test_a_closed_vocabulary_is_told_per_token(tmp_path: Path) -> None:
     assert per_unit(data_of(tmp_path, "line", closed=True)) == "token"
     assert per_unit(data_of(tmp_path, "line")) == "char"
+
+
+# Lines of the held-out text
+
+TEXT = "cat dog\n\n anna  boil\tkite\n\nZürich\r\n   \nthe cat\nfar ✓\n" * 4 + "cat, dog 🐟"
+
+
+def data_and_rows(
+    folder: Path, kind: SequenceKind, unit: Unit, closed: bool = False
+) -> tuple[TrainingData, list[LineScore]]:
+    """All of a text as held-out text, and what `score` makes of its lines."""
+    corpus = CorpusSettings(sequence=kind, keep_blank=True)
+    path = folder / "corpus.txt"
+    path.write_bytes(TEXT.encode())
+    make_store(folder / "x.tokens", [str(path)], TokenizerSettings(unit=unit, closed=closed), corpus)
+    store = open_store(folder / "x.tokens")
+    everything = np.array([[0, store.header.tokens]])
+    model = Remembering(store.tokenizer.size, (START, END) if kind == "stream" else (START,))
+    batches = read_lines(Source("corpus.txt", path), corpus)
+    rows = [row for rows in score_lines(model, store.tokenizer, Reading(kind), batches) for row in rows]
+    return TrainingData(store, everything[:0], store, everything), rows
+
+
+def bits_of(rows: list[LineScore]) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
+    return np.concatenate([row.scores.bits for row in rows])
+
+
+@pytest.mark.parametrize("unit", ["char", "word", "subword", "byte"])
+@pytest.mark.parametrize("kind", ["line", "paragraph", "document", "stream"])
+def test_held_out_lines_are_those_that_score_would_tell_of(kind: SequenceKind, unit: Unit, tmp_path: Path) -> None:
+    data, rows = data_and_rows(tmp_path, kind, unit)
+    bits, lengths = held_out_lines(data, bits_of(rows))
+    told = [row for row in rows if row.text and len(row.ids)]
+    assert lengths.tolist() == [len(row.text) for row in told]
+    assert bits.tolist() == pytest.approx([row.bits for row in told])
+    assert len(told) == len(TEXT.split("\n")) - 8 - 4 * (kind == "paragraph")
+
+
+@pytest.mark.parametrize("kind", ["line", "stream"])
+def test_in_a_closed_vocabulary_lines_are_as_long_as_they_have_tokens(kind: SequenceKind, tmp_path: Path) -> None:
+    data, rows = data_and_rows(tmp_path, kind, "word", closed=True)
+    bits, lengths = held_out_lines(data, bits_of(rows))
+    told = [row for row in rows if row.text.strip()]
+    assert lengths.tolist() == [len(row.ids) for row in told]
+    assert bits.tolist() == pytest.approx([row.bits for row in told])
+
+
+def test_lines_that_a_stretch_cuts_are_left_out(tmp_path: Path) -> None:
+    data, rows = data_and_rows(tmp_path, "stream", "char")
+    all_bits = bits_of(rows)
+    ends = np.cumsum([len(row.ids) for row in rows]).tolist()
+    ends[-1] += 1  # its end symbol, without which the last line is not known to be whole
+    starts = [0, *ends[:-1]]
+    total = data.store.header.tokens
+
+    @given(st.lists(st.integers(0, total), min_size=2, max_size=6, unique=True).map(sorted))
+    @settings(max_examples=100, deadline=None)
+    def check(cuts: list[int]) -> None:
+        ranges = np.array(cuts[: len(cuts) // 2 * 2]).reshape(-1, 2)
+        held_out = TrainingData(data.store, data.train, data.store, ranges)
+        bits, lengths = held_out_lines(held_out, np.concatenate([all_bits[a:b] for a, b in ranges.tolist()]))
+        inside = [
+            row
+            for a, b in ranges.tolist()
+            for row, start, end in zip(rows, starts, ends, strict=True)
+            if a <= start and end <= b and row.text
+        ]
+        assert lengths.tolist() == [len(row.text) for row in inside]
+        assert bits.tolist() == pytest.approx([row.bits for row in inside])
+
+    check()
