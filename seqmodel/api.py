@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from seqmodel.training.events import Event
 
 STREAM_MAX_CHARS = 500
+LONGEST_SAMPLE = 1 << 20  # tokens of a sample that may go on until its end
 
 
 def model_path(name: str | Path | None = None) -> Path:
@@ -181,11 +182,24 @@ class Model:
         done = [piece.sample for piece in self.stream(prefix, self.sampling(**settings)) if piece.done]
         return sorted(done, key=lambda sample: sample.index)
 
-    def sampling(self, **settings: Any) -> SamplingSettings:
-        """Sampling settings, with this model's own limit on length where none is given."""
-        if self.header.sequence == "stream" and not settings.get("max_chars") and not settings.get("max_tokens"):
-            settings["max_chars"] = STREAM_MAX_CHARS
-        return checked(SamplingSettings, **{name: value for name, value in settings.items() if value is not None})
+    def sampling(self, *, until_end: bool = False, **settings: Any) -> SamplingSettings:
+        """Sampling settings, with this model's own limit on length where none is given.
+
+        Raises:
+            UsageError: if settings contradict each other, or ask for an end of a model without one.
+        """
+        given = {name: value for name, value in settings.items() if value is not None}
+        limits = {"max_chars", "max_tokens", "max_lines", "stop"} & {name for name, value in given.items() if value}
+        for name, wanted in (("--until-end", until_end), ("--length", "length" in given)):
+            if wanted and self.header.sequence == "stream":
+                raise UsageError(f"a stream has no end, so {name} asks for nothing", "Limit its length: --max-chars.")
+            if wanted and limits:
+                raise UsageError(f"{name} and other limits contradict each other", "Give one of them.")
+        if until_end or "length" in given:
+            given["max_tokens"] = LONGEST_SAMPLE
+        elif self.header.sequence == "stream" and not limits:
+            given["max_chars"] = STREAM_MAX_CHARS
+        return checked(SamplingSettings, **given)
 
     def stream(self, prefix: str, settings: SamplingSettings, prefix_index: int = 0) -> Iterator[Piece]:
         """Sample continuations piece by piece; a sample's last piece is `done`.

@@ -107,15 +107,42 @@ class TrainingSettings(Settings):
 
 
 class SamplingSettings(Settings):
-    """How continuations are drawn. `max_chars` None: only `max_tokens` and the end symbol stop a sample."""
+    """How continuations are drawn, and where they end.
+
+    `max_chars` None: only the other limits and the end symbol stop a sample. `length`: a sample must reach the end
+    symbol with so many characters; others are drawn again. `reproducible`: samples are computed one by one, so that
+    the one with the number `first` comes out alike whether it is made alone or among others.
+    """
 
     count: PositiveInt = 1
+    first: int = Field(0, ge=0)
     temperature: float = Field(1.0, ge=0, le=100)
     top_k: PositiveInt | None = None
     top_p: float | None = Field(None, gt=0, le=1)
+    min_p: float | None = Field(None, gt=0, le=1)
+    repetition_penalty: float = Field(1.0, ge=1, le=100)
+    ban: tuple[str, ...] = ()
+    stop: tuple[str, ...] = ()
     max_tokens: PositiveInt = 1000
     max_chars: PositiveInt | None = None
+    max_lines: PositiveInt | None = None
+    length: tuple[int, int] | None = None
     seed: int = Field(0, ge=0, lt=1 << 63)
+    reproducible: bool = False
+
+    @field_validator("stop", "ban")
+    @classmethod
+    def _says_something(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        if "" in value:
+            raise ValueError("an empty string stands everywhere")
+        return value
+
+    @field_validator("length")
+    @classmethod
+    def _rises(cls, value: tuple[int, int] | None) -> tuple[int, int] | None:
+        if value is not None and not 0 <= value[0] <= value[1]:
+            raise ValueError("the shortest is not above the longest")
+        return value
 
 
 _DURATION = re.compile(r"(?:(\d+(?:\.\d+)?)d)?(?:(\d+(?:\.\d+)?)h)?(?:(\d+(?:\.\d+)?)m)?(?:(\d+(?:\.\d+)?)s?)?")

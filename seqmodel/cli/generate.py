@@ -3,51 +3,84 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Iterator
-from typing import TYPE_CHECKING, Annotated, Literal, TextIO
+from pathlib import Path
+from typing import Annotated, Any, Literal
 
 import typer
 
 from seqmodel.cli import options
 from seqmodel.console.failures import guarded
 
-if TYPE_CHECKING:
-    from seqmodel.inference.generation import Piece
+_SAMPLING, _LIMITS = "Sampling", "Limits"
+
+
+def _sampling(help: str, **more: Any) -> Any:
+    return typer.Option(help=help, rich_help_panel=_SAMPLING, show_default=False, **more)
+
+
+def _limit(help: str, **more: Any) -> Any:
+    return typer.Option(help=help, rich_help_panel=_LIMITS, show_default=False, **more)
 
 
 @guarded
 def command(
-    prefix: Annotated[str, typer.Option("--prefix", "-p", help="What the samples continue.")] = "",
+    prefix: Annotated[list[str] | None, typer.Option("--prefix", "-p", help="What the samples continue.")] = None,
+    prefix_file: Annotated[
+        Path | None,
+        typer.Option(help="Continue each line of this file, or of standard input (-).", show_default=False),
+    ] = None,
     model: options.ModelOption = None,
-    count: Annotated[int, typer.Option("--count", "-n", min=1, help="How many samples.")] = 1,
-    max_tokens: Annotated[
-        int | None,
-        typer.Option(min=1, help="Longest continuation, in tokens; default 1000.", show_default=False),
-    ] = None,
-    max_chars: Annotated[
-        int | None,
-        typer.Option(
-            min=1,
-            help="Longest continuation, in characters; default 500 for stream models.",
-            show_default=False,
-        ),
-    ] = None,
-    temperature: Annotated[float, typer.Option(min=0, help="Below 1 safer, above 1 wilder, 0 greedy.")] = 1.0,
-    top_k: Annotated[
-        int | None, typer.Option(min=1, help="Draw from the k most probable tokens.", show_default=False)
-    ] = None,
-    top_p: Annotated[
-        float | None,
-        typer.Option(min=0, max=1, help="Draw from the most probable tokens whose mass reaches p.", show_default=False),
-    ] = None,
+    count: Annotated[int, typer.Option("--count", "-n", min=1, help="How many samples of each prefix.")] = 1,
+    first: Annotated[int, typer.Option(min=0, help="The number of the first sample.")] = 0,
     seed: Annotated[
         int | None,
         typer.Option(min=0, help="Makes the samples repeatable; default: random.", show_default=False),
     ] = None,
+    reproducible: Annotated[
+        bool, typer.Option("--reproducible", help="Compute samples one by one: sample --first N comes out alike alone.")
+    ] = False,
     style: Annotated[
         Literal["text", "jsonl"],
         typer.Option("--format", help="text: prefix and continuation; jsonl: one object per sample."),
     ] = "text",
+    show_probs: Annotated[
+        bool, typer.Option("--show-probs", help="Colour the text by its probability, on a terminal.")
+    ] = False,
+    temperature: Annotated[
+        float, typer.Option(min=0, help="Below 1 safer, above 1 wilder, 0 greedy.", rich_help_panel=_SAMPLING)
+    ] = 1.0,
+    top_k: Annotated[int | None, _sampling("Draw from the k most probable tokens.", min=1)] = None,
+    top_p: Annotated[
+        float | None, _sampling("Draw from the most probable tokens whose mass reaches p.", min=0, max=1)
+    ] = None,
+    min_p: Annotated[
+        float | None, _sampling("Draw from the tokens at least p times as probable as the best one.", min=0, max=1)
+    ] = None,
+    repetition_penalty: Annotated[
+        float,
+        typer.Option(
+            min=1, help="Raise the probability of tokens seen before to this power; 1: off.", rich_help_panel=_SAMPLING
+        ),
+    ] = 1.0,
+    ban: Annotated[list[str] | None, _sampling("A string that must not come; may be repeated.")] = None,
+    max_chars: Annotated[
+        int | None, _limit("Longest continuation, in characters; default 500 for stream models.", min=1)
+    ] = None,
+    max_tokens: Annotated[int | None, _limit("Longest continuation, in tokens; default 1000.", min=1)] = None,
+    max_lines: Annotated[int | None, _limit("Most lines.", min=1)] = None,
+    stop: Annotated[list[str] | None, _limit("Stop before this string; may be repeated.")] = None,
+    until_end: Annotated[
+        bool, typer.Option("--until-end", help="Go on to the end of the sequence.", rich_help_panel=_LIMITS)
+    ] = False,
+    length: Annotated[
+        str | None,
+        typer.Option(
+            metavar="A..B",
+            help="Only samples that end with A to B characters; others are drawn again.",
+            rich_help_panel=_LIMITS,
+            show_default=False,
+        ),
+    ] = None,
     quiet: options.QuietOption = False,
     debug: options.DebugOption = False,
 ) -> None:
@@ -56,61 +89,25 @@ def command(
     A line model's samples are written one a line; several samples of other models are separated by a line "---".
     """
     from seqmodel.api import load, model_path
-    from seqmodel.console.rows import data_output
-    from seqmodel.errors import UsageError
+    from seqmodel.console.generate_run import parsed_length, prefixes, run_generate
 
-    if top_p == 0:
-        raise UsageError(
-            "--top-p 0 leaves nothing to draw from", "Give a number above 0, or --temperature 0 for greedy."
-        )
     loaded = load(model_path(model))
-    seed = secrets.randbelow(1 << 32) if seed is None else seed
-    limits = {"count": count, "max_tokens": max_tokens, "max_chars": max_chars}
-    settings = loaded.sampling(**limits, temperature=temperature, top_k=top_k, top_p=top_p, seed=seed)
-    out = data_output(loaded.header.unit)
-    samples = loaded.stream(prefix, settings)
-    if style == "jsonl":
-        _as_rows(out, samples, prefix, seed)
-    else:
-        _as_text(out, samples, prefix, separate=loaded.header.sequence != "line" and count > 1)
-
-
-def _in_order(samples: Iterator[Piece]) -> Iterator[Piece]:
-    """The pieces sorted by sample: those of the sample whose turn it is as they come, the others wait."""
-    turn = 0
-    waiting: dict[int, list[Piece]] = {}
-    for piece in samples:
-        waiting.setdefault(piece.sample.index, []).append(piece)
-        while turn in waiting:
-            pieces = waiting.pop(turn)
-            yield from pieces
-            if not pieces[-1].done:
-                break
-            turn += 1
-
-
-def _as_text(out: TextIO, samples: Iterator[Piece], prefix: str, separate: bool) -> None:
-    from seqmodel.console.terminal import visible
-
-    show = visible if out.isatty() else str
-    begun: set[int] = set()
-    for sample, text, done in _in_order(samples):
-        if sample.index not in begun:
-            out.write("---\n" if begun and separate else "")
-            out.write(show(prefix))
-            begun.add(sample.index)
-        out.write(show(text))
-        if done:
-            out.write("\n")
-        out.flush()
-
-
-def _as_rows(out: TextIO, samples: Iterator[Piece], prefix: str, seed: int) -> None:
-    from seqmodel.console.rows import RowWriter
-
-    names = ("index", "prefix", "text", "bits", "tokens", "stop", "seed")
-    writer = RowWriter(out, names, "jsonl", header=False)
-    for sample, _, done in _in_order(samples):
-        if done:
-            writer.write([(sample.index, prefix, sample.text, sample.bits, sample.tokens, sample.stop, seed)])
-            writer.flush()
+    settings = loaded.sampling(
+        until_end=until_end,
+        count=count,
+        first=first,
+        seed=secrets.randbelow(1 << 32) if seed is None else seed,
+        reproducible=reproducible,
+        temperature=temperature,
+        top_k=top_k,
+        top_p=top_p,
+        min_p=min_p,
+        repetition_penalty=repetition_penalty,
+        ban=tuple(ban or ()),
+        max_chars=max_chars,
+        max_tokens=max_tokens,
+        max_lines=max_lines,
+        stop=tuple(stop or ()),
+        length=parsed_length(length),
+    )
+    run_generate(loaded, prefixes(loaded, tuple(prefix or ()), prefix_file), settings, style, show_probs)

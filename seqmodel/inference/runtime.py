@@ -130,6 +130,8 @@ def scan(keep: Floats, h: Floats) -> None:
     Where the arrays of a step are small, the time is cut into pieces that are scanned side by side; then what each
     leaves is handed on to the next, once a piece. It costs twice the arithmetic and a fraction of the steps.
     """
+    if len(h) == 1:
+        return
     size = math.isqrt(len(h))
     number = len(h) // size if h[0].size <= NARROW else 0
     pieces, kept = (array[: number * size].reshape(number, size, *h.shape[1:]) for array in (h, keep))

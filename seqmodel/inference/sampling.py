@@ -43,6 +43,26 @@ def top_p(probabilities: Probabilities, p: float) -> Probabilities:
     return _normalised(kept)
 
 
+def min_p(probabilities: Probabilities, p: float) -> Probabilities:
+    """Keep the tokens that are at least p times as probable as the most probable one (Nguyen et al. 2024).
+
+    Example: p = 0.5 on (0.5, 0.3, 0.2) keeps the first two: (0.625, 0.375, 0).
+    """
+    edge = p * probabilities.max(axis=-1, keepdims=True)
+    return _normalised(np.where(probabilities >= edge, probabilities, 0))
+
+
+def repeated_less(
+    logs: npt.NDArray[np.floating], seen: npt.NDArray[np.bool_], penalty: float
+) -> npt.NDArray[np.floating]:
+    """Log-probabilities, not normalised, with those of tokens seen before multiplied by the penalty: p becomes p^θ.
+
+    After Keskar et al. (2019), who divide positive logits and multiply negative ones: log-probabilities are never
+    positive, so that this does not depend on where logits have their zero.
+    """
+    return np.where(seen, logs * penalty, logs)
+
+
 def draw(probabilities: Probabilities, uniforms: npt.NDArray[np.float64]) -> npt.NDArray[np.int64]:
     """One token per row by inversion: the first whose cumulative probability exceeds the uniform number."""
     cumulative = np.cumsum(probabilities, axis=-1)

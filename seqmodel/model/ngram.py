@@ -76,7 +76,7 @@ class Level:
         out: Floats = (ends[self.offsets[1:]] - ends[self.offsets[:-1]]).astype(np.float32)
         return out
 
-    def shares(self, at: IdArray, rows: IdArray) -> Floats:
+    def shares(self, at: IdArray | slice, rows: IdArray | int) -> Floats:
         """(c − D(c)) / c(h ·) of the followers at `at`, which belong to `rows`."""
         counts = self.counts[at]
         out: Floats = (counts - self._discount[np.minimum(counts, 3)]) / self.totals[rows]
@@ -118,6 +118,8 @@ class CountModel:
 
         `inputs` (T, B), `history` (history, B) the inputs before; a context never reaches beyond a start.
         """
+        if inputs.size == 1:
+            return self._find_one([int(inputs[0, 0]), *history[:, 0].tolist()[::-1]])
         padded = np.concatenate([history[len(history) - self.history :], inputs])
         rows = []
         row = np.zeros_like(inputs)
@@ -129,8 +131,34 @@ class CountModel:
             row = np.where(token == START, NONE, row)
         return rows
 
+    def _find_one(self, latest_first: list[int]) -> list[IdArray]:
+        """As `find`, for the one context of the latest tokens: sampling comes here for every token."""
+        rows, row = [], 0
+        for token, level in zip(latest_first, self.levels[1:], strict=False):
+            if row >= 0:
+                key = row * self.vocabulary + token
+                row = int(level.keys.searchsorted(key))
+                row = row if row < len(level.keys) and level.keys[row] == key else NONE
+            rows.append(np.array([[row]]))
+            row = NONE if token == START else row
+        return rows
+
+    def _distribution(self, rows: list[IdArray]) -> Floats:
+        """As `distributions`, for one context (1, V)."""
+        p = self.unigrams[None].copy()
+        for level, found in zip(self.levels[1:], rows, strict=True):
+            row = int(found[0])
+            if row < 0:
+                break
+            at = slice(level.offsets[row], level.offsets[row + 1])
+            p *= level.backoff[row]
+            p[0, level.tokens[at]] += level.shares(at, row)
+        return p
+
     def distributions(self, rows: list[IdArray], count: int) -> Floats:
         """Probabilities (count, V) for contexts found by `find`, flattened to (count,) per level."""
+        if count == 1:
+            return self._distribution(rows)
         p = np.repeat(self.unigrams[None], count, axis=0)
         for level, row in zip(self.levels[1:], rows, strict=True):
             here = np.flatnonzero(row >= 0)

@@ -49,6 +49,8 @@ class NgramIndex:
 
         `inputs` (T, B), `history` (history, B), the inputs before; returns (T, B, orders).
         """
+        if inputs.size == 1:
+            return self._find_one([int(inputs[0, 0]), *history[:, 0].tolist()[::-1]])
         found = np.empty((*inputs.shape, len(self.orders)), np.int64)
         first = 1
         for slot, (keys, wanted) in enumerate(zip(self.keys, self._keys_of(inputs, history), strict=True)):
@@ -59,6 +61,23 @@ class NgramIndex:
                 found[..., slot] = NO_ROW
             first += len(keys)
         return found
+
+    def _find_one(self, latest_first: list[int]) -> IdArray:
+        """As `find`, for the one n-gram of each order that ends now: sampling comes here for every token."""
+        found = []
+        first, key, power, begun = 1, latest_first[0], 1, latest_first[0] == START
+        orders = dict(zip(self.orders, self.keys, strict=True))
+        for order in range(2, max(self.orders, default=1) + 1):
+            token = START if begun else latest_first[order - 1]
+            power *= self.vocabulary
+            key += token * power
+            begun |= token == START
+            if order in orders:
+                keys = orders[order]
+                at = int(keys.searchsorted(key))
+                found.append(at + first if at < len(keys) and keys[at] == key else NO_ROW)
+                first += len(keys)
+        return np.array([[found]], np.int64)
 
     def _keys_of(self, inputs: IdArray, history: IdArray) -> Iterable[IdArray]:
         return ngram_keys(inputs, history, self.orders, self.vocabulary)

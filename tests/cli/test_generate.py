@@ -14,7 +14,7 @@ import seqmodel
 from tests.cli.command import Result, run, run_here, told
 from tests.conftest import little_text
 
-FIELDS = ["index", "prefix", "text", "bits", "tokens", "stop", "seed"]
+FIELDS = ["index", "prefix", "text", "bits", "sampling_bits", "tokens", "stop", "seed"]
 
 
 def samples(result: Result) -> list[dict[str, Any]]:
@@ -170,3 +170,91 @@ def test_settings_that_cannot_be_are_told_in_one_line(option: list[str], train_l
 
 def test_a_prefix_with_a_newline_is_refused_by_a_line_model(train_little: Callable[..., Path]) -> None:
     told(run_here("generate", "-m", train_little(), "-p", "Canary\nline"), 2, "newline")
+
+
+# What is drawn, and where it ends
+
+
+def test_each_limit_says_that_it_stopped_the_sample(train_little: Callable[..., Path]) -> None:
+    stream = train_little(sequence="stream", steps=20, width=16)
+    for option, stop in (
+        (("--max-chars", "7"), "max_chars"),
+        (("--max-tokens", "7"), "max_tokens"),
+        (("--max-lines", "2"), "max_lines"),
+        (("--stop", "a"), "stop"),
+    ):
+        rows = samples(run_here("generate", "-m", stream, "-n", "4", "--seed", "2", "--format", "jsonl", *option))
+        assert {row["stop"] for row in rows} == {stop}
+        assert all("a" not in row["text"] for row in rows if stop == "stop")
+        assert all(row["text"].count("\n") == 1 for row in rows if stop == "max_lines")
+
+
+def test_what_is_banned_does_not_come(train_little: Callable[..., Path]) -> None:
+    for model in (train_little(), train_little(unit="subword", steps=20, width=16)):
+        free = samples(run_here("generate", "-m", model, "-n", "40", "--seed", "2", "--format", "jsonl"))
+        assert any("an" in row["text"] or "o" in row["text"] for row in free)
+        rows = samples(
+            run_here(
+                "generate", "-m", model, "-n", "40", "--seed", "2", "--format", "jsonl", "--ban", "an", "--ban", "o"
+            )
+        )
+        assert not any("an" in row["text"] or "o" in row["text"] for row in rows)
+        assert all(row["sampling_bits"] <= row["bits"] + 1e-4 for row in rows)
+
+
+def test_a_length_is_had_by_every_sample_which_ends(train_little: Callable[..., Path]) -> None:
+    arguments = ("generate", "-m", train_little(), "-n", "20", "--seed", "2", "--format", "jsonl")
+    rows = samples(run_here(*arguments, "--length", "5..9"))
+    assert [row["index"] for row in rows] == list(range(20))
+    assert all(row["stop"] == "end" and 5 <= len(row["text"]) <= 9 for row in rows)
+    again = samples(run_here(*arguments[:3], "-n", "40", *arguments[5:], "--length", "5..9"))
+    assert [row["text"] for row in again[:20]] == [row["text"] for row in rows]
+
+
+@pytest.mark.parametrize(
+    "option",
+    [
+        ["--length", "9..5"],
+        ["--length", "5"],
+        ["--length", "5..9", "--max-chars", "7"],
+        ["--until-end", "--stop", "a"],
+        ["--stop", ""],
+        ["--ban", ""],
+        ["--length", "90000..90001"],
+        ["--prefix", "a", "--prefix-file", "-"],
+        ["--show-probs"],
+    ],
+)
+def test_what_cannot_be_is_told_in_one_line(option: list[str], train_little: Callable[..., Path]) -> None:
+    told(run_here("generate", "-m", train_little(), *option), 2)
+
+
+def test_a_stream_has_no_end_to_wait_for(train_little: Callable[..., Path]) -> None:
+    stream = train_little(sequence="stream", steps=20, width=16)
+    for option in (["--until-end"], ["--length", "1..5"]):
+        told(run_here("generate", "-m", stream, *option), 2, "no end")
+
+
+def test_everything_banned_leaves_nothing(train_little: Callable[..., Path]) -> None:
+    bans = [each for char in "abcdefghijklmnopqrstuvwxyz " for each in ("--ban", char)]
+    result = run_here("generate", "-m", train_little("ab\nba\n" * 40, steps=5, width=8), "-p", "a", *bans)
+    assert result.code in (0, 2)  # the end may still come
+    assert not set(result.out.decode()[1:-1]) & set("abcdefghijklmnopqrstuvwxyz ")
+
+
+def test_prefixes_come_from_a_file_line_by_line(train_little: Callable[..., Path], tmp_path: Path) -> None:
+    arguments = ("generate", "-m", train_little(), "-n", "2", "--seed", "4", "--format", "jsonl")
+    (tmp_path / "p.txt").write_bytes(b"ca\r\n\nbo")
+    rows = samples(run_here(*arguments, "--prefix-file", tmp_path / "p.txt"))
+    assert [(row["prefix"], row["index"]) for row in rows] == [(p, i) for p in ("ca", "", "bo") for i in (0, 1)]
+    piped = samples(run_here(*arguments, "--prefix-file", "-", stdin=b"ca\r\n\nbo"))
+    named = samples(run_here(*arguments, "-p", "ca", "-p", "", "-p", "bo"))
+    assert rows == piped == named
+    assert len({row["text"] for row in rows if row["prefix"] == ""} | {rows[0]["text"]}) > 1
+
+
+def test_a_reproducible_sample_is_made_again_alone_bit_for_bit(train_little: Callable[..., Path]) -> None:
+    arguments = ("generate", "-m", train_little(), "--seed", "4", "--format", "jsonl", "--reproducible")
+    many = run_here(*arguments, "-n", "5").lines
+    alone = [run_here(*arguments, "--first", str(number)).lines[0] for number in range(5)]
+    assert alone == many

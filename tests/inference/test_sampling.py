@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from seqmodel.inference.sampling import Probabilities, draw, top_k, top_p, with_temperature
+from seqmodel.inference.sampling import Probabilities, draw, min_p, repeated_less, top_k, top_p, with_temperature
 
 
 def row(*values: float) -> Probabilities:
@@ -124,6 +124,26 @@ def test_top_p_is_the_exact_rule(integers: list[int], percent: int) -> None:
             kept[i] = fractions[i]
             mass += fractions[i]
     np.testing.assert_allclose(top_p(p, float(wanted))[0], [float(f / sum(kept)) for f in kept], atol=1e-12)
+
+
+@given(weights, st.integers(1, 99))
+@settings(max_examples=100, deadline=None)
+def test_min_p_is_the_exact_rule(integers: list[int], percent: int) -> None:
+    p, fractions = exact(integers)
+    share = Fraction(percent, 100) + Fraction(1, 100_003)
+    kept = [f if f >= share * max(fractions) else Fraction(0) for f in fractions]
+    np.testing.assert_allclose(min_p(p, float(share))[0], [float(f / sum(kept)) for f in kept], atol=1e-12)
+
+
+def test_a_min_p_of_one_keeps_the_most_probable_and_its_ties() -> None:
+    assert min_p(row(0.4, 0.4, 0.2), 1).tolist() == [[0.5, 0.5, 0]]
+
+
+def test_what_was_seen_comes_less_by_a_power() -> None:
+    logs = np.log(row(0.5, 0.25, 0.25))
+    p = with_temperature(repeated_less(logs, np.array([[True, False, True]]), 2), 1)
+    np.testing.assert_allclose(p, np.array([[0.25, 0.25, 0.0625]]) / 0.5625)
+    np.testing.assert_array_equal(repeated_less(logs, np.array([[True, True, True]]), 1), logs)
 
 
 def test_rows_do_not_mix() -> None:
