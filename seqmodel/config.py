@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import re
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError, field_validator, model_validator
 
 from seqmodel.errors import UsageError
 from seqmodel.kinds import CellKind, Device, Precision, SequenceKind, SubwordMethod, TextErrors, Unit
@@ -21,6 +21,7 @@ class Settings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
 
+Count = Annotated[int, Field(ge=0, lt=1 << 63)]
 Checked = TypeVar("Checked", bound=Settings)
 
 
@@ -81,6 +82,12 @@ class ModelSettings(Settings):
         if not rises or any(rows < 0 for _, rows in value):
             raise ValueError("orders rise from 2, rows are not negative")
         return value
+
+    @model_validator(mode="after")
+    def _keys_fit(self) -> ModelSettings:
+        if self.ngram_rows and self.vocabulary ** self.ngram_rows[-1][0] >= 1 << 63:
+            raise ValueError("the keys of an order do not fit into 63 bits")
+        return self
 
 
 class TrainingSettings(Settings):

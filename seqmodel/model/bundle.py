@@ -9,14 +9,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated
 
 import numpy as np
+import numpy.typing as npt
 from pydantic import Field, ValidationError, model_validator
 
-from seqmodel.config import CorpusSettings, ModelSettings, Settings, TokenizerSettings
+from seqmodel.config import CorpusSettings, Count, ModelSettings, Settings, TokenizerSettings
 from seqmodel.errors import ModelError
-from seqmodel.kinds import SequenceKind, Unit
+from seqmodel.kinds import HeldOutFrom, SequenceKind, Unit
 from seqmodel.model.ngram import CountModel, Level
 from seqmodel.model.ngram_index import NgramIndex
 from seqmodel.model.tensors import Array, TensorFile, read_header, read_tensors, write_tensors
@@ -30,20 +31,28 @@ _COUNTS = "counts."
 _LEVEL_PARTS = ("keys", "offsets", "tokens", "counts")
 
 
+Bits = Annotated[float, Field(ge=0)]
+Digest = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
+_MOST_COUNTED = 1 << 40  # up to which sums over rows are exact
+_MOST_BITS = 1000  # of a token: no model makes one less probable
+
+Scalar = bool | int | float | str
+
+
 class LengthBin(Settings):
     """Held-out lines of at most `upto` characters, more than the bin before has: their number, and quantiles of their
     bits per char. In a closed vocabulary both are counted in tokens."""
 
-    upto: int
-    lines: int
-    quantiles: tuple[float, ...]
+    upto: Count
+    lines: Count
+    quantiles: tuple[Bits, ...]
 
 
 class HeldOutLines(Settings):
     """How held-out lines scored, by their length: what `score --percentile` ranks others among. Without bins if there
     were too few."""
 
-    percents: tuple[float, ...]
+    percents: tuple[Annotated[float, Field(ge=0, le=100)], ...]
     bins: tuple[LengthBin, ...]
 
     @model_validator(mode="after")
@@ -60,14 +69,21 @@ class HeldOut(Settings):
     """What the stored weights give on the held-out text; `bits` include end symbols. Beside them what simpler
     models of the same training text give."""
 
-    sequences: int
-    tokens: int
-    chars: int
-    bits: float
-    recurrence_bits: float | None = None  # of each expert alone, where there are two
-    counts_bits: float | None = None
-    unigram_bits: float | None = None  # of the tokens' shares of the training text
+    sequences: Count
+    tokens: Count
+    chars: Count
+    bits: Bits
+    recurrence_bits: Bits | None = None  # of each expert alone, where there are two
+    counts_bits: Bits | None = None
+    unigram_bits: Bits | None = None  # of the tokens' shares of the training text
     lines: HeldOutLines | None = None  # none in bundles that were made before lines were counted
+
+    @model_validator(mode="after")
+    def _can_be(self) -> HeldOut:
+        bits = (self.bits, self.recurrence_bits, self.counts_bits, self.unigram_bits)
+        if any(some is not None and some > _MOST_BITS * max(1, self.tokens) for some in bits):
+            raise ValueError("a token has few bits")
+        return self
 
     @property
     def bits_per_char(self) -> float:
@@ -82,27 +98,27 @@ class HeldOut(Settings):
 class Provenance(Settings):
     """What the model was trained on."""
 
-    corpus_digest: str
-    corpus_bytes: int
-    corpus_chars: int
-    corpus_lines: int
-    sequences: int
-    tokens: int
-    train_tokens: int
-    held_out_from: str  # "split" or "file", "" for none
-    began_from: str | None = None  # the digest of the bundle whose weights training began with
+    corpus_digest: Digest
+    corpus_bytes: Count
+    corpus_chars: Count
+    corpus_lines: Count
+    sequences: Count
+    tokens: Count
+    train_tokens: Count
+    held_out_from: HeldOutFrom
+    began_from: Digest | None = None  # the digest of the bundle whose weights training began with
 
 
 class TrainingSummary(Settings):
     """How the weights came about."""
 
-    seed: int
-    steps: int
-    tokens: int
-    epochs: float
-    budget: str
+    seed: Count
+    steps: Count
+    tokens: Count
+    epochs: float = Field(ge=0)
+    budget: str = Field(pattern="^[0-9.e+-]+ (s|steps|epochs)$")
     annealed: bool
-    settings: dict[str, Any]
+    settings: dict[str, Scalar]
 
 
 class BundleHeader(Settings):
@@ -121,6 +137,16 @@ class BundleHeader(Settings):
     mixture: tuple[float, ...] = ()  # the recurrence's weight by situation; see inference.mixture
     tokenizer: TokenizerSettings | None = None  # how the vocabulary was learned, where that is known
     corpus: CorpusSettings | None = None
+
+    @model_validator(mode="after")
+    def _goes_together(self) -> BundleHeader:
+        if self.model.ends != (self.sequence != "stream"):
+            raise ValueError("a stream alone has no end")
+        if self.closed and self.unit not in ("char", "word"):
+            raise ValueError("characters and words have a closed vocabulary")
+        if self.mixture and not self.discounts:
+            raise ValueError("a mixture has two experts")
+        return self
 
 
 @dataclass(frozen=True)
@@ -194,24 +220,50 @@ def read_bundle(path: Path) -> Bundle:
     """
     file, tensors = read_tensors(path)
     header = _checked(file)
-    weights = dict(tensors)
-    misfit = ModelError(f"{path}: the parts of the bundle do not fit together", "Use another copy, or train again.")
+    try:
+        return _bundle(header, dict(tensors), file.metadata["digest"])
+    except ModelError as error:
+        raise ModelError(f"{path}: {error.message}", error.hint) from None
+
+
+def _bundle(header: BundleHeader, weights: dict[str, Array], digest: str) -> Bundle:
+    """A bundle of its tensors by name.
+
+    Raises:
+        ModelError: if they do not fit together.
+    """
+    settings = header.model
+    misfit = ModelError("the parts of the bundle do not fit together", "Use another copy, or train again.")
     try:
         proto = weights.pop(_TOKENIZER)
-        keys = tuple(weights.pop(_KEYS.format(order)) for order, _ in header.model.ngram_rows)
+        keys = tuple(weights.pop(_KEYS.format(order)) for order, _ in settings.ngram_rows)
     except KeyError:
         raise misfit from None
-    counts = _count_model(header, {name: weights.pop(name) for name in list(weights) if name.startswith(_COUNTS)})
-    orders = tuple(order for order, _ in header.model.ngram_rows)
-    index = NgramIndex(header.model.vocabulary, orders, keys)
     tokenizer = Tokenizer(proto.tobytes(), header.unit, header.closed)
-    fits = tokenizer.size == header.model.vocabulary and all(
-        k.dtype == np.int64 and k.shape == (rows,) for k, (_, rows) in zip(keys, header.model.ngram_rows, strict=True)
-    )
-    fits = fits and all(weight.dtype in (np.float16, np.float32) for weight in weights.values())
-    if not fits or {name: w.shape for name, w in weights.items()} != weight_shapes(header.model):
+    index = NgramIndex(settings.vocabulary, tuple(order for order, _ in settings.ngram_rows), keys)
+    if tokenizer.size != settings.vocabulary or not _index_fits(index, settings.ngram_rows):
         raise misfit
-    return Bundle(header, tokenizer, index, weights, counts, file.metadata["digest"])
+    counts = _count_model(header, {name: weights.pop(name) for name in list(weights) if name.startswith(_COUNTS)})
+    if {name: w.shape for name, w in weights.items()} != weight_shapes(settings) or any(
+        weight.dtype not in (np.float16, np.float32) for weight in weights.values()
+    ):
+        raise misfit
+    if not all(np.isfinite(weight).all() for weight in weights.values()):
+        raise ModelError("a weight of the bundle is no number", "Use another copy, or train again.")
+    return Bundle(header, tokenizer, index, weights, counts, digest)
+
+
+def _index_fits(index: NgramIndex, rows: tuple[tuple[int, int], ...]) -> bool:
+    """Whether the n-gram keys are those of so many rows, sorted, and of tokens of the vocabulary."""
+    return all(
+        keys.dtype == np.int64 and keys.shape == (number,) and _is_sorted_set(keys, index.vocabulary**order)
+        for keys, (order, number) in zip(index.keys, rows, strict=True)
+    )
+
+
+def _is_sorted_set(keys: Array, limit: int) -> bool:
+    """Whether keys rise, from 0 or more to less than a limit."""
+    return not len(keys) or bool(keys[0] >= 0 and keys[-1] < limit and (keys[1:] > keys[:-1]).all())
 
 
 def _count_model(header: BundleHeader, tensors: Mapping[str, Array]) -> CountModel | None:
@@ -237,22 +289,36 @@ def _count_model(header: BundleHeader, tensors: Mapping[str, Array]) -> CountMod
     predicted[never_predicted(header.model.ends, header.closed)] = False
     model = CountModel(vocabulary, tuple(levels), predicted)
     weights_fit = len(header.mixture) == model.situations and all(0 <= weight <= 1 for weight in header.mixture)
-    if not (weights_fit and all(_level_fits(level, vocabulary) for level in levels) and len(levels[0].keys) == 1):
+    if not (weights_fit and len(levels[0].keys) == 1):
         raise misfit
+    contexts = 1
+    for level in levels:
+        if not _level_fits(level, contexts, predicted):
+            raise misfit
+        contexts = len(level.keys)
     return model
 
 
-def _level_fits(level: Level, vocabulary: int) -> bool:
-    kinds = level.keys.dtype == np.int64 and all(
-        a.dtype.kind == "u" for a in (level.offsets, level.tokens, level.counts)
-    )
-    shapes = all(a.ndim == 1 for a in (level.keys, level.offsets, level.tokens, level.counts))
-    if not (kinds and shapes and len(level.tokens) == len(level.counts) and len(level.offsets) == len(level.keys) + 1):
+def _level_fits(level: Level, contexts: int, predicted: npt.NDArray[np.bool_]) -> bool:
+    """Whether a level is what `CountModel` relies on, so that probabilities sum to one; `contexts` is the number of
+    rows of the level before."""
+    keys, offsets, tokens, counts = (getattr(level, part) for part in _LEVEL_PARTS)
+    kinds = keys.dtype == np.int64 and all(a.dtype in (np.uint8, np.uint16, np.uint32) for a in (tokens, counts))
+    shapes = all(a.ndim == 1 for a in (keys, offsets, tokens, counts))
+    if not (kinds and shapes and offsets.dtype == np.uint32):
         return False
-    offsets = level.offsets.astype(np.int64)
-    in_order = offsets[0] == 0 and offsets[-1] == len(level.tokens) and (np.diff(offsets) >= 0).all()
+    if len(tokens) != len(counts) or len(offsets) != len(keys) + 1:
+        return False
+    offsets = offsets.astype(np.int64)
+    if offsets[0] != 0 or offsets[-1] != len(tokens) or (np.diff(offsets) < 0).any():
+        return False
+    if tokens.max(initial=0) >= len(predicted) or not predicted[tokens].all():
+        return False
+    rises = np.concatenate([[True], tokens[1:] > tokens[:-1], [True]])
+    rises[offsets] = True  # a row begins anew
     proper = all(0 <= discount <= most for most, discount in enumerate(level.discounts, start=1))
-    return bool(proper and in_order and level.tokens.max(initial=0) < vocabulary and level.counts.min(initial=1) > 0)
+    counted = counts.min(initial=1) > 0 and counts.sum(dtype=np.uint64) < _MOST_COUNTED
+    return bool(proper and counted and rises.all() and _is_sorted_set(keys, contexts * len(predicted)))
 
 
 def weight_shapes(settings: ModelSettings) -> dict[str, tuple[int, ...]]:

@@ -20,6 +20,7 @@ from seqmodel.errors import ModelError, UsageError
 from seqmodel.files import atomic_write, beside, refuse_existing
 from seqmodel.inference.runtime import Runtime
 from seqmodel.inference.scoring import score_ranges
+from seqmodel.kinds import HeldOutFrom
 from seqmodel.model.bundle import (
     Bundle,
     BundleHeader,
@@ -158,7 +159,7 @@ class TrainingRun:
 
     # Tokens
 
-    def _data(self, checkpoint: Checkpoint | None) -> tuple[TrainingData, str]:
+    def _data(self, checkpoint: Checkpoint | None) -> tuple[TrainingData, HeldOutFrom]:
         store = self._store(checkpoint)
         if checkpoint is None:
             self._note_running_text(store)
@@ -353,7 +354,7 @@ class TrainingRun:
         trainer: Trainer,
         data: TrainingData,
         counts: CountModel | None,
-        held_out_from: str,
+        held_out_from: HeldOutFrom,
         finished: Finished,
     ) -> BundleHeader:
         weights = {name: stored_precision(array) for name, array in trainer.kept_weights().items()}
