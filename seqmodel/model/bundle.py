@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import Field, ValidationError, model_validator
 
-from seqmodel.config import CorpusSettings, Count, ModelSettings, Settings, TokenizerSettings
+from seqmodel.config import CorpusSettings, Count, Digest, ModelSettings, Settings, TokenizerSettings
 from seqmodel.errors import ModelError
 from seqmodel.kinds import HeldOutFrom, SequenceKind, Unit
 from seqmodel.model.ngram import CountModel, Level
@@ -32,8 +32,8 @@ _LEVEL_PARTS = ("keys", "offsets", "tokens", "counts")
 
 
 Bits = Annotated[float, Field(ge=0)]
-Digest = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
 _MOST_COUNTED = 1 << 40  # up to which sums over rows are exact
+_LARGEST_WEIGHT = 1e4  # those of trained models are below ten
 _MOST_BITS = 1000  # of a token: no model makes one less probable
 
 Scalar = bool | int | float | str
@@ -179,9 +179,21 @@ def write_bundle(path: Path, bundle: Bundle) -> None:
     write_tensors(path, ordered, bundle.header.model_dump(mode="json"))
 
 
+def in_range(weights: Mapping[str, Array]) -> bool:
+    """Whether no weight (float16 or float32) is so large that a product of them may overflow, or no number at all."""
+    return all(_largest(weight) <= _largest(np.array(_LARGEST_WEIGHT, weight.dtype)) for weight in weights.values())
+
+
+def _largest(values: Array) -> int:
+    """The largest magnitude as its bits, which rise with it; what is no number has the highest."""
+    bits: npt.NDArray[np.unsignedinteger] = values.view(np.uint16 if values.dtype == np.float16 else np.uint32)
+    return int((bits & (np.iinfo(bits.dtype).max >> 1)).max(initial=0))
+
+
 def stored_precision(array: Array) -> Array:
     """A weight as the bundle keeps it: matrices in half precision, which costs nothing there; vectors are small."""
-    return array.astype(np.float16 if array.ndim > 1 else np.float32)
+    with np.errstate(over="ignore"):  # see `in_range`
+        return array.astype(np.float16 if array.ndim > 1 else np.float32)
 
 
 def read_bundle_header(path: Path) -> tuple[BundleHeader, TensorFile]:
@@ -241,19 +253,19 @@ def _bundle(header: BundleHeader, weights: dict[str, Array], digest: str) -> Bun
         raise misfit from None
     tokenizer = Tokenizer(proto.tobytes(), header.unit, header.closed)
     index = NgramIndex(settings.vocabulary, tuple(order for order, _ in settings.ngram_rows), keys)
-    if tokenizer.size != settings.vocabulary or not _index_fits(index, settings.ngram_rows):
+    if tokenizer.size != settings.vocabulary or not index_fits(index, settings.ngram_rows):
         raise misfit
     counts = _count_model(header, {name: weights.pop(name) for name in list(weights) if name.startswith(_COUNTS)})
     if {name: w.shape for name, w in weights.items()} != weight_shapes(settings) or any(
         weight.dtype not in (np.float16, np.float32) for weight in weights.values()
     ):
         raise misfit
-    if not all(np.isfinite(weight).all() for weight in weights.values()):
-        raise ModelError("a weight of the bundle is no number", "Use another copy, or train again.")
+    if not in_range(weights):
+        raise ModelError("a weight of the bundle is out of range", "Use another copy, or train again.")
     return Bundle(header, tokenizer, index, weights, counts, digest)
 
 
-def _index_fits(index: NgramIndex, rows: tuple[tuple[int, int], ...]) -> bool:
+def index_fits(index: NgramIndex, rows: tuple[tuple[int, int], ...]) -> bool:
     """Whether the n-gram keys are those of so many rows, sorted, and of tokens of the vocabulary."""
     return all(
         keys.dtype == np.int64 and keys.shape == (number,) and _is_sorted_set(keys, index.vocabulary**order)

@@ -21,7 +21,7 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import Field, ValidationError
 
-from seqmodel.config import MAX_VOCABULARY, CorpusSettings, Count, Settings, TokenizerSettings
+from seqmodel.config import MAX_VOCABULARY, CorpusSettings, Count, Digest, Settings, TokenizerSettings
 from seqmodel.errors import DataError, ModelError, UsageError
 from seqmodel.files import atomic_write
 from seqmodel.kinds import SequenceKind, Unit
@@ -52,7 +52,7 @@ class StoreHeader(Settings):
     corpus_words: Count
     byte_tokens: Count
     unknown_tokens: Count
-    corpus_digest: str
+    corpus_digest: Digest
     digest: str
     tokenizer: TokenizerSettings | None = None  # how the vocabulary was learned; None: it was another corpus's
     corpus: CorpusSettings | None = None

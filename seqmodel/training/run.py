@@ -16,7 +16,7 @@ import torch
 from pydantic import ValidationError
 
 from seqmodel.config import CorpusSettings, ModelSettings, TokenizerSettings, TrainingSettings, usage_error
-from seqmodel.errors import ModelError, UsageError
+from seqmodel.errors import ModelError, SeqmodelError, UsageError
 from seqmodel.files import atomic_write, beside, refuse_existing
 from seqmodel.inference.runtime import Runtime
 from seqmodel.inference.scoring import score_ranges
@@ -26,6 +26,7 @@ from seqmodel.model.bundle import (
     BundleHeader,
     Provenance,
     TrainingSummary,
+    in_range,
     stored_precision,
     write_bundle,
 )
@@ -37,7 +38,7 @@ from seqmodel.tokens.store import TokenStore, is_store, make_store, open_store
 from seqmodel.tokens.tokenizer import END
 from seqmodel.training.agreement import agree_with_store, fit_together
 from seqmodel.training.beginning import Beginning, beginning_of, notes_of
-from seqmodel.training.checkpoints import Checkpoint, read_checkpoint
+from seqmodel.training.checkpoints import Checkpoint, read_run
 from seqmodel.training.devices import native_precision, pick_device
 from seqmodel.training.distributed import Group
 from seqmodel.training.events import Event, Finished, Noted, Planned
@@ -133,7 +134,7 @@ class TrainingRun:
                     f"{self.checkpoint_path}: no such checkpoint",
                     "There is nothing to resume; leave --resume out.",
                 )
-            return read_checkpoint(self.checkpoint_path)
+            return read_run(self.checkpoint_path)
         refuse_existing(self.output, request.force)
         if self.checkpoint_path.exists() and not request.force:
             raise UsageError(
@@ -358,6 +359,8 @@ class TrainingRun:
         finished: Finished,
     ) -> BundleHeader:
         weights = {name: stored_precision(array) for name, array in trainer.kept_weights().items()}
+        if not in_range(weights):
+            raise SeqmodelError("the weights grew beyond all bounds", "Train with a much lower --learning-rate.")
         store = data.store.header
         runtime = Runtime(trainer.model.settings, weights, trainer.index, store.closed)
         provenance = Provenance(
