@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
+import numpy as np
 import torch
-from pydantic import Field, ValidationError
+from pydantic import Field, ValidationError, model_validator
 from torch import Tensor
 
 from seqmodel.config import (
@@ -22,7 +23,7 @@ from seqmodel.config import (
 )
 from seqmodel.errors import ModelError
 from seqmodel.kinds import MAX_THREADS
-from seqmodel.model.bundle import index_fits, weight_shapes
+from seqmodel.model.bundle import in_range, index_fits, weight_shapes
 from seqmodel.model.cells import state_width
 from seqmodel.model.ngram_index import NgramIndex
 from seqmodel.model.tensors import Array, read_tensors, write_tensors
@@ -96,12 +97,19 @@ class Progress(Settings):
     best_bits: float | None
     worse: Count
     anneal: tuple[Count | None, Annotated[int, Field(ge=1, lt=1 << 63)], float]
-    recovery: tuple[float, Count]
+    recovery: tuple[Annotated[float, Field(gt=0, le=1)], Count]
     settings: TrainingSettings
     model: ModelSettings
     threads: int = Field(ge=1, le=MAX_THREADS)
     corpus_digest: Digest
     notes: Notes
+
+    @model_validator(mode="after")
+    def _one_budget(self) -> Progress:
+        budgets = (self.settings.seconds, self.settings.steps, self.settings.epochs)
+        if sum(budget is not None for budget in budgets) != 1:
+            raise ValueError("a run has one budget")
+        return self
 
 
 def read_run(path: Path) -> Checkpoint:
@@ -123,36 +131,34 @@ def read_run(path: Path) -> Checkpoint:
 
 def _groups_fit(groups: Mapping[str, Mapping[str, Tensor]], model: ModelSettings) -> bool:
     """Whether the tensors are those of a model: so no more memory is asked for than the file had."""
-    shapes = weight_shapes(model)
-    for group in [group for group in ("weights", "best") if groups.get(group) or group == "weights"]:
-        weights = groups.get(group, {})
-        if {name: tuple(tensor.shape) for name, tensor in weights.items()} != shapes:
-            return False
-        if not all(w.dtype == torch.float32 and bool(torch.isfinite(w).all()) for w in weights.values()):
-            return False
-    keys = tuple(groups.get("ngrams", {}).get(str(order)) for order, _ in model.ngram_rows)
-    arrays = tuple(key.numpy() for key in keys if key is not None)
-    index = NgramIndex(model.vocabulary, tuple(order for order, _ in model.ngram_rows), arrays)
-    if (
-        len(arrays) != len(groups.get("ngrams", {}))
-        or len(arrays) != len(keys)
-        or not index_fits(index, model.ngram_rows)
-    ):
+    kinds = ("weights", "best", "ngrams", "lanes", "random")
+    weights, best, keys, lanes, random = (
+        {name: tensor.numpy() for name, tensor in groups.get(kind, {}).items()} for kind in kinds
+    )
+    if not _weights_fit(weights, model) or not (_weights_fit(best, model) or not best):
         return False
-    return _lanes_fit(groups, model, index.history)
+    names = [str(order) for order, _ in model.ngram_rows]
+    if keys.keys() != set(names):
+        return False
+    index = NgramIndex(
+        model.vocabulary, tuple(order for order, _ in model.ngram_rows), tuple(keys[name] for name in names)
+    )
+    return index_fits(index, model.ngram_rows) and _lanes_fit(lanes, random, model, index.history)
 
 
-def _lanes_fit(groups: Mapping[str, Mapping[str, Tensor]], model: ModelSettings, history: int) -> bool:
-    """Whether the lanes' states are there, of one number of lanes, with ids before them; or no lane has begun."""
-    random = groups.get("random", {})
+def _weights_fit(weights: Mapping[str, Array], model: ModelSettings) -> bool:
+    shapes = {name: weight.shape for name, weight in weights.items()}
+    kinds = {weight.dtype for weight in weights.values()}
+    return shapes == weight_shapes(model) and kinds == {np.dtype(np.float32)} and in_range(weights)
+
+
+def _lanes_fit(lanes: Mapping[str, Array], random: Mapping[str, Array], model: ModelSettings, history: int) -> bool:
+    """Whether the lanes' states are there, all of as many lanes, with ids before them; or no lane has begun."""
     ids, noise = random.get("history"), random.get("torch")
-    if ids is None or noise is None or ids.dtype != torch.int64 or ids.ndim != 2 or noise.dtype != torch.uint8:
+    if ids is None or noise is None or ids.dtype != np.int64 or ids.ndim != 2 or noise.dtype != np.uint8:
         return False
-    lanes = groups.get("lanes", {})
-    if not lanes:
-        return True
     size = (ids.shape[1], state_width(model.cell, model.width))
     names = {str(number) for number in range(model.networks * model.layers)}
-    states = all(lane.dtype == torch.float32 and tuple(lane.shape) == size for lane in lanes.values())
+    states = all(lane.dtype == np.float32 and lane.shape == size for lane in lanes.values())
     known = bool(((ids >= 0) & (ids < model.vocabulary)).all())
-    return states and known and lanes.keys() == names and len(ids) == history
+    return not lanes or (states and known and lanes.keys() == names and len(ids) == history)
