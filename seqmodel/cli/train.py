@@ -11,7 +11,7 @@ from typing import Annotated, Literal
 import typer
 
 from seqmodel.cli import options
-from seqmodel.console.failures import INTERRUPTED, TERMINATED, guarded
+from seqmodel.console.failures import STOPPING, Stopped, guarded
 from seqmodel.kinds import CellKind, Device, SequenceKind, Size, SubwordMethod, TextErrors, Unit
 
 STARTED = clock.monotonic()
@@ -112,16 +112,14 @@ class _StopSignals:
 
     def __init__(self) -> None:
         self.exit_code = 0
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        for number in STOPPING:
             if signal.getsignal(number) is not signal.SIG_IGN:  # nohup, or a script's background
                 signal.signal(number, self._handle)
 
     def _handle(self, number: int, frame: object) -> None:
         if self.exit_code and number == signal.SIGINT:
-            raise KeyboardInterrupt
-        self.exit_code = {signal.SIGINT: INTERRUPTED, signal.SIGTERM: TERMINATED}.get(
-            signal.Signals(number), 128 + number
-        )
+            raise Stopped(number)
+        self.exit_code = 128 + number
 
     def requested(self) -> bool:
         return bool(self.exit_code)

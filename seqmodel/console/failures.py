@@ -1,20 +1,51 @@
-"""How a failure is told: one line that says what, where and what to do next, and an exit code."""
+"""How a command ends that fails or is stopped: one line that says what, where and what to do next, and an exit code."""
 
 from __future__ import annotations
 
 import errno
 import functools
 import os
+import signal
 import sys
 import traceback
 from collections.abc import Callable
+from contextlib import suppress
 from typing import NoReturn, ParamSpec
 
 from seqmodel.errors import ResourceError, SeqmodelError, StoppedElsewhere, UsageError
 
 P = ParamSpec("P")
 
-INTERRUPTED, CLOSED_PIPE, TERMINATED = 130, 141, 143
+CLOSED_PIPE = 141
+STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+class Stopped(BaseException):
+    """A signal has come: what is half done is undone on the way out."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(number)
+        self.exit_code = 128 + number
+
+
+def unwind_on_signals() -> None:
+    """From here on Ctrl-C, SIGTERM and SIGHUP raise `Stopped`; those that are ignored stay so."""
+    _on_signals(_raise)
+
+
+def die_on_signals() -> None:
+    """From here on they end the process at once: nothing is half done, and no module's end is interrupted."""
+    _on_signals(signal.SIG_DFL)
+
+
+def _on_signals(action: Callable[[int, object], None] | signal.Handlers) -> None:
+    for number in STOPPING:
+        if signal.getsignal(number) is not signal.SIG_IGN:  # nohup, or a script's background
+            signal.signal(number, action)
+
+
+def _raise(number: int, frame: object) -> NoReturn:
+    raise Stopped(number)
 
 
 def guarded(command: Callable[P, None]) -> Callable[P, None]:
@@ -29,8 +60,8 @@ def guarded(command: Callable[P, None]) -> Callable[P, None]:
             sys.stdout.flush()
         except BrokenPipeError:
             _leave(CLOSED_PIPE)
-        except KeyboardInterrupt:
-            _leave(INTERRUPTED)
+        except Stopped as stop:
+            _leave(stop.exit_code)
         except StoppedElsewhere as error:
             _leave(error.exit_code)
         except Exception as error:
@@ -60,16 +91,21 @@ def _tell(error: SeqmodelError) -> NoReturn:
     hint = f" {error.hint}" if error.hint else ""
     # A file's name may hold anything: the line stays one line, and steers no terminal.
     line = "".join(char if char.isprintable() else "?" for char in f"seqmodel: error: {error.message}.{hint}")
-    print(line.encode("utf-8", "replace").decode(), file=sys.stderr)
+    if sys.stderr is not None:
+        with suppress(OSError):  # it may be on the disk that is full
+            print(line.encode("utf-8", "replace").decode(), file=sys.stderr)
     _leave(error.exit_code)
 
 
 def _leave(code: int) -> NoReturn:
-    """Exit without a second failure from what is left in standard output's buffer."""
-    try:
-        if sys.stdout is not None:
-            sys.stdout.flush()
-    except (OSError, ValueError):
-        sink = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(sink, sys.stdout.fileno())
+    """Exit without a second failure from what is left in a stream's buffer. A reader may let us wait: a further signal
+    ends that."""
+    die_on_signals()
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            if stream is not None:
+                stream.flush()
+        except (OSError, ValueError):
+            sink = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(sink, stream.fileno())
     raise SystemExit(code)

@@ -402,13 +402,13 @@ class Trainer:
         """
         numbers, groups = checkpoint.progress, checkpoint.groups
         misfit = ModelError("the checkpoint does not fit the model", "Start anew with --force.")
-        if self.tokenizer.size != self.model.settings.vocabulary or self.data.is_stream == self.model.settings.ends:
-            raise misfit
         if numbers["corpus_digest"] != self.data.store.header.corpus_digest:
             raise ModelError(
                 "the checkpoint was taken on another corpus",
                 "Resume with the corpus it began with, or start anew with --force.",
             )
+        if self.tokenizer.size != self.model.settings.vocabulary or self.data.is_stream == self.model.settings.ends:
+            raise misfit
         lanes = {
             name: self._tensor(self.group.share(lane.numpy(), 0)) for name, lane in groups.get("lanes", {}).items()
         }

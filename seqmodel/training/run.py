@@ -17,7 +17,7 @@ from pydantic import ValidationError
 
 from seqmodel.config import CorpusSettings, ModelSettings, TokenizerSettings, TrainingSettings, usage_error
 from seqmodel.errors import ModelError, SeqmodelError, UsageError
-from seqmodel.files import atomic_write, beside, refuse_existing
+from seqmodel.files import beside, refuse_existing
 from seqmodel.inference.runtime import Runtime
 from seqmodel.inference.scoring import score_ranges
 from seqmodel.kinds import HeldOutFrom
@@ -35,7 +35,6 @@ from seqmodel.model.ngram_index import NgramIndex, build_index
 from seqmodel.text.corpus import CorpusSummary, find_sources, read_blocks
 from seqmodel.tokens.batches import split_store, token_count, whole_store
 from seqmodel.tokens.store import TokenStore, is_store, make_store, open_store
-from seqmodel.tokens.tokenizer import END
 from seqmodel.training.agreement import agree_with_store, fit_together
 from seqmodel.training.beginning import Beginning, beginning_of, notes_of
 from seqmodel.training.checkpoints import Checkpoint, read_run
@@ -43,6 +42,7 @@ from seqmodel.training.devices import native_precision, pick_device
 from seqmodel.training.distributed import Group
 from seqmodel.training.events import Event, Finished, Noted, Planned
 from seqmodel.training.final import evaluated, final_figures, per_unit
+from seqmodel.training.held_out_file import write_held_out
 from seqmodel.training.loop import Trainer, TrainingData, stretches
 from seqmodel.training.optimization import fast_arithmetic
 from seqmodel.training.planning import Task, describe, plan_model, plan_ngrams, plan_order, plan_training, warm_start
@@ -145,17 +145,18 @@ class TrainingRun:
         return None
 
     def _refuse_own_inputs(self) -> None:
-        """No input may be a file that this run writes (a token store to train on is only read)."""
+        """No input, and no text that is held out, may be a file that this run writes (a token store to train on is only
+        read)."""
         if self.output.suffix in (".tokens", ".checkpoint", ".jsonl", ".lock"):
             raise UsageError(
                 f"{self.output} has the name of another kind of file", "Call the bundle something.seqmodel."
             )
         written = [self.output, self.checkpoint_path, self.valid_path, self.log_path]
-        names = [*self.request.inputs, *([self.request.valid] if self.request.valid is not None else [])]
-        stores = [name for name in names if name != "-" and is_store(Path(name))]
-        written += [] if stores else [self.store_path]
-        for name in names:
-            if name != "-" and Path(name).resolve() in [path.resolve() for path in written]:
+        inputs = [*self.request.inputs, *([self.request.valid] if self.request.valid is not None else [])]
+        names = [Path(name) for name in inputs if name != "-"]
+        written += [] if any(map(is_store, names)) else [self.store_path]
+        for name in [*names, *([self.request.write_valid] if self.request.write_valid is not None else [])]:
+            if name.resolve() in [path.resolve() for path in written]:
                 raise UsageError(f"{name} would be overwritten by this run", "Choose another name with -o.")
 
     # Tokens
@@ -436,17 +437,3 @@ def looks_like_running_text(store: TokenStore) -> bool:
     punctuated = sum(any(mark in text for mark in ",.;:!?") for text in lines)
     unfinished = sum(text[-1] not in ".!?…\"'”’)]" for text in lines)
     return len(lines) > len(texts) / 2 and punctuated > 0.5 * len(lines) and unfinished > 0.4 * len(lines)
-
-
-def write_held_out(path: Path, data: TrainingData, force: bool) -> None:
-    """Export the held-out text, one sequence after another, as the files held it (line ends become newlines)."""
-    refuse_existing(path, force)
-    tokenizer = data.valid_store.tokenizer
-    between = {"line": "\n", "paragraph": "\n\n", "document": "\n", "stream": ""}[data.store.header.sequence]
-    with atomic_write(path) as file:
-        for begin, end in data.held_out:
-            ids = np.asarray(data.valid_store.ids[begin:end])
-            for part in np.split(ids, np.flatnonzero(ids == END) + 1):
-                if len(part):
-                    text = tokenizer.decode(part[part != END].tolist())
-                    file.write((text + between).encode("utf-8", "surrogateescape"))

@@ -68,7 +68,7 @@ def run_here(*arguments: str | Path, stdin: bytes = b"") -> Result:
     with tempfile.TemporaryFile() as given, tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
         given.write(stdin)
         given.seek(0)
-        with _streams(given, out, err), _kept_signals(), _arguments(arguments):
+        with _streams(given, out, err), kept_signals(), _arguments(arguments):
             try:
                 main()
                 code = 0
@@ -95,7 +95,7 @@ def _streams(given: Any, out: Any, err: Any) -> Iterator[None]:
 
 
 @contextmanager
-def _kept_signals() -> Iterator[None]:
+def kept_signals() -> Iterator[None]:
     old = [(number, signal.getsignal(number)) for number in SIGNALS]
     try:
         yield
