@@ -144,8 +144,6 @@ class BundleHeader(Settings):
             raise ValueError("a stream alone has no end")
         if self.closed and self.unit not in ("char", "word"):
             raise ValueError("characters and words have a closed vocabulary")
-        if self.mixture and not self.discounts:
-            raise ValueError("a mixture has two experts")
         return self
 
 
