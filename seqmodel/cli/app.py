@@ -10,7 +10,8 @@ import typer
 
 import seqmodel
 from seqmodel.cli import bench, compare, filter, generate, info, plot, rescore, score, tokenize, train
-from seqmodel.console.failures import die_on_signals, guarded, unwind_on_signals
+from seqmodel.console.failures import guarded
+from seqmodel.console.signals import die_on_signals, unwind_on_signals
 
 app = typer.Typer(
     name="seqmodel",

@@ -1,51 +1,22 @@
-"""How a command ends that fails or is stopped: one line that says what, where and what to do next, and an exit code."""
+"""How a failure is told: one line that says what, where and what to do next, and an exit code."""
 
 from __future__ import annotations
 
 import errno
 import functools
 import os
-import signal
 import sys
 import traceback
 from collections.abc import Callable
 from contextlib import suppress
 from typing import NoReturn, ParamSpec
 
+from seqmodel.console.signals import Stopped, die_on_signals, stopped
 from seqmodel.errors import ResourceError, SeqmodelError, StoppedElsewhere, UsageError
 
 P = ParamSpec("P")
 
 CLOSED_PIPE = 141
-STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-
-
-class Stopped(BaseException):
-    """A signal has come: what is half done is undone on the way out."""
-
-    def __init__(self, number: int) -> None:
-        super().__init__(number)
-        self.exit_code = 128 + number
-
-
-def unwind_on_signals() -> None:
-    """From here on Ctrl-C, SIGTERM and SIGHUP raise `Stopped`; those that are ignored stay so."""
-    _on_signals(_raise)
-
-
-def die_on_signals() -> None:
-    """From here on they end the process at once: nothing is half done, and no module's end is interrupted."""
-    _on_signals(signal.SIG_DFL)
-
-
-def _on_signals(action: Callable[[int, object], None] | signal.Handlers) -> None:
-    for number in STOPPING:
-        if signal.getsignal(number) is not signal.SIG_IGN:  # nohup, or a script's background
-            signal.signal(number, action)
-
-
-def _raise(number: int, frame: object) -> NoReturn:
-    raise Stopped(number)
 
 
 def guarded(command: Callable[P, None]) -> Callable[P, None]:
@@ -60,11 +31,13 @@ def guarded(command: Callable[P, None]) -> Callable[P, None]:
             sys.stdout.flush()
         except BrokenPipeError:
             _leave(CLOSED_PIPE)
-        except Stopped as stop:
-            _leave(stop.exit_code)
         except StoppedElsewhere as error:
             _leave(error.exit_code)
-        except Exception as error:
+        except (Exception, Stopped) as error:
+            signal = error if isinstance(error, Stopped) else stopped()
+            if signal is not None:
+                _leave(signal.exit_code)
+            assert isinstance(error, Exception)
             if "--debug" in sys.argv:
                 traceback.print_exc()
             _tell(_as_ours(error))

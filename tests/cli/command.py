@@ -109,9 +109,11 @@ def _streams(given: Any, out: Any, err: Any) -> Iterator[None]:
 @contextmanager
 def kept_signals() -> Iterator[None]:
     old = [(number, signal.getsignal(number)) for number in SIGNALS]
+    hook = sys.unraisablehook
     try:
         yield
     finally:
+        sys.unraisablehook = hook
         for number, handler in old:
             signal.signal(number, handler)
 

@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from seqmodel.console.failures import Stopped, guarded
+from seqmodel.console.failures import guarded
+from seqmodel.console.signals import Stopped
 from seqmodel.console.terminal import console, say, visible
 from seqmodel.console.training_view import TrainingView
 from seqmodel.errors import DataError, ModelError, ResourceError, SeqmodelError, UsageError
