@@ -299,13 +299,13 @@ def _count_model(header: BundleHeader, tensors: Mapping[str, Array]) -> CountMod
     predicted[never_predicted(header.model.ends, header.closed)] = False
     model = CountModel(vocabulary, tuple(levels), predicted)
     weights_fit = len(header.mixture) == model.situations and all(0 <= weight <= 1 for weight in header.mixture)
-    if not (weights_fit and len(levels[0].keys) == 1):
-        raise misfit
     contexts = 1
     for level in levels:
         if not _level_fits(level, contexts, predicted):
             raise misfit
         contexts = len(level.keys)
+    if not (weights_fit and len(levels[0].keys) == 1):
+        raise misfit
     return model
 
 

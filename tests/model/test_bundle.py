@@ -320,6 +320,7 @@ COUNT_MISFITS: dict[str, Callable[[dict[str, Array], dict[str, Any]], None]] = {
     "no counts at all": without("counts."),
     "two rows without context": change_weight("counts.0.keys", lambda k: np.append(k, 1)),
     "no row without context": change_weight("counts.0.keys", lambda k: k[:0]),
+    "keys of no dimension": change_weight("counts.0.keys", lambda k: k.reshape(())),
     "too few offsets": change_weight("counts.1.offsets", lambda a: a[:-1]),
     "offsets beyond the end": change_weight("counts.1.offsets", lambda a: np.append(a[:-1], a[-1] + 7).astype(a.dtype)),
     "offsets that go back": change_weight("counts.1.offsets", lambda a: np.append(a[-1:], a[1:]).astype(a.dtype)),
