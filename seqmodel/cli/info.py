@@ -28,14 +28,15 @@ def command(
     """Show a bundle's configuration, vocabulary, provenance and held-out figures."""
     from seqmodel.api import model_path
     from seqmodel.console.held_out_view import held_out_lines
+    from seqmodel.console.terminal import visible
     from seqmodel.errors import UsageError
     from seqmodel.model.bundle import read_bundle, read_bundle_header
     from seqmodel.training.run_config import run_config
 
     name = model_path(path)
     header, file = read_bundle_header(name)
-    if verify:
-        read_bundle(name)
+    while verify and read_bundle(name).digest != file.metadata["digest"]:  # it has just been replaced
+        header, file = read_bundle_header(name)
     if config and as_json:
         raise UsageError("--config and --json are two ways of telling", "Give one of them.")
     if config:
@@ -49,7 +50,7 @@ def command(
     corpus = f"{made.corpus_chars:,} chars, {made.sequences:,} sequences, {made.tokens:,} tokens"
     several = f"{model.networks} networks of " if model.networks > 1 else ""
     rows = {
-        "bundle": f"{name}, {file.size / 1e6:.1f} MB, format {header.format}",
+        "bundle": f"{visible(str(name))}, {file.size / 1e6:.1f} MB, format {header.format}",
         "digest": file.metadata["digest"] + (" (verified)" if verify else ""),
         "model": f"{several}{model.layers} × {model.width} {model.cell}, {ngram_rows:,} n-gram rows",
         "unit": f"{header.unit}{' (closed vocabulary)' if header.closed else ''}, vocabulary {model.vocabulary:,}",

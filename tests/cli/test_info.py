@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 import seqmodel
+from seqmodel.model import bundle
 from tests.cli.command import environment, run, run_here, told
 
 
@@ -21,6 +22,28 @@ def test_every_label_is_told_on_standard_output(train_little: Callable[..., Path
         assert label in labels
     assert "end: counted" in result.text and "mingru" in result.text
     assert "\x1b" not in result.text
+
+
+def test_a_files_name_steers_no_terminal(train_little: Callable[..., Path], tmp_path: Path) -> None:
+    odd = tmp_path / "a\x1b[31m.seqmodel"
+    odd.write_bytes(train_little().read_bytes())
+    shown = run_here("info", odd).text
+    assert "a\\x1b[31m" in shown and "\x1b" not in shown
+
+
+def test_a_bundle_that_is_replaced_while_it_is_verified_is_told_as_it_is_now(
+    train_little: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, other = tmp_path / "m.seqmodel", train_little(seed=2)
+    path.write_bytes(train_little().read_bytes())
+    read = bundle.read_bundle
+
+    def replaced(name: Path) -> bundle.Bundle:
+        path.write_bytes(other.read_bytes())
+        return read(name)
+
+    monkeypatch.setattr(bundle, "read_bundle", replaced)
+    assert f"{read(other).digest} (verified)" in run_here("info", path, "--verify").text
 
 
 def test_a_stream_says_that_it_has_no_end(train_little: Callable[..., Path]) -> None:
