@@ -96,7 +96,7 @@ def read(file: Any) -> bytes:
 @contextmanager
 def _streams(given: Any, out: Any, err: Any) -> Iterator[None]:
     old = sys.stdin, sys.stdout, sys.stderr
-    new = [io.TextIOWrapper(file, encoding="utf-8") for file in (given, out, err)]
+    new = [io.TextIOWrapper(file, encoding="utf-8", line_buffering=file is err) for file in (given, out, err)]
     sys.stdin, sys.stdout, sys.stderr = new
     try:
         yield

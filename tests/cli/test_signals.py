@@ -28,7 +28,7 @@ from tests.conftest import little_text
 from tests.dying import exit_code, names
 
 PIPE_BYTES = 60_000  # with more than so many a pipe is full
-POINTS = 3  # of each command and signal at which it comes
+POINTS = 2  # of each command and signal at which it comes
 QUICK = ("--steps", "3", "--width", "8", "--layers", "1", "--threads", "1", "-q")
 COMMANDS: dict[str, tuple[str, ...]] = {
     "score": ("score", "text.txt", "-m", "m.seqmodel", "-q"),

@@ -254,7 +254,9 @@ MISFITS: dict[str, Callable[[dict[str, Array], dict[str, Any]], None]] = {
     "a bias that is infinite": with_first("networks.0.head.bias", -np.inf),
     "a weight that products overflow with": with_first("networks.0.norm.weight", 3e38),
     "a weight with a path for its name": add_tensor("../../../tmp/x"),
-    "a tokenizer with other symbols": with_tokenizer(vocabulary_proto(["a"], word=False).replace(b"<0x00>", b"<0xzz>")),
+    "a tokenizer with other symbols": change_weight(
+        "tokenizer", lambda w: np.frombuffer(w.tobytes().replace(b"</s>", b"<XX>"), np.uint8)
+    ),
     "an n-gram order of a billion": with_order(1_000_000_000),
     "an n-gram order of one": with_order(1),
     "a negative n-gram order": with_order(-3),
