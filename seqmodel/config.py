@@ -95,10 +95,10 @@ class TrainingSettings(Settings):
     """How long and how to train; exactly one of `seconds`, `steps` and `epochs` is the budget."""
 
     seconds: float | None = Field(None, gt=0)
-    steps: int | None = Field(None, ge=1, lt=1 << 63)
+    steps: int | None = Field(None, gt=0, lt=1 << 63)
     epochs: float | None = Field(None, gt=0)
-    lanes: int = Field(32, ge=1, le=1 << 16)
-    segment: int = Field(64, ge=1, le=1 << 16)  # time steps per truncated back-propagation
+    lanes: int = Field(32, gt=0, le=1 << 16)
+    segment: int = Field(64, gt=0, le=1 << 16)  # time steps per truncated back-propagation
     learning_rate: float = Field(4e-3, gt=0)
     table_learning_rate: float = Field(4e-2, gt=0)
     warmup_steps: int = Field(30, ge=0, lt=1 << 63)
@@ -108,11 +108,11 @@ class TrainingSettings(Settings):
     ngram_dropout: float = Field(0.25, ge=0, lt=1)
     unseen_rate: float = Field(0.0, ge=0, le=0.1)
     negatives: int | None = Field(
-        None, ge=1, le=MAX_VOCABULARY
+        None, gt=0, le=MAX_VOCABULARY
     )  # rare tokens that the loss of a step looks at; None for all
     precision: Precision = "fp32"  # of the products in training; all else is fp32
     seed: int = Field(0, ge=0, lt=1 << 63)
-    threads: int | None = Field(None, ge=1, le=MAX_THREADS)
+    threads: int | None = Field(None, gt=0, le=MAX_THREADS)
     device: Device | None = None  # None: the CPU
 
 
