@@ -64,6 +64,7 @@ class Model:
 
         self.header: BundleHeader = bundle.header
         self.tokenizer = bundle.tokenizer
+        self.fingerprint = bundle.fingerprint
         self.runtime = sequence_model(bundle)
 
     def score(
@@ -195,6 +196,8 @@ class Model:
                 raise UsageError(f"a stream has no end, so {name} asks for nothing", "Limit its length: --max-chars.")
             if wanted and limits:
                 raise UsageError(f"{name} and other limits contradict each other", "Give one of them.")
+        if "max_copy" in given and self.fingerprint is None:
+            raise UsageError("the model has no fingerprint of its training text", "Train it with --fingerprint 4MB.")
         if until_end or "length" in given:
             given["max_tokens"] = LONGEST_SAMPLE
         elif self.header.sequence == "stream" and not limits:
@@ -214,7 +217,11 @@ class Model:
         ends = self.header.model.ends
         one_line = self.header.sequence == "line"
         return generate(
-            self.runtime, self.tokenizer, prefix, settings, ends=ends, one_line=one_line, prefix_index=prefix_index
+            *(self.runtime, self.tokenizer, prefix, settings),
+            ends=ends,
+            one_line=one_line,
+            prefix_index=prefix_index,
+            fingerprint=self.fingerprint,
         )
 
 

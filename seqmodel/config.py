@@ -103,6 +103,7 @@ class TrainingSettings(Settings):
     precision: Precision = "fp32"  # of the products in training; all else is fp32
     seed: int = Field(0, ge=0, lt=1 << 63)
     threads: PositiveInt | None = None
+    fingerprint: int | None = Field(None, ge=1 << 10, le=1 << 32)  # bytes, of the filter of the training text's n-grams
     device: Device | None = None  # None: the CPU
 
 
@@ -127,6 +128,7 @@ class SamplingSettings(Settings):
     max_chars: PositiveInt | None = None
     max_lines: PositiveInt | None = None
     length: tuple[int, int] | None = None
+    max_copy: int | None = Field(None, ge=0)  # characters in a row from the training text; more are drawn again
     seed: int = Field(0, ge=0, lt=1 << 63)
     reproducible: bool = False
 
@@ -143,6 +145,21 @@ class SamplingSettings(Settings):
         if value is not None and not 0 <= value[0] <= value[1]:
             raise ValueError("the shortest is not above the longest")
         return value
+
+
+_SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([kmg]?)i?b?")
+
+
+def parse_size(text: str) -> int:
+    """Bytes that a text such as `4MB`, `512k` or `4000000` names.
+
+    Raises:
+        UsageError: if the text is no size.
+    """
+    match = _SIZE.fullmatch(text.strip().lower())
+    if match is None:
+        raise UsageError("the size cannot be read", "Write it as 4MB.")
+    return int(float(match[1]) * 1000 ** " kmg".index(match[2] or " "))
 
 
 _DURATION = re.compile(r"(?:(\d+(?:\.\d+)?)d)?(?:(\d+(?:\.\d+)?)h)?(?:(\d+(?:\.\d+)?)m)?(?:(\d+(?:\.\d+)?)s?)?")

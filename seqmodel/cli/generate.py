@@ -63,6 +63,17 @@ def command(
         ),
     ] = 1.0,
     ban: Annotated[list[str] | None, _sampling("A string that must not come; may be repeated.")] = None,
+    novel: Annotated[
+        bool,
+        typer.Option(
+            "--novel",
+            help="No sample of the training text (of a model trained with --fingerprint), nor one that copies from it.",
+            rich_help_panel=_SAMPLING,
+        ),
+    ] = False,
+    max_copy: Annotated[
+        int | None, _sampling("With --novel: the longest copy, in characters; default 40.", min=0)
+    ] = None,
     max_chars: Annotated[
         int | None, _limit("Longest continuation, in characters; default 500 for stream models.", min=1)
     ] = None,
@@ -89,7 +100,7 @@ def command(
     A line model's samples are written one a line; several samples of other models are separated by a line "---".
     """
     from seqmodel.api import load, model_path
-    from seqmodel.console.generate_run import parsed_length, prefixes, run_generate
+    from seqmodel.console.generate_run import longest_copy, parsed_length, prefixes, run_generate
 
     loaded = load(model_path(model))
     settings = loaded.sampling(
@@ -104,6 +115,7 @@ def command(
         min_p=min_p,
         repetition_penalty=repetition_penalty,
         ban=tuple(ban or ()),
+        max_copy=longest_copy(novel, max_copy),
         max_chars=max_chars,
         max_tokens=max_tokens,
         max_lines=max_lines,

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 _LENGTH = re.compile(r"(\d+)\.\.(\d+)")
 # Up to so many bits a character (a probability of 1/2, 1/8, 1/64, less) in this style.
 PROBABILITY_STYLES = ((1, "green"), (3, "default"), (6, "yellow"), (math.inf, "red"))
+MAX_COPY = 40
 COLUMNS = ("index", "prefix", "text", "bits", "sampling_bits", "tokens", "stop", "seed")
 
 
@@ -37,6 +38,17 @@ def parsed_length(text: str | None) -> tuple[int, int] | None:
     if match is None:
         raise UsageError("the length cannot be read", "Write --length 5..8.")
     return int(match[1]), int(match[2])
+
+
+def longest_copy(novel: bool, most: int | None) -> int | None:
+    """How many characters in a row a sample may have from the training text, if that matters.
+
+    Raises:
+        UsageError: if the options contradict each other.
+    """
+    if most is not None and not novel:
+        raise UsageError("--max-copy without --novel", "Give both, or neither.")
+    return None if not novel else MAX_COPY if most is None else most
 
 
 def prefixes(model: Model, given: tuple[str, ...], file: Path | None) -> Iterator[str]:
@@ -67,7 +79,8 @@ def run_generate(
         raise UsageError(
             "--show-probs colours a terminal", "In a pipe use --format jsonl, or seqmodel score --by token."
         )
-    rows = RowWriter(out, COLUMNS, "jsonl", header=False) if style == "jsonl" else None
+    columns = (*COLUMNS, *(("copied",) if model.fingerprint is not None else ()))
+    rows = RowWriter(out, columns, "jsonl", header=False) if style == "jsonl" else None
     separate = model.header.sequence != "line"
     text = TextSamples(out, separate, show_probs)
     for index, prefix in enumerate(prefixes):
@@ -138,5 +151,6 @@ def _write_rows(writer: RowWriter, prefix: str, samples: Iterator[Piece], seed: 
     for sample, _, _, done in samples:
         if done:
             cells = (sample.text, sample.bits, sample.sampling_bits, sample.tokens, sample.stop, seed)
-            writer.write([(sample.index, prefix, *cells)])
+            copied = () if sample.copied is None else (sample.copied,)
+            writer.write([(sample.index, prefix, *cells, *copied)])
             writer.flush()

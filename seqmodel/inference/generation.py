@@ -17,14 +17,17 @@ import numpy.typing as npt
 from seqmodel.config import SamplingSettings
 from seqmodel.errors import UsageError
 from seqmodel.inference.limits import Bans, Limiter
+from seqmodel.inference.novelty import copying
 from seqmodel.inference.sampling import draw, min_p, repeated_less, top_k, top_p, with_temperature
 from seqmodel.inference.scoring import LN2
 from seqmodel.inference.sequence_model import SequenceModel
 from seqmodel.inference.spelling import Speller, Spelling
+from seqmodel.model.fingerprint import Fingerprint
 from seqmodel.tokens.tokenizer import END, START, Tokenizer
 
 PARALLEL = 32
-TRIES = 1000  # of a sample, until it has the length asked for
+TRIES = 1000  # of a sample, until it is as asked for
+REFUSED = ("length", "copy")  # why a sample is drawn again
 _PREFIX_CHUNK = 512
 
 
@@ -41,6 +44,7 @@ class Sample:
     bits: float = 0.0
     sampling_bits: float = 0.0
     stop: str = ""
+    copied: int | None = None  # longest span, in characters, that the training text has; see inference.novelty
 
 
 class Piece(NamedTuple):
@@ -61,6 +65,7 @@ class _Lane:
     seen: npt.NDArray[np.bool_]  # (V,) tokens so far, the prefix's included
     said: bytes  # the end of the text so far, for bans
     text: list[str] = field(default_factory=list)
+    tokens: list[int] = field(default_factory=list)
     pending: float = 0.0  # bits of tokens whose text has not been shown
     tries: int = 1
 
@@ -74,15 +79,17 @@ def generate(
     ends: bool = True,
     one_line: bool = False,
     prefix_index: int = 0,
+    fingerprint: Fingerprint | None = None,
 ) -> Iterator[Piece]:
     """Sample continuations of a prefix; yields their text piece by piece.
 
-    `one_line`: no newline is sampled, as a line model has none.
+    `one_line`: no newline is sampled, as a line model has none. With a `fingerprint` of the training text samples tell
+    how much they have from it.
 
     Raises:
-        UsageError: if everything is banned, or no sample has the length asked for.
+        UsageError: if everything is banned, or no sample is as asked for.
     """
-    yield from Sampler(model, tokenizer, prefix, settings, ends, one_line, prefix_index).run()
+    yield from Sampler(model, tokenizer, prefix, settings, ends, one_line, prefix_index, fingerprint).run()
 
 
 class Sampler:
@@ -97,14 +104,16 @@ class Sampler:
         ends: bool,
         one_line: bool,
         prefix_index: int,
+        fingerprint: Fingerprint | None,
     ) -> None:
         self.model, self.tokenizer, self.settings = model, tokenizer, settings
-        self.prefix_index = prefix_index
+        self.prefix_index, self.fingerprint = prefix_index, fingerprint
+        self.is_choosy = settings.length is not None or settings.max_copy is not None
         ids = np.concatenate([[START], tokenizer.encode_line(prefix).astype(np.int64)])
         self.state = model.start(1)
         for at in range(0, len(ids), _PREFIX_CHUNK):
             logs, self.state = model.step(ids[at : at + _PREFIX_CHUNK, None], self.state)
-        self.logs = logs[-1]
+        self.logs, self.prefix = logs[-1], ids
         self.at_prefix = Speller(Spelling(tokenizer, ends, one_line))
         self.at_prefix.follow(ids[1:])
         self.seen = np.bincount(ids[1:], minlength=tokenizer.size) > 0
@@ -120,7 +129,7 @@ class Sampler:
         numbers = range(settings.first, settings.first + settings.count)
         for at in range(0, len(numbers), size):
             lanes = [self._lane(number) for number in numbers[at : at + size]]
-            while lanes:  # again with those whose length was not the one asked for
+            while lanes:  # again with those that were not as asked for
                 lanes = yield from self._until_stopped(lanes)
 
     def _lane(self, number: int) -> _Lane:
@@ -132,7 +141,7 @@ class Sampler:
         lane.speller, lane.limiter = copy(self.at_prefix), Limiter(self.settings)
         lane.seen, lane.said, lane.text = self.seen.copy(), self.said[-self.reach :] if self.reach else b"", []
         lane.sample.tokens, lane.sample.bits, lane.sample.sampling_bits, lane.sample.stop = 0, 0.0, 0.0, ""
-        lane.pending = 0.0
+        lane.pending, lane.tokens = 0.0, []
         return lane
 
     def _until_stopped(self, lanes: list[_Lane]) -> Generator[Piece, None, list[_Lane]]:
@@ -149,12 +158,12 @@ class Sampler:
             for lane, token, own, chosen in zip(lanes, tokens, bits, drawn, strict=True):
                 lane.sample.sampling_bits += float(chosen)
                 text = self._advance(lane, int(token), float(own))
-                if self.settings.length is None:
+                if not self.is_choosy:
                     yield self._piece(lane, text)
-                elif lane.sample.stop == "end":
-                    yield self._piece(lane, lane.sample.text)
-                elif lane.sample.stop:
+                elif lane.sample.stop in REFUSED:
                     again.append(self._retried(lane))
+                elif lane.sample.stop:
+                    yield self._piece(lane, lane.sample.text)
             going = np.array([i for i, lane in enumerate(lanes) if not lane.sample.stop], np.int64)
             if len(going) < len(lanes):
                 lanes, tokens, state = [lanes[i] for i in going], tokens[going], self.model.select(state, going)
@@ -181,6 +190,7 @@ class Sampler:
         sample.tokens += 1
         sample.bits += bits
         lane.pending += bits
+        lane.tokens.append(token)
         lane.seen[token] = True
         if self.reach:
             lane.said = (lane.said + self.tokenizer.piece_bytes[token])[-self.reach :]
@@ -195,7 +205,18 @@ class Sampler:
             self._judge(lane, self.settings.length)
         if sample.stop:
             sample.text = "".join(lane.text)
+            self._compare(lane)
         return text
+
+    def _compare(self, lane: _Lane) -> None:
+        """Tell how much a complete sample has from the training text, and refuse it if that is too much."""
+        if self.fingerprint is None:
+            return
+        found = copying(self.fingerprint, self.tokenizer, self.prefix, np.array(lane.tokens))
+        lane.sample.copied = found.chars
+        most = self.settings.max_copy
+        if most is not None and (found.chars > most or found.is_whole):
+            lane.sample.stop = "copy"
 
     def _judge(self, lane: _Lane, length: tuple[int, int]) -> None:
         """Stop a sample that cannot have the length asked for any more."""
@@ -210,10 +231,10 @@ class Sampler:
         return Piece(lane.sample, text, bits if text else 0.0, bool(lane.sample.stop))
 
     def _retried(self, lane: _Lane) -> _Lane:
-        """A lane whose sample had another length than the one asked for."""
+        """A lane whose sample was not as asked for."""
         lane.tries += 1
         if lane.tries > TRIES:
-            raise UsageError(f"none of {TRIES:,} samples had the length asked for", "Widen --length.")
+            raise UsageError(f"none of {TRIES:,} samples was as asked for", "Widen --length, or raise --max-copy.")
         return lane
 
 

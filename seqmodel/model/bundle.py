@@ -17,6 +17,7 @@ from pydantic import Field, ValidationError, model_validator
 from seqmodel.config import CorpusSettings, ModelSettings, Settings, TokenizerSettings
 from seqmodel.errors import ModelError
 from seqmodel.kinds import SequenceKind, Unit
+from seqmodel.model.fingerprint import Fingerprint
 from seqmodel.model.ngram import CountModel, Level
 from seqmodel.model.ngram_index import NgramIndex
 from seqmodel.model.tensors import Array, TensorFile, read_header, read_tensors, write_tensors
@@ -27,6 +28,7 @@ DEFAULT_NAME = "model.seqmodel"
 _TOKENIZER = "tokenizer"
 _KEYS = "ngrams.{}.keys"
 _COUNTS = "counts."
+_FINGERPRINT = "fingerprint"
 _LEVEL_PARTS = ("keys", "offsets", "tokens", "counts")
 
 
@@ -105,6 +107,17 @@ class TrainingSummary(Settings):
     settings: dict[str, Any]
 
 
+class FingerprintSettings(Settings):
+    """How the filter of the training text's n-grams is to be read; see model.fingerprint."""
+
+    window: int = Field(ge=1, le=64)
+    hashes: int = Field(ge=1, le=64)
+
+    @classmethod
+    def of(cls, fingerprint: Fingerprint) -> FingerprintSettings:
+        return cls(window=fingerprint.window, hashes=fingerprint.hashes)
+
+
 class BundleHeader(Settings):
     """The metadata of a bundle."""
 
@@ -121,6 +134,7 @@ class BundleHeader(Settings):
     mixture: tuple[float, ...] = ()  # the recurrence's weight by situation; see inference.mixture
     tokenizer: TokenizerSettings | None = None  # how the vocabulary was learned, where that is known
     corpus: CorpusSettings | None = None
+    fingerprint: FingerprintSettings | None = None
 
 
 @dataclass(frozen=True)
@@ -132,6 +146,7 @@ class Bundle:
     index: NgramIndex
     weights: Mapping[str, Array]
     counts: CountModel | None = None
+    fingerprint: Fingerprint | None = None
     digest: str = ""  # of the file it was read from
 
 
@@ -147,6 +162,8 @@ def write_bundle(path: Path, bundle: Bundle) -> None:
     if bundle.counts is not None:
         for number, level in enumerate(bundle.counts.levels):
             tensors |= {f"{_COUNTS}{number}.{part}": getattr(level, part) for part in _LEVEL_PARTS}
+    if bundle.fingerprint is not None:
+        tensors[_FINGERPRINT] = bundle.fingerprint.bits
     tensors |= {name: bundle.weights[name] for name in sorted(bundle.weights)}
     # Wide types first: safetensors wants every array aligned to its type.
     ordered = dict(sorted(tensors.items(), key=lambda item: -item[1].dtype.itemsize))
@@ -201,6 +218,7 @@ def read_bundle(path: Path) -> Bundle:
         keys = tuple(weights.pop(_KEYS.format(order)) for order, _ in header.model.ngram_rows)
     except KeyError:
         raise misfit from None
+    fingerprint = _fingerprint(header, weights.pop(_FINGERPRINT, None))
     counts = _count_model(header, {name: weights.pop(name) for name in list(weights) if name.startswith(_COUNTS)})
     orders = tuple(order for order, _ in header.model.ngram_rows)
     index = NgramIndex(header.model.vocabulary, orders, keys)
@@ -211,7 +229,21 @@ def read_bundle(path: Path) -> Bundle:
     fits = fits and all(weight.dtype in (np.float16, np.float32) for weight in weights.values())
     if not fits or {name: w.shape for name, w in weights.items()} != weight_shapes(header.model):
         raise misfit
-    return Bundle(header, tokenizer, index, weights, counts, file.metadata["digest"])
+    return Bundle(header, tokenizer, index, weights, counts, fingerprint, file.metadata["digest"])
+
+
+def _fingerprint(header: BundleHeader, bits: Array | None) -> Fingerprint | None:
+    """The filter of a bundle.
+
+    Raises:
+        ModelError: if it is not as the header says.
+    """
+    settings = header.fingerprint
+    if settings is None and bits is None:
+        return None
+    if settings is None or bits is None or bits.dtype != np.uint8 or bits.ndim != 1 or not len(bits):
+        raise ModelError("the bundle's fingerprint does not fit together", "Use another copy, or train again.")
+    return Fingerprint(bits, settings.window, settings.hashes)
 
 
 def _count_model(header: BundleHeader, tensors: Mapping[str, Array]) -> CountModel | None:

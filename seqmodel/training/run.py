@@ -17,30 +17,31 @@ from pydantic import ValidationError
 
 from seqmodel.config import CorpusSettings, ModelSettings, TokenizerSettings, TrainingSettings, usage_error
 from seqmodel.errors import ModelError, UsageError
-from seqmodel.files import atomic_write, beside, refuse_existing
+from seqmodel.files import beside, refuse_existing
 from seqmodel.inference.runtime import Runtime
 from seqmodel.inference.scoring import score_ranges
 from seqmodel.model.bundle import (
     Bundle,
     BundleHeader,
+    FingerprintSettings,
     Provenance,
     TrainingSummary,
     stored_precision,
     write_bundle,
 )
+from seqmodel.model.fingerprint import build_fingerprint
 from seqmodel.model.ngram import CountModel, estimate
 from seqmodel.model.ngram_index import NgramIndex, build_index
 from seqmodel.text.corpus import CorpusSummary, find_sources, read_blocks
 from seqmodel.tokens.batches import split_store, token_count, whole_store
 from seqmodel.tokens.store import TokenStore, is_store, make_store, open_store
-from seqmodel.tokens.tokenizer import END
 from seqmodel.training.agreement import agree_with_store, fit_together
 from seqmodel.training.beginning import Beginning, beginning_of, notes_of
 from seqmodel.training.checkpoints import Checkpoint, read_checkpoint
 from seqmodel.training.devices import native_precision, pick_device
 from seqmodel.training.distributed import Group
 from seqmodel.training.events import Event, Finished, Noted, Planned
-from seqmodel.training.final import evaluated, final_figures, per_unit
+from seqmodel.training.final import evaluated, final_figures, per_unit, write_held_out
 from seqmodel.training.loop import Trainer, TrainingData, stretches
 from seqmodel.training.optimization import fast_arithmetic
 from seqmodel.training.planning import Task, describe, plan_model, plan_ngrams, plan_order, plan_training, warm_start
@@ -380,6 +381,8 @@ class TrainingRun:
             settings=trainer.settings.model_dump(mode="json", exclude={"threads", "device"}, exclude_none=True),
         )
         held_out, mixture = final_figures(runtime, counts, data)
+        size = trainer.settings.fingerprint
+        fingerprint = build_fingerprint(data.store, data.train, size) if size is not None else None
         header = BundleHeader(
             model=trainer.model.settings,
             unit=store.unit,
@@ -392,8 +395,9 @@ class TrainingRun:
             mixture=tuple(round(float(weight), 6) for weight in mixture),
             tokenizer=TokenizerSettings(**self.notes["tokenizer"]) if self.notes["learned"] else None,
             corpus=CorpusSettings(**self.notes["corpus"]),
+            fingerprint=FingerprintSettings.of(fingerprint) if fingerprint is not None else None,
         )
-        write_bundle(self.output, Bundle(header, data.store.tokenizer, trainer.index, weights, counts))
+        write_bundle(self.output, Bundle(header, data.store.tokenizer, trainer.index, weights, counts, fingerprint))
         return header
 
 
@@ -432,17 +436,3 @@ def looks_like_running_text(store: TokenStore) -> bool:
     punctuated = sum(any(mark in text for mark in ",.;:!?") for text in lines)
     unfinished = sum(text[-1] not in ".!?…\"'”’)]" for text in lines)
     return len(lines) > len(texts) / 2 and punctuated > 0.5 * len(lines) and unfinished > 0.4 * len(lines)
-
-
-def write_held_out(path: Path, data: TrainingData, force: bool) -> None:
-    """Export the held-out text, one sequence after another, as the files held it (line ends become newlines)."""
-    refuse_existing(path, force)
-    tokenizer = data.valid_store.tokenizer
-    between = {"line": "\n", "paragraph": "\n\n", "document": "\n", "stream": ""}[data.store.header.sequence]
-    with atomic_write(path) as file:
-        for begin, end in data.held_out:
-            ids = np.asarray(data.valid_store.ids[begin:end])
-            for part in np.split(ids, np.flatnonzero(ids == END) + 1):
-                if len(part):
-                    text = tokenizer.decode(part[part != END].tolist())
-                    file.write((text + between).encode("utf-8", "surrogateescape"))

@@ -258,3 +258,29 @@ def test_a_reproducible_sample_is_made_again_alone_bit_for_bit(train_little: Cal
     many = run_here(*arguments, "-n", "5").lines
     alone = [run_here(*arguments, "--first", str(number)).lines[0] for number in range(5)]
     assert alone == many
+
+
+# Novelty
+
+
+def test_a_novel_sample_is_no_line_of_the_training_text_and_copies_little(
+    train_little: Callable[..., Path],
+) -> None:
+    text = "\n".join(["anna", "hanna", "johanna", "susanna", "rosanna"] * 20) + "\n"
+    model = train_little(text, steps=60, width=24, fingerprint="16kB")
+    arguments = ("generate", "-m", model, "-n", "40", "--seed", "3", "--format", "jsonl")
+    free = samples(run_here(*arguments))
+    assert any(row["text"] in text.split("\n") for row in free)
+    assert all(row["copied"] == len(row["text"]) for row in free if row["text"] in text.split("\n"))
+    novel = samples(run_here(*arguments, "--novel"))
+    assert [row["index"] for row in novel] == list(range(40))
+    assert not any(row["text"] in text.split("\n") for row in novel)
+    little = samples(run_here(*arguments, "--novel", "--max-copy", "3"))
+    assert all(row["copied"] <= 3 for row in little)
+    assert "fingerprint" in run_here("info", model).text
+
+
+def test_without_a_fingerprint_nothing_is_told_of_copies(train_little: Callable[..., Path]) -> None:
+    told(run_here("generate", "-m", train_little(), "--novel"), 2, "--fingerprint")
+    told(run_here("generate", "-m", train_little(), "--max-copy", "3"), 2, "--novel")
+    told(run_here("train", "x.txt", "--fingerprint", "many"), 2, "4MB")
