@@ -106,6 +106,13 @@ class TrainingSettings(Settings):
     device: Device | None = None  # None: the CPU
 
 
+class CompletionSettings(Settings):
+    """How a text is completed: how many completions are wanted, and how many beginnings are read to find them."""
+
+    k: PositiveInt = 5
+    effort: PositiveInt = 256
+
+
 class SamplingSettings(Settings):
     """How continuations are drawn. `max_chars` None: only `max_tokens` and the end symbol stop a sample."""
 
