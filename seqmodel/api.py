@@ -18,7 +18,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from seqmodel.config import CorpusSettings, SamplingSettings, TokenizerSettings, checked
+from seqmodel.config import CompletionSettings, CorpusSettings, SamplingSettings, TokenizerSettings, checked
 from seqmodel.errors import ModelError, UsageError
 from seqmodel.files import exclusive, refuse_existing
 from seqmodel.kinds import Over
@@ -27,6 +27,7 @@ from seqmodel.training.request import TrainingRequest, TrainingResult
 
 if TYPE_CHECKING:
     from seqmodel.inference.comparison import Comparison
+    from seqmodel.inference.completion import Completer, Completion, Completions, NextTokens
     from seqmodel.inference.generation import Piece, Sample
     from seqmodel.inference.line_mixture import LineMixture
     from seqmodel.inference.line_scores import LineScore, Reading
@@ -212,8 +213,7 @@ class Model:
         """
         from seqmodel.inference.generation import generate
 
-        if self.header.sequence == "line" and "\n" in prefix:
-            raise UsageError("the prefix holds a newline", "A line model knows single lines; give the last one only.")
+        self._refuse_lines(prefix)
         ends = self.header.model.ends
         one_line = self.header.sequence == "line"
         return generate(
@@ -223,6 +223,43 @@ class Model:
             prefix_index=prefix_index,
             fingerprint=self.fingerprint,
         )
+
+    def complete(self, prefix: str = "", k: int = 5, **settings: Any) -> list[Completion]:
+        """The k most probable ways to finish the last word of a text or, after white space, to say the next one.
+
+        Best first; the `probability` of each is that of its `text`, and then a word's end, given the prefix. Keywords
+        as in `CompletionSettings` (effort). Errors as `completions`.
+        """
+        return list(self.completions(prefix, k, **settings).best)
+
+    def completions(self, prefix: str = "", k: int = 5, **settings: Any) -> Completions:
+        """As `complete`, with what the search left out. States are kept: a text much like the last one is read quickly.
+
+        Raises:
+            DataError: if the prefix holds a lone surrogate.
+            UsageError: if a line model is given a prefix with a newline in it, or a setting cannot be.
+        """
+        self._refuse_lines(prefix)
+        return self._completer.complete(prefix, checked(CompletionSettings, k=k, **settings))
+
+    def next_tokens(self, prefix: str = "", k: int = 5) -> NextTokens:
+        """The k most probable next tokens; where the prefix ends inside a token, of those that cover its end.
+
+        Errors as `completions`.
+        """
+        self._refuse_lines(prefix)
+        return self._completer.next_tokens(prefix, checked(CompletionSettings, k=k).k)
+
+    @cached_property
+    def _completer(self) -> Completer:
+        from seqmodel.inference.completion import Completer
+
+        one_line = self.header.sequence == "line"
+        return Completer(self.runtime, self.tokenizer, ends=self.header.model.ends, one_line=one_line)
+
+    def _refuse_lines(self, prefix: str) -> None:
+        if self.header.sequence == "line" and "\n" in prefix:
+            raise UsageError("the prefix holds a newline", "A line model knows single lines; give the last one only.")
 
 
 class MixedModel(Model):

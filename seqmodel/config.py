@@ -107,6 +107,13 @@ class TrainingSettings(Settings):
     device: Device | None = None  # None: the CPU
 
 
+class CompletionSettings(Settings):
+    """How a text is completed: how many completions are wanted, and how many beginnings are read to find them."""
+
+    k: PositiveInt = 5
+    effort: PositiveInt = 256
+
+
 class SamplingSettings(Settings):
     """How continuations are drawn, and where they end.
 

@@ -22,18 +22,22 @@ class Copying:
 
 
 def copying(
-    fingerprint: Fingerprint, tokenizer: Tokenizer, before: npt.NDArray[np.int64], ids: npt.NDArray[np.int64]
+    fingerprint: Fingerprint,
+    tokenizer: Tokenizer,
+    before: npt.NDArray[np.int64],
+    ids: npt.NDArray[np.int64],
+    prefix: int,
 ) -> Copying:
-    """What a continuation `ids` of `before`, which begins with the start symbol, has from the training text."""
+    """What the text of `ids` after `before`, which begins with the start symbol, has from the training text; its first
+    `prefix` characters were given and do not count."""
     whole = np.concatenate([before[1:], ids])
     known = fingerprint.has(whole)
     ends = tokenizer.spans(whole)[:, 1]
     begins = np.concatenate([[0], ends])
-    continued = begins[len(before) - 1]
     longest, run = 0, 0  # tokens in a row whose windows are known
     for at in range(len(before) - 1, len(whole)):
         run = run + 1 if known[at] else 0
         if run:
             first = max(0, at - run - fingerprint.window + 2)
-            longest = max(longest, int(ends[at] - max(begins[first], continued)))
+            longest = max(longest, int(ends[at] - max(begins[first], prefix)))
     return Copying(longest, int(whole[-1]) == END and bool(known.all()))

@@ -9,6 +9,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager
 from functools import cache
 from itertools import pairwise
 from typing import Any, TypeVar
@@ -45,6 +46,12 @@ def over_rows(work: Callable[..., tuple[Floats, ...]], *arrays: npt.NDArray[Any]
     parts = [[array[a:b] for array in arrays] for a, b in pairwise(bounds)]
     done = side_by_side(lambda part: work(*part), parts)
     return tuple(np.concatenate(columns) for columns in zip(*done, strict=True))
+
+
+def one_thread() -> AbstractContextManager[Any]:
+    """Inside, products run on the thread that asks for them: waking others takes longer than a small product does."""
+    limit: AbstractContextManager[Any] = _blas().limit(limits=1)
+    return limit
 
 
 @cache

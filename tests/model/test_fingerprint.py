@@ -109,5 +109,5 @@ def test_the_longest_copy_by_hand(
     found = build_fingerprint(store, whole(store), 1 << 16)
     before = np.append([START], store.tokenizer.encode(prefix)).astype(np.int64)
     ids = np.append(store.tokenizer.encode(text), END).astype(np.int64)
-    result = copying(found, store.tokenizer, before, ids)
+    result = copying(found, store.tokenizer, before, ids, len(prefix))
     assert (result.chars, result.is_whole) == (chars, is_whole)
