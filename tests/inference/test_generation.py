@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import pairwise, product
 from typing import Any
 
@@ -51,6 +51,9 @@ class Weighted:
 
     def select(self, state: int, lanes: Ids) -> int:
         return len(lanes)
+
+    def join(self, states: Sequence[int]) -> int:
+        return sum(states)
 
     def step(self, ids: Ids, state: int) -> tuple[Floats, int]:
         return np.broadcast_to(self.logs, (*ids.shape, self.vocabulary)), state
