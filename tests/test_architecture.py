@@ -224,7 +224,7 @@ def test_the_top_level_holds_only_what_the_project_names() -> None:
 
 def test_every_command_has_one_file_and_every_folder_of_tests_mirrors_a_folder() -> None:
     commands = {path.stem for path in (PACKAGE / "cli").glob("*.py")} - {"__init__", "app", "options"}
-    assert commands >= {"train", "score", "generate", "tokenize", "info", "bench", "plot"}
+    assert commands >= {"train", "score", "generate", "top", "tokenize", "info", "bench", "plot"}
     folders = {path.name for path in PACKAGE.iterdir() if path.is_dir() and path.name != "__pycache__"}
     mirrored = {path.name for path in (ROOT / "tests").iterdir() if path.is_dir() and path.name != "__pycache__"}
     assert mirrored - {"benchmarks"} <= folders

@@ -35,7 +35,7 @@ def imported(*arguments: str | Path, stdin: bytes = b"") -> set[str]:
     return set(last[2:])
 
 
-COMMANDS = ("train", "score", "generate", "tokenize", "info", "bench", "plot")
+COMMANDS = ("train", "score", "generate", "top", "tokenize", "info", "bench", "plot")
 
 
 @pytest.mark.parametrize("command", [[], *([name] for name in COMMANDS)])
@@ -54,6 +54,10 @@ def test_scoring_never_imports_torch(train_little: Callable[..., Path]) -> None:
 
 def test_generating_never_imports_torch(train_little: Callable[..., Path]) -> None:
     assert "torch" not in imported("generate", "-m", train_little(), "-n", "2", "--max-tokens", "5")
+
+
+def test_the_most_probable_sequences_are_found_without_torch(train_little: Callable[..., Path]) -> None:
+    assert "torch" not in imported("top", "-m", train_little(), "-n", "2")
 
 
 def test_info_never_imports_torch(train_little: Callable[..., Path]) -> None:

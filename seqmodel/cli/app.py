@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 import seqmodel
-from seqmodel.cli import bench, generate, info, plot, score, tokenize, train
+from seqmodel.cli import bench, generate, info, plot, score, tokenize, top, train
 from seqmodel.console.failures import guarded
 
 app = typer.Typer(
@@ -42,6 +42,7 @@ def root(
 app.command("train")(train.command)
 app.command("score")(score.command)
 app.command("generate")(generate.command)
+app.command("top")(top.command)
 app.command("tokenize")(tokenize.command)
 app.command("info")(info.command)
 app.command("bench")(bench.command)
