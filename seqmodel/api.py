@@ -18,7 +18,14 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from seqmodel.config import CompletionSettings, CorpusSettings, SamplingSettings, TokenizerSettings, checked
+from seqmodel.config import (
+    CompletionSettings,
+    CorpusSettings,
+    SamplingSettings,
+    SearchSettings,
+    TokenizerSettings,
+    checked,
+)
 from seqmodel.errors import ModelError, UsageError
 from seqmodel.files import exclusive, refuse_existing
 from seqmodel.kinds import Over
@@ -26,6 +33,7 @@ from seqmodel.model.bundle import DEFAULT_NAME, Bundle, BundleHeader, HeldOutLin
 from seqmodel.training.request import TrainingRequest, TrainingResult
 
 if TYPE_CHECKING:
+    from seqmodel.inference.best_first import TopSearch
     from seqmodel.inference.comparison import Comparison
     from seqmodel.inference.completion import Completer, Completion, Completions, NextTokens
     from seqmodel.inference.generation import Piece, Sample
@@ -257,6 +265,25 @@ class Model:
         one_line = self.header.sequence == "line"
         return Completer(self.runtime, self.tokenizer, ends=self.header.model.ends, one_line=one_line)
 
+    def top(self, n: int = 10, prefix: str = "", **settings: Any) -> TopSearch:
+        """The n most probable whole sequences, best first: an iterator of `TopSequence`.
+
+        With a prefix: those whose tokens begin with its tokens, and their probabilities given the prefix. Keywords as
+        in `SearchSettings` (max_bits, effort, frontier, memory); what the search did stands in the iterator.
+
+        Raises:
+            UsageError: if the model is one of a stream, or the prefix cannot begin what is looked for.
+        """
+        from seqmodel.inference.best_first import TopSearch
+
+        if not self.header.model.ends:
+            raise UsageError("a stream has no end, so it has no whole sequences", "Use a line or paragraph model.")
+        if self.tokenizer.has_virtual_blanks and prefix.endswith(" "):
+            raise UsageError("the prefix ends with a blank, which belongs to the word after it", "Leave it out.")
+        self._refuse_lines(prefix)
+        wanted = checked(SearchSettings, count=n, **settings)
+        return TopSearch(self.runtime, self.tokenizer, prefix, wanted, one_line=self.header.sequence == "line")
+
     def _refuse_lines(self, prefix: str) -> None:
         if self.header.sequence == "line" and "\n" in prefix:
             raise UsageError("the prefix holds a newline", "A line model knows single lines; give the last one only.")
@@ -270,6 +297,7 @@ class MixedModel(Model):
 
         self.header, self.tokenizer = models[0].header, models[0].tokenizer
         self.runtime = ModelMixture([model.runtime for model in models], weights)
+        self.fingerprint = None
 
 
 def mix(models: Sequence[Model], weights: Sequence[float] = ()) -> MixedModel | LineMixture:

@@ -169,6 +169,16 @@ def parse_size(text: str) -> int:
     return int(float(match[1]) * 1000 ** " kmg".index(match[2] or " "))
 
 
+class SearchSettings(Settings):
+    """How far the search for the most probable sequences goes. `max_bits` None: only `count` ends it."""
+
+    count: PositiveInt = 10
+    max_bits: float | None = Field(None, ge=0)
+    effort: PositiveInt = 200_000  # beginnings that are extended
+    frontier: PositiveInt = 100_000  # beginnings that are kept to be extended further
+    memory: PositiveInt = 1 << 30  # bytes that these may take
+
+
 _DURATION = re.compile(r"(?:(\d+(?:\.\d+)?)d)?(?:(\d+(?:\.\d+)?)h)?(?:(\d+(?:\.\d+)?)m)?(?:(\d+(?:\.\d+)?)s?)?")
 
 

@@ -36,7 +36,7 @@ def imported(*arguments: str | Path, stdin: bytes = b"") -> set[str]:
 
 
 COMMANDS = (
-    *("train", "score", "compare", "rescore", "filter", "generate", "complete"),
+    *("train", "score", "compare", "rescore", "filter", "generate", "complete", "top"),
     *("tokenize", "info", "bench", "plot"),
 )
 
@@ -78,6 +78,10 @@ def test_generating_never_imports_torch(train_little: Callable[..., Path]) -> No
 def test_completing_never_imports_torch(train_little: Callable[..., Path]) -> None:
     assert "torch" not in imported("complete", "-m", train_little(), "cat d")
     assert "torch" not in imported("complete", "-m", train_little(), "--jsonl", stdin=b'{"prefix": "cat d"}\n')
+
+
+def test_the_most_probable_sequences_are_found_without_torch(train_little: Callable[..., Path]) -> None:
+    assert "torch" not in imported("top", "-m", train_little(), "-n", "2")
 
 
 def test_info_never_imports_torch(train_little: Callable[..., Path]) -> None:

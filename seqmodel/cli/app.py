@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 import seqmodel
-from seqmodel.cli import bench, compare, complete, filter, generate, info, plot, rescore, score, tokenize, train
+from seqmodel.cli import bench, compare, complete, filter, generate, info, plot, rescore, score, tokenize, top, train
 from seqmodel.console.failures import guarded
 
 app = typer.Typer(
@@ -46,6 +46,7 @@ app.command("rescore")(rescore.command)
 app.command("filter")(filter.command)
 app.command("generate")(generate.command)
 app.command("complete")(complete.command)
+app.command("top")(top.command)
 app.command("tokenize")(tokenize.command)
 app.command("info")(info.command)
 app.command("bench")(bench.command)
