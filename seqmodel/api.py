@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from seqmodel.inference.line_scores import LineScore, Reading
     from seqmodel.inference.oddness import Span
     from seqmodel.inference.rescoring import Rescored
+    from seqmodel.inference.search import LengthNormalisation
     from seqmodel.inference.words import WordScore
     from seqmodel.text.corpus import Line
     from seqmodel.tokens.store import TokenStore
@@ -212,6 +213,35 @@ class Model:
         elif self.header.sequence == "stream" and not limits:
             given["max_chars"] = STREAM_MAX_CHARS
         return checked(SamplingSettings, **given)
+
+    def beam(
+        self,
+        prefix: str = "",
+        width: int = 10,
+        *,
+        max_tokens: int = 1000,
+        max_chars: int | None = None,
+        length_normalisation: LengthNormalisation = "none",
+    ) -> list[Sample]:
+        """The most probable continuations of a prefix that a beam search of so many open ones finds, best first; see
+        `inference.search.beam`.
+
+        Raises:
+            UsageError: if a line model is given a prefix with a newline in it.
+        """
+        from seqmodel.inference.search import beam
+
+        self._refuse_lines(prefix)
+        if self.header.sequence == "stream" and max_chars is None:
+            max_chars = STREAM_MAX_CHARS
+        return beam(
+            *(self.runtime, self.tokenizer, prefix, width),
+            max_tokens=max_tokens,
+            max_chars=max_chars,
+            ends=self.header.model.ends,
+            one_line=self.header.sequence == "line",
+            length_normalisation=length_normalisation,
+        )
 
     def stream(self, prefix: str, settings: SamplingSettings, prefix_index: int = 0) -> Iterator[Piece]:
         """Sample continuations piece by piece; a sample's last piece is `done`.

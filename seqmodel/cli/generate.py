@@ -11,7 +11,7 @@ import typer
 from seqmodel.cli import options
 from seqmodel.console.failures import guarded
 
-_SAMPLING, _LIMITS = "Sampling", "Limits"
+_SAMPLING, _SEARCH, _LIMITS = "Sampling", "Search", "Limits"
 
 
 def _sampling(help: str, **more: Any) -> Any:
@@ -74,6 +74,22 @@ def command(
     max_copy: Annotated[
         int | None, _sampling("With --novel: the longest copy, in characters; default 40.", min=0)
     ] = None,
+    beam: Annotated[
+        int | None,
+        typer.Option(
+            help="Not samples, but the most probable continuations that a beam search of this width finds.",
+            min=1,
+            max=1000,
+            rich_help_panel=_SEARCH,
+            show_default=False,
+        ),
+    ] = None,
+    length_normalisation: Annotated[
+        Literal["none", "per-token"],
+        typer.Option(
+            help="Rank by the probability of the whole, or by that of the average token.", rich_help_panel=_SEARCH
+        ),
+    ] = "none",
     max_chars: Annotated[
         int | None, _limit("Longest continuation, in characters; default 500 for stream models.", min=1)
     ] = None,
@@ -100,7 +116,7 @@ def command(
     A line model's samples are written one a line; several samples of other models are separated by a line "---".
     """
     from seqmodel.api import load, model_path
-    from seqmodel.console.generate_run import longest_copy, parsed_length, prefixes, run_generate
+    from seqmodel.console.generate_run import BeamSearch, longest_copy, parsed_length, prefixes, run_generate
 
     loaded = load(model_path(model))
     settings = loaded.sampling(
@@ -122,4 +138,5 @@ def command(
         stop=tuple(stop or ()),
         length=parsed_length(length),
     )
-    run_generate(loaded, prefixes(loaded, tuple(prefix or ()), prefix_file), settings, style, show_probs)
+    search = BeamSearch(beam, length_normalisation) if beam is not None else None
+    run_generate(loaded, prefixes(loaded, tuple(prefix or ()), prefix_file), settings, style, show_probs, search)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TextIO
@@ -14,6 +15,7 @@ from seqmodel.config import CorpusSettings, SamplingSettings
 from seqmodel.console.rows import RowWriter, data_output
 from seqmodel.errors import UsageError
 from seqmodel.inference.generation import Piece
+from seqmodel.inference.search import LengthNormalisation
 from seqmodel.text.corpus import find_sources, read_lines
 
 if TYPE_CHECKING:
@@ -66,14 +68,47 @@ def prefixes(model: Model, given: tuple[str, ...], file: Path | None) -> Iterato
     return (line.text.removesuffix("\r") if line.terminated else line.text for lines in batches for line in lines)
 
 
+@dataclass(frozen=True)
+class BeamSearch:
+    """Search in place of sampling."""
+
+    width: int
+    length_normalisation: LengthNormalisation
+
+    def check(self, settings: SamplingSettings) -> None:
+        """
+        Raises:
+            UsageError: if settings are given that are those of sampling.
+        """
+        given = settings.model_dump(exclude_defaults=True).keys()
+        if given - {"count", "first", "seed", "max_chars", "max_tokens"}:
+            raise UsageError("--beam searches and draws nothing", "Limit it by --count, --max-chars, --max-tokens.")
+
+    def found(self, model: Model, prefix: str, settings: SamplingSettings) -> Iterator[Piece]:
+        """The best continuations, as many as samples are asked for, in the form of samples."""
+        best = model.beam(
+            prefix,
+            max(self.width, settings.count),
+            max_tokens=settings.max_tokens,
+            max_chars=settings.max_chars,
+            length_normalisation=self.length_normalisation,
+        )
+        for sample in best[: settings.count]:
+            sample.sampling_bits = math.nan  # nothing was drawn
+            yield Piece(sample, sample.text, sample.bits, True)
+
+
 def run_generate(
     model: Model,
     prefixes: Iterable[str],
     settings: SamplingSettings,
     style: Literal["text", "jsonl"],
     show_probs: bool,
+    search: BeamSearch | None = None,
 ) -> None:
-    """Sample continuations of every prefix and write them to standard output."""
+    """Sample continuations of every prefix, or search for the best, and write them to standard output."""
+    if search is not None:
+        search.check(settings)
     out = data_output(model.header.unit)
     if show_probs and (style == "jsonl" or not out.isatty()):
         raise UsageError(
@@ -84,7 +119,10 @@ def run_generate(
     separate = model.header.sequence != "line"
     text = TextSamples(out, separate, show_probs)
     for index, prefix in enumerate(prefixes):
-        samples = in_order(model.stream(prefix, settings, index), settings.first)
+        if search is None:
+            samples = in_order(model.stream(prefix, settings, index), settings.first)
+        else:
+            samples = search.found(model, prefix, settings)
         if rows is None:
             text.write(prefix, samples)
         else:

@@ -284,3 +284,23 @@ def test_without_a_fingerprint_nothing_is_told_of_copies(train_little: Callable[
     told(run_here("generate", "-m", train_little(), "--novel"), 2, "--fingerprint")
     told(run_here("generate", "-m", train_little(), "--max-copy", "3"), 2, "--novel")
     told(run_here("train", "x.txt", "--fingerprint", "many"), 2, "4MB")
+
+
+# Search
+
+
+def test_a_beam_gives_the_best_it_finds_and_draws_nothing(train_little: Callable[..., Path]) -> None:
+    arguments = ("generate", "-m", train_little(), "-p", "c", "--format", "jsonl")
+    rows = samples(run_here(*arguments, "--beam", "8", "--count", "4"))
+    assert [row["index"] for row in rows] == [0, 1, 2, 3]
+    bits = [row["bits"] for row in rows]
+    assert bits == sorted(bits) and all(row["sampling_bits"] is None and row["stop"] == "end" for row in rows)
+    (greedy,) = samples(run_here(*arguments, "--temperature", "0"))
+    (one,) = samples(run_here(*arguments, "--beam", "1"))
+    assert (one["text"], one["bits"]) == (greedy["text"], pytest.approx(greedy["bits"], abs=1e-4))
+    assert bits[0] <= one["bits"] + 1e-4
+    long = samples(run_here(*arguments, "--beam", "8", "--count", "4", "--length-normalisation", "per-token"))
+    means = [row["bits"] / row["tokens"] for row in long]
+    assert means == sorted(means)
+    for option in (["--top-k", "3"], ["--stop", "a"], ["--temperature", "0.5"], ["--reproducible"]):
+        told(run_here(*arguments, "--beam", "2", *option), 2, "draws nothing")
