@@ -10,11 +10,11 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TextIO
 
-from seqmodel.api import Model
 from seqmodel.config import CorpusSettings, SamplingSettings
 from seqmodel.console.rows import RowWriter, data_output
 from seqmodel.errors import UsageError
 from seqmodel.inference.generation import Piece
+from seqmodel.inference.loaded import Model
 from seqmodel.inference.search import LengthNormalisation
 from seqmodel.text.corpus import find_sources, read_lines
 

@@ -12,11 +12,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from seqmodel.api import Model
 from seqmodel.config import CompletionSettings, TokenizerSettings
 from seqmodel.errors import DataError, UsageError
 from seqmodel.inference import completion
 from seqmodel.inference.completion import Completer
+from seqmodel.inference.loaded import Model
 from seqmodel.kinds import Unit
 from seqmodel.tokens.fitting import fit, vocabulary_proto
 from seqmodel.tokens.tokenizer import END, FIRST_BYTE, FIRST_PIECE, START, Tokenizer

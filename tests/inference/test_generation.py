@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from seqmodel.api import Model
 from seqmodel.config import SamplingSettings, TokenizerSettings
 from seqmodel.errors import UsageError
 from seqmodel.inference.generation import Sample, generate
+from seqmodel.inference.loaded import Model
 from seqmodel.inference.openings import Opener
 from seqmodel.inference.sampling import draw
 from seqmodel.inference.scoring import LN2, score_sequences

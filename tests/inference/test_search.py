@@ -9,10 +9,10 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from seqmodel.api import Model
 from seqmodel.config import SamplingSettings
 from seqmodel.errors import DataError
 from seqmodel.inference.generation import Sample, generate
+from seqmodel.inference.loaded import Model
 from seqmodel.inference.scoring import score_sequences
 from seqmodel.inference.search import LengthNormalisation, beam
 from seqmodel.inference.spelling import Spelling
