@@ -139,4 +139,4 @@ def command(
         length=parsed_length(length),
     )
     search = BeamSearch(beam, length_normalisation) if beam is not None else None
-    run_generate(loaded, prefixes(loaded, tuple(prefix or ()), prefix_file), settings, style, show_probs, search)
+    run_generate(loaded, prefixes(loaded, tuple(prefix or ()), prefix_file), settings, style, show_probs, search, quiet)

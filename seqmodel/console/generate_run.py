@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Literal, TextIO
 
 from seqmodel.config import CorpusSettings, SamplingSettings
 from seqmodel.console.rows import RowWriter, data_output
+from seqmodel.console.terminal import say
 from seqmodel.errors import UsageError
 from seqmodel.inference.generation import Piece
 from seqmodel.inference.loaded import Model
@@ -105,6 +106,7 @@ def run_generate(
     style: Literal["text", "jsonl"],
     show_probs: bool,
     search: BeamSearch | None = None,
+    quiet: bool = False,
 ) -> None:
     """Sample continuations of every prefix, or search for the best, and write them to standard output."""
     if search is not None:
@@ -127,6 +129,9 @@ def run_generate(
             text.write(prefix, samples)
         else:
             _write_rows(rows, prefix, samples, settings.seed)
+    if show_probs and not quiet:
+        *limits, (_, rest) = PROBABILITY_STYLES
+        say(f"bits a character: {', '.join(f'{style} up to {most}' for most, style in limits)}, {rest} above")
 
 
 def in_order(samples: Iterator[Piece], first: int = 0) -> Iterator[Piece]:
