@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from seqmodel.config import ModelSettings
 from seqmodel.inference.sequence_model import Floats, Ids
-from seqmodel.inference.workers import over_rows, side_by_side
+from seqmodel.inference.workers import side_by_side
 from seqmodel.model.bundle import Bundle
 from seqmodel.model.ngram_index import NgramIndex, next_history
 from seqmodel.model.tensors import Array
@@ -115,20 +115,18 @@ def _under(prefix: str, weights: Mapping[str, Array]) -> dict[str, Array]:
 def mingru(w: Mapping[str, Array], x: Floats, starts: Flags, state: Floats) -> tuple[Floats, Floats]:
     """z = σ(·): h_t = (1 − z_t) ⊙ h_{t−1} + z_t ⊙ v_t; y = h ⊙ SiLU(o). A start forgets: 1 − z becomes 0."""
     width = x.shape[-1]
-
-    def gates(x: Floats, starts: Flags) -> tuple[Floats, Floats, Floats]:
-        projected = linear(x, w["cell.gates.weight"], w["cell.gates.bias"])
-        z, v, o = (projected[..., at : at + width] for at in (0, width, 2 * width))
-        sigmoid(z, out=z)
-        keep = 1 - z
-        keep[starts] = 0
-        return keep, z * v, o
-
-    keep, h, o = over_rows(gates, x, starts)
+    gates = linear(x, w["cell.gates.weight"], w["cell.gates.bias"])
+    z, v, o = (gates[..., at : at + width] for at in (0, width, 2 * width))
+    sigmoid(z, out=z)
+    keep = 1 - z
+    keep[starts] = 0
+    h = z * v
     h[0] += keep[0] * state
     scan(keep, h)
-    (y,) = over_rows(lambda h, o: (h * o * sigmoid(o),), h, o)
-    return y, h[-1].copy()
+    last = h[-1].copy()
+    h *= o
+    h *= sigmoid(o, out=o)
+    return h, last
 
 
 def scan(keep: Floats, h: Floats) -> None:

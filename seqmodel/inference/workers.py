@@ -11,18 +11,10 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from functools import cache
-from itertools import pairwise
 from typing import Any, TypeVar
-
-import numpy as np
-import numpy.typing as npt
-
-from seqmodel.inference.sequence_model import Floats
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
-
-FEW = 128  # rows that are not worth a thread of their own
 
 _here = threading.local()
 
@@ -35,17 +27,6 @@ def side_by_side(work: Callable[[Item], Result], items: Sequence[Item]) -> Itera
         return
     with _blas().limit(limits=1):
         yield from _pool().map(work, items)
-
-
-def over_rows(work: Callable[..., tuple[Floats, ...]], *arrays: npt.NDArray[Any]) -> tuple[Floats, ...]:
-    """`work(*arrays)`, computed side by side over parts of their first axis, of which it must treat each row alone."""
-    number = min(threads(), len(arrays[0]) // FEW)
-    if number < 2:
-        return work(*arrays)
-    bounds = np.linspace(0, len(arrays[0]), number + 1).astype(int)
-    parts = [[array[a:b] for array in arrays] for a, b in pairwise(bounds)]
-    done = side_by_side(lambda part: work(*part), parts)
-    return tuple(np.concatenate(columns) for columns in zip(*done, strict=True))
 
 
 def one_thread() -> AbstractContextManager[Any]:

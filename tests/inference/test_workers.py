@@ -5,13 +5,10 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 
-import numpy as np
-import numpy.typing as npt
 import pytest
 
 from seqmodel.inference import workers
-from seqmodel.inference.sequence_model import Floats
-from seqmodel.inference.workers import over_rows, side_by_side
+from seqmodel.inference.workers import side_by_side
 
 
 @pytest.fixture(autouse=True)
@@ -55,14 +52,3 @@ def test_products_use_one_thread_each_and_as_many_as_before_afterwards() -> None
     inside = list(side_by_side(lambda _: max(one.num_threads for one in blas.lib_controllers), [1, 2]))
     assert inside == [1, 1]
     assert [one.num_threads for one in blas.lib_controllers] == before
-
-
-def test_rows_computed_in_parts_are_the_rows_of_the_whole() -> None:
-    def work(x: Floats, starts: npt.NDArray[np.bool_]) -> tuple[Floats, Floats]:
-        return x * 2, np.where(starts[..., None], 0, x)
-
-    for rows in (1, 255, 256, 1001):
-        x = np.arange(rows * 6, dtype=np.float32).reshape(rows, 2, 3)
-        starts = x[..., 0] % 5 == 0
-        for found, expected in zip(over_rows(work, x, starts), work(x, starts), strict=True):
-            np.testing.assert_array_equal(found, expected)
