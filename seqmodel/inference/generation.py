@@ -23,6 +23,7 @@ from seqmodel.inference.sampling import draw, min_p, repeated_less, top_k, top_p
 from seqmodel.inference.scoring import LN2
 from seqmodel.inference.sequence_model import SequenceModel
 from seqmodel.inference.spelling import Speller, Spelling
+from seqmodel.inference.workers import one_thread
 from seqmodel.model.fingerprint import Fingerprint
 from seqmodel.tokens.tokenizer import END, START, Tokenizer
 
@@ -135,8 +136,9 @@ class Sampler:
         numbers = range(settings.first, settings.first + settings.count)
         for at in range(0, len(numbers), size):
             lanes = [self._lane(number) for number in numbers[at : at + size]]
-            while lanes:  # again with those that were not as asked for
-                lanes = yield from self._until_stopped(lanes)
+            with one_thread():
+                while lanes:  # again with those that were not as asked for
+                    lanes = yield from self._until_stopped(lanes)
 
     def _lane(self, number: int) -> _Lane:
         random = np.random.Generator(np.random.Philox(key=[self.settings.seed, self.prefix_index << 32 | number]))
