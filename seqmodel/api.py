@@ -201,5 +201,5 @@ def plot(
     check_ending(path)
     refuse_existing(path, force)
     histories = [read_history(Path(name)) for name in _names(logs)]
-    save_figure(picture(histories, over), path)
+    save_figure(picture(histories, over), path, force)
     return path

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import re
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError, field_validator, model_validator
 
 from seqmodel.errors import UsageError
-from seqmodel.kinds import CellKind, Device, Precision, SequenceKind, SubwordMethod, TextErrors, Unit
+from seqmodel.kinds import MAX_THREADS, CellKind, Device, Precision, SequenceKind, SubwordMethod, TextErrors, Unit
 
 MAX_WIDTH = 8192
 MAX_LAYERS = 64
@@ -21,6 +21,8 @@ class Settings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
 
+Count = Annotated[int, Field(ge=0, lt=1 << 63)]
+Digest = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
 Checked = TypeVar("Checked", bound=Settings)
 
 
@@ -82,27 +84,34 @@ class ModelSettings(Settings):
             raise ValueError("orders rise from 2, rows are not negative")
         return value
 
+    @model_validator(mode="after")
+    def _keys_fit(self) -> ModelSettings:
+        if self.ngram_rows and self.vocabulary ** self.ngram_rows[-1][0] >= 1 << 63:
+            raise ValueError("the keys of an order do not fit into 63 bits")
+        return self
+
 
 class TrainingSettings(Settings):
     """How long and how to train; exactly one of `seconds`, `steps` and `epochs` is the budget."""
 
     seconds: float | None = Field(None, gt=0)
-    steps: PositiveInt | None = None
+    steps: int | None = Field(None, ge=1, lt=1 << 63)
     epochs: float | None = Field(None, gt=0)
-    lanes: PositiveInt = 32
-    segment: PositiveInt = 64  # time steps per truncated back-propagation
+    lanes: int = Field(32, ge=1, le=1 << 16)
+    segment: int = Field(64, ge=1, le=1 << 16)  # time steps per truncated back-propagation
     learning_rate: float = Field(4e-3, gt=0)
     table_learning_rate: float = Field(4e-2, gt=0)
-    warmup_steps: int = Field(30, ge=0)
+    warmup_steps: int = Field(30, ge=0, lt=1 << 63)
     weight_decay: float = Field(0.01, ge=0)
     clip: float = Field(1.0, gt=0)
     dropout: float = Field(0.1, ge=0, lt=1)
     ngram_dropout: float = Field(0.25, ge=0, lt=1)
     unseen_rate: float = Field(0.0, ge=0, le=0.1)
-    negatives: PositiveInt | None = None  # rare tokens that the loss of a step looks at; None for all
+    # Rare tokens that the loss of a step looks at; None for all.
+    negatives: int | None = Field(None, ge=1, le=MAX_VOCABULARY)
     precision: Precision = "fp32"  # of the products in training; all else is fp32
     seed: int = Field(0, ge=0, lt=1 << 63)
-    threads: PositiveInt | None = None
+    threads: int | None = Field(None, ge=1, le=MAX_THREADS)
     fingerprint: int | None = Field(None, ge=1 << 10, le=1 << 32)  # bytes, of the filter of the training text's n-grams
     device: Device | None = None  # None: the CPU
 

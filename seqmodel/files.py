@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
@@ -39,19 +39,41 @@ def atomic_write(path: Path) -> Iterator[BinaryIO]:
         os.replace(temporary, path)
         _sync_folder(path.parent)
     except OSError as error:
-        temporary.unlink(missing_ok=True)
+        _remove(temporary)
         raise file_failure(error, path, "writing") from error
     except BaseException:
-        temporary.unlink(missing_ok=True)
+        _remove(temporary)
         raise
+
+
+def _remove(temporary: Path) -> None:
+    with suppress(OSError):  # what went wrong before is what is told
+        temporary.unlink(missing_ok=True)
 
 
 def _sync_folder(folder: Path) -> None:
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP):  # a file system that keeps no folders back
+            raise
     finally:
         os.close(descriptor)
+
+
+@contextmanager
+def write_alone(path: Path, force: bool) -> Iterator[BinaryIO]:
+    """`atomic_write` under the lock of `path`; one that exists is overwritten with `force` alone.
+
+    Raises:
+        UsageError: if it exists, is no file, or another process is writing it.
+        SeqmodelError: as `atomic_write`.
+    """
+    with exclusive(path):
+        refuse_existing(path, force)
+        with atomic_write(path) as file:
+            yield file
 
 
 def refuse_existing(path: Path, force: bool, also: str = "") -> None:
@@ -60,6 +82,14 @@ def refuse_existing(path: Path, force: bool, also: str = "") -> None:
         raise UsageError(f"{path} is no regular file", "Choose another name.")
     if path.exists() and not force:
         raise UsageError(f"{path} exists", f"Choose another name, or overwrite it with --force{also}.")
+
+
+def check_folder(path: Path) -> None:
+    """Raise `UsageError` if `path` is a folder, or stands in none."""
+    if not path.name or path.is_dir():
+        raise UsageError(f"{path} is a folder", "Name a file in it.")
+    if not path.parent.is_dir():
+        raise UsageError(f"{path.parent} is not a folder", "Create it first, or choose another path.")
 
 
 def beside(path: Path, suffix: str) -> Path:
@@ -76,17 +106,14 @@ def exclusive(path: Path) -> Iterator[None]:
     """
     import filelock
 
-    if not path.name or path.is_dir():
-        raise UsageError(f"{path} is a folder", "Name a file in it with -o.")
-    if not path.parent.is_dir():
-        raise UsageError(f"{path.parent} is not a folder", "Create it first, or choose another path with -o.")
+    check_folder(path)
     lock_path = beside(path, ".lock")
     lock = filelock.FileLock(lock_path)
     try:
         lock.acquire(blocking=False)
     except filelock.Timeout:
         message = f"another seqmodel process is writing {path} or a file beside it"
-        raise UsageError(message, "Wait for it, or choose another name with -o.") from None
+        raise UsageError(message, "Wait for it, or choose another name.") from None
     except OSError as error:
         raise file_failure(error, path, "locking") from error
     try:

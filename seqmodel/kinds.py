@@ -11,5 +11,8 @@ SubwordMethod = Literal["unigram", "bpe"]
 Precision = Literal["fp32", "bf16"]
 Device = Literal["auto", "cpu", "cuda", "mps"]
 Size = Literal["s", "m", "l"]
+HeldOutFrom = Literal["split", "file", ""]  # of the corpus, a file of its own, or none
 Over = Literal["time", "tokens"]  # what the curves of runs are drawn over
 TextErrors = Literal["strict", "replace"]
+
+MAX_THREADS = 1024  # with many thousands, libraries crash

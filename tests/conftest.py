@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import pytest
 
 import seqmodel
 from seqmodel.inference.loaded import Model
+from tests.dying import SERVER
 
 os.environ["CUDA_VISIBLE_DEVICES"] = ""  # what is promised bit for bit is promised on a CPU
 
@@ -48,3 +50,20 @@ def train_little(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path
 def little_model(train_little: Callable[..., Path]) -> Model:
     """A tiny char model of lines."""
     return seqmodel.load(train_little())
+
+
+@pytest.fixture
+def start() -> Iterator[Callable[..., BaseProcess]]:
+    """Call a function of a test module in a process of its own."""
+    started: list[BaseProcess] = []
+
+    def begin(target: Callable[..., None], *arguments: Any) -> BaseProcess:
+        process = SERVER.Process(target=target, args=arguments)
+        process.start()
+        started.append(process)
+        return process
+
+    yield begin
+    for process in started:
+        process.kill()
+        process.join()

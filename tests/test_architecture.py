@@ -232,4 +232,4 @@ def test_every_command_has_one_file_and_every_folder_of_tests_mirrors_a_folder()
     }
     folders = {path.name for path in PACKAGE.iterdir() if path.is_dir() and path.name != "__pycache__"}
     mirrored = {path.name for path in (ROOT / "tests").iterdir() if path.is_dir() and path.name != "__pycache__"}
-    assert mirrored - {"benchmarks"} <= folders
+    assert mirrored - {"benchmarks", "data"} <= folders

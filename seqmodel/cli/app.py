@@ -1,4 +1,4 @@
-"""The entry point: `seqmodel` and `python -m seqmodel`."""
+"""The command line: every command under its name."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import typer
 import seqmodel
 from seqmodel.cli import bench, compare, complete, filter, generate, info, plot, rescore, score, tokenize, top, train
 from seqmodel.console.failures import guarded
+from seqmodel.console.signals import die_on_signals, unwind_on_signals
 
 app = typer.Typer(
     name="seqmodel",
@@ -58,6 +59,8 @@ def main() -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # our own words must not fail in a narrow locale
+    unwind_on_signals()
     code = app(sys.argv[1:] or ["--help"], prog_name="seqmodel", standalone_mode=False)
+    die_on_signals()
     if code:
         raise SystemExit(code)

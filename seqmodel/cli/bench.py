@@ -11,7 +11,7 @@ import typer
 
 from seqmodel.cli import options
 from seqmodel.console.failures import guarded
-from seqmodel.kinds import CellKind
+from seqmodel.kinds import MAX_THREADS, CellKind
 
 QUICK_SECONDS, SECONDS = 0.1, 1.5  # that go into each figure
 
@@ -41,7 +41,10 @@ def command(
     quick: Annotated[bool, typer.Option("--quick", help="Rougher figures, in a few seconds a model.")] = False,
     style: Annotated[Literal["table", "jsonl"], typer.Option("--format", help="How figures are written.")] = "table",
     threads: Annotated[
-        int | None, typer.Option(min=1, help="CPU threads; default: as train and score choose.", show_default=False)
+        int | None,
+        typer.Option(
+            min=1, max=MAX_THREADS, help="CPU threads; default: as train and score choose.", show_default=False
+        ),
     ] = None,
     quiet: options.QuietOption = False,
     debug: options.DebugOption = False,

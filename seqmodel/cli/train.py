@@ -11,7 +11,8 @@ from typing import Annotated, Literal
 import typer
 
 from seqmodel.cli import options
-from seqmodel.console.failures import INTERRUPTED, TERMINATED, guarded
+from seqmodel.console.failures import guarded
+from seqmodel.console.signals import STOPPING, stop
 from seqmodel.kinds import CellKind, Device, SequenceKind, Size, SubwordMethod, TextErrors, Unit
 
 STARTED = clock.monotonic()
@@ -98,17 +99,17 @@ def command(
     given = {name: value for name, value in context.params.items() if name in OPTIONS}
     given = checked_options(given | {"inputs": inputs or None})
     request = request_of(merged(read_options(config) if config is not None else {}, given), resume=resume, force=force)
-    stop = _StopSignals()
+    signals = _StopSignals()
     leads = place_of_process().leads
     quiet = quiet or not leads
     with TrainingView(quiet) as view:
-        result = run_training(request, on_event=view.show, should_stop=stop.requested, started=STARTED)
+        result = run_training(request, on_event=view.show, should_stop=signals.requested, started=STARTED)
     if not quiet:
         show_result(result)
     if leads:
         typer.echo(str(result.path))
     if result.interrupted:
-        raise SystemExit(stop.exit_code)
+        raise SystemExit(signals.exit_code)
 
 
 class _StopSignals:
@@ -116,16 +117,14 @@ class _StopSignals:
 
     def __init__(self) -> None:
         self.exit_code = 0
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        for number in STOPPING:
             if signal.getsignal(number) is not signal.SIG_IGN:  # nohup, or a script's background
                 signal.signal(number, self._handle)
 
     def _handle(self, number: int, frame: object) -> None:
         if self.exit_code and number == signal.SIGINT:
-            raise KeyboardInterrupt
-        self.exit_code = {signal.SIGINT: INTERRUPTED, signal.SIGTERM: TERMINATED}.get(
-            signal.Signals(number), 128 + number
-        )
+            stop(number, frame)
+        self.exit_code = 128 + number
 
     def requested(self) -> bool:
         return bool(self.exit_code)

@@ -8,13 +8,15 @@ import os
 import sys
 import traceback
 from collections.abc import Callable
+from contextlib import suppress
 from typing import NoReturn, ParamSpec
 
+from seqmodel.console.signals import Stopped, die_on_signals, stopped
 from seqmodel.errors import ResourceError, SeqmodelError, StoppedElsewhere, UsageError
 
 P = ParamSpec("P")
 
-INTERRUPTED, CLOSED_PIPE, TERMINATED = 130, 141, 143
+CLOSED_PIPE = 141
 
 
 def guarded(command: Callable[P, None]) -> Callable[P, None]:
@@ -29,11 +31,13 @@ def guarded(command: Callable[P, None]) -> Callable[P, None]:
             sys.stdout.flush()
         except BrokenPipeError:
             _leave(CLOSED_PIPE)
-        except KeyboardInterrupt:
-            _leave(INTERRUPTED)
         except StoppedElsewhere as error:
             _leave(error.exit_code)
-        except Exception as error:
+        except (Exception, Stopped) as error:
+            signal = error if isinstance(error, Stopped) else stopped()
+            if signal is not None:
+                _leave(signal.exit_code)
+            assert isinstance(error, Exception)
             if "--debug" in sys.argv:
                 traceback.print_exc()
             _tell(_as_ours(error))
@@ -60,16 +64,21 @@ def _tell(error: SeqmodelError) -> NoReturn:
     hint = f" {error.hint}" if error.hint else ""
     # A file's name may hold anything: the line stays one line, and steers no terminal.
     line = "".join(char if char.isprintable() else "?" for char in f"seqmodel: error: {error.message}.{hint}")
-    print(line.encode("utf-8", "replace").decode(), file=sys.stderr)
+    if sys.stderr is not None:
+        with suppress(OSError):  # it may be on the disk that is full
+            print(line.encode("utf-8", "replace").decode(), file=sys.stderr)
     _leave(error.exit_code)
 
 
 def _leave(code: int) -> NoReturn:
-    """Exit without a second failure from what is left in standard output's buffer."""
-    try:
-        if sys.stdout is not None:
-            sys.stdout.flush()
-    except (OSError, ValueError):
-        sink = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(sink, sys.stdout.fileno())
+    """Exit without a second failure from what is left in a stream's buffer. A reader may let us wait: a further signal
+    ends that."""
+    die_on_signals()
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            if stream is not None:
+                stream.flush()
+        except (OSError, ValueError):
+            sink = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(sink, stream.fileno())
     raise SystemExit(code)

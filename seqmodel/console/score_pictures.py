@@ -16,7 +16,7 @@ from seqmodel.console.heatmap_view import HeatmapOutput
 from seqmodel.console.score_output import ScoreOutput
 from seqmodel.console.score_view import CorpusTotals, Level, ScoreView
 from seqmodel.errors import UsageError
-from seqmodel.files import atomic_write, refuse_existing
+from seqmodel.files import check_folder, refuse_existing, write_alone
 from seqmodel.inference.line_scores import LineScore
 from seqmodel.inference.loaded import Model
 from seqmodel.reports.marks import END_SIGN, NEWLINE_SIGN, Marking, visible
@@ -84,8 +84,8 @@ class PageOutput:
         self.path = None if pictures.html == STDOUT else Path(pictures.html)
         if self.path is not None:
             refuse_existing(self.path, pictures.force)
-            if not self.path.parent.is_dir():
-                raise UsageError(f"{self.path.parent} is not a folder", "Create it first, or choose another path.")
+            check_folder(self.path)
+        self.force = pictures.force
         self.model, self.name, self.marking, self.end_counts, self.stream = model, pictures.model, marking, end, stream
         self.page = ScorePage(marking, pictures.worst_first)
 
@@ -100,7 +100,7 @@ class PageOutput:
         if self.path is None:
             self.stream.writelines(parts)
             return
-        with atomic_write(self.path) as file:
+        with write_alone(self.path, self.force) as file:
             file.writelines(part.encode() for part in parts)
         self.stream.write(f"{self.path}\n")
 

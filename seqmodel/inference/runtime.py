@@ -76,6 +76,7 @@ class Runtime:
         rows = self.index.find(ids, state.history)
         starts = ids == START
 
+        @np.errstate(over="ignore", invalid="ignore")  # weights of a run that goes wrong; a bundle's are in range
         def run(number: int) -> tuple[Floats, list[Floats]]:
             """One network's log-probabilities, and the state of its layers after."""
             weights, layers = self.networks[number], []

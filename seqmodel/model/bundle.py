@@ -9,14 +9,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated
 
 import numpy as np
+import numpy.typing as npt
 from pydantic import Field, ValidationError, model_validator
 
-from seqmodel.config import CorpusSettings, ModelSettings, Settings, TokenizerSettings
+from seqmodel.config import CorpusSettings, Count, Digest, ModelSettings, Settings, TokenizerSettings
 from seqmodel.errors import ModelError
-from seqmodel.kinds import SequenceKind, Unit
+from seqmodel.kinds import HeldOutFrom, SequenceKind, Unit
 from seqmodel.model.fingerprint import Fingerprint
 from seqmodel.model.ngram import CountModel, Level
 from seqmodel.model.ngram_index import NgramIndex
@@ -32,20 +33,28 @@ _FINGERPRINT = "fingerprint"
 _LEVEL_PARTS = ("keys", "offsets", "tokens", "counts")
 
 
+Bits = Annotated[float, Field(ge=0)]
+_MOST_COUNTED = 1 << 40  # up to which sums over rows are exact
+_LARGEST_WEIGHT = 1e4  # those of trained models are below ten
+_MOST_BITS = 1000  # of a token: no model makes one less probable
+
+Scalar = bool | int | float | str
+
+
 class LengthBin(Settings):
     """Held-out lines of at most `upto` characters, more than the bin before has: their number, and quantiles of their
     bits per char. In a closed vocabulary both are counted in tokens."""
 
-    upto: int
-    lines: int
-    quantiles: tuple[float, ...]
+    upto: Count
+    lines: Count
+    quantiles: tuple[Bits, ...]
 
 
 class HeldOutLines(Settings):
     """How held-out lines scored, by their length: what `score --percentile` ranks others among. Without bins if there
     were too few."""
 
-    percents: tuple[float, ...]
+    percents: tuple[Annotated[float, Field(ge=0, le=100)], ...]
     bins: tuple[LengthBin, ...]
 
     @model_validator(mode="after")
@@ -62,14 +71,21 @@ class HeldOut(Settings):
     """What the stored weights give on the held-out text; `bits` include end symbols. Beside them what simpler
     models of the same training text give."""
 
-    sequences: int
-    tokens: int
-    chars: int
-    bits: float
-    recurrence_bits: float | None = None  # of each expert alone, where there are two
-    counts_bits: float | None = None
-    unigram_bits: float | None = None  # of the tokens' shares of the training text
+    sequences: Count
+    tokens: Count
+    chars: Count
+    bits: Bits
+    recurrence_bits: Bits | None = None  # of each expert alone, where there are two
+    counts_bits: Bits | None = None
+    unigram_bits: Bits | None = None  # of the tokens' shares of the training text
     lines: HeldOutLines | None = None  # none in bundles that were made before lines were counted
+
+    @model_validator(mode="after")
+    def _can_be(self) -> HeldOut:
+        bits = (self.bits, self.recurrence_bits, self.counts_bits, self.unigram_bits)
+        if any(some is not None and some > _MOST_BITS * max(1, self.tokens) for some in bits):
+            raise ValueError("a token has few bits")
+        return self
 
     @property
     def bits_per_char(self) -> float:
@@ -84,27 +100,27 @@ class HeldOut(Settings):
 class Provenance(Settings):
     """What the model was trained on."""
 
-    corpus_digest: str
-    corpus_bytes: int
-    corpus_chars: int
-    corpus_lines: int
-    sequences: int
-    tokens: int
-    train_tokens: int
-    held_out_from: str  # "split" or "file", "" for none
-    began_from: str | None = None  # the digest of the bundle whose weights training began with
+    corpus_digest: Digest
+    corpus_bytes: Count
+    corpus_chars: Count
+    corpus_lines: Count
+    sequences: Count
+    tokens: Count
+    train_tokens: Count
+    held_out_from: HeldOutFrom
+    began_from: Digest | None = None  # the digest of the bundle whose weights training began with
 
 
 class TrainingSummary(Settings):
     """How the weights came about."""
 
-    seed: int
-    steps: int
-    tokens: int
-    epochs: float
-    budget: str
+    seed: Count
+    steps: Count
+    tokens: Count
+    epochs: float = Field(ge=0)
+    budget: str = Field(pattern="^[0-9.e+-]+ (s|steps|epochs)$")
     annealed: bool
-    settings: dict[str, Any]
+    settings: dict[str, Scalar]
 
 
 class FingerprintSettings(Settings):
@@ -135,6 +151,14 @@ class BundleHeader(Settings):
     tokenizer: TokenizerSettings | None = None  # how the vocabulary was learned, where that is known
     corpus: CorpusSettings | None = None
     fingerprint: FingerprintSettings | None = None
+
+    @model_validator(mode="after")
+    def _goes_together(self) -> BundleHeader:
+        if self.model.ends != (self.sequence != "stream"):
+            raise ValueError("a stream alone has no end")
+        if self.closed and self.unit not in ("char", "word"):
+            raise ValueError("characters and words have a closed vocabulary")
+        return self
 
 
 @dataclass(frozen=True)
@@ -170,9 +194,21 @@ def write_bundle(path: Path, bundle: Bundle) -> None:
     write_tensors(path, ordered, bundle.header.model_dump(mode="json"))
 
 
+def in_range(weights: Mapping[str, Array]) -> bool:
+    """Whether no weight (float16 or float32) is so large that a product of them may overflow, or no number at all."""
+    return all(_largest(weight) <= _largest(np.array(_LARGEST_WEIGHT, weight.dtype)) for weight in weights.values())
+
+
+def _largest(values: Array) -> int:
+    """The largest magnitude as its bits, which rise with it; what is no number has the highest."""
+    bits: npt.NDArray[np.unsignedinteger] = values.view(np.uint16 if values.dtype == np.float16 else np.uint32)
+    return int((bits & (np.iinfo(bits.dtype).max >> 1)).max(initial=0))
+
+
 def stored_precision(array: Array) -> Array:
     """A weight as the bundle keeps it: matrices in half precision, which costs nothing there; vectors are small."""
-    return array.astype(np.float16 if array.ndim > 1 else np.float32)
+    with np.errstate(over="ignore"):  # see `in_range`
+        return array.astype(np.float16 if array.ndim > 1 else np.float32)
 
 
 def read_bundle_header(path: Path) -> tuple[BundleHeader, TensorFile]:
@@ -211,25 +247,51 @@ def read_bundle(path: Path) -> Bundle:
     """
     file, tensors = read_tensors(path)
     header = _checked(file)
-    weights = dict(tensors)
-    misfit = ModelError(f"{path}: the parts of the bundle do not fit together", "Use another copy, or train again.")
+    try:
+        return _bundle(header, dict(tensors), file.metadata["digest"])
+    except ModelError as error:
+        raise ModelError(f"{path}: {error.message}", error.hint) from None
+
+
+def _bundle(header: BundleHeader, weights: dict[str, Array], digest: str) -> Bundle:
+    """A bundle of its tensors by name.
+
+    Raises:
+        ModelError: if they do not fit together.
+    """
+    settings = header.model
+    misfit = ModelError("the parts of the bundle do not fit together", "Use another copy, or train again.")
     try:
         proto = weights.pop(_TOKENIZER)
-        keys = tuple(weights.pop(_KEYS.format(order)) for order, _ in header.model.ngram_rows)
+        keys = tuple(weights.pop(_KEYS.format(order)) for order, _ in settings.ngram_rows)
     except KeyError:
         raise misfit from None
     fingerprint = _fingerprint(header, weights.pop(_FINGERPRINT, None))
-    counts = _count_model(header, {name: weights.pop(name) for name in list(weights) if name.startswith(_COUNTS)})
-    orders = tuple(order for order, _ in header.model.ngram_rows)
-    index = NgramIndex(header.model.vocabulary, orders, keys)
     tokenizer = Tokenizer(proto.tobytes(), header.unit, header.closed)
-    fits = tokenizer.size == header.model.vocabulary and all(
-        k.dtype == np.int64 and k.shape == (rows,) for k, (_, rows) in zip(keys, header.model.ngram_rows, strict=True)
-    )
-    fits = fits and all(weight.dtype in (np.float16, np.float32) for weight in weights.values())
-    if not fits or {name: w.shape for name, w in weights.items()} != weight_shapes(header.model):
+    index = NgramIndex(settings.vocabulary, tuple(order for order, _ in settings.ngram_rows), keys)
+    if tokenizer.size != settings.vocabulary or not index_fits(index, settings.ngram_rows):
         raise misfit
-    return Bundle(header, tokenizer, index, weights, counts, fingerprint, file.metadata["digest"])
+    counts = _count_model(header, {name: weights.pop(name) for name in list(weights) if name.startswith(_COUNTS)})
+    if {name: w.shape for name, w in weights.items()} != weight_shapes(settings) or any(
+        weight.dtype not in (np.float16, np.float32) for weight in weights.values()
+    ):
+        raise misfit
+    if not in_range(weights):
+        raise ModelError("a weight of the bundle is out of range", "Use another copy, or train again.")
+    return Bundle(header, tokenizer, index, weights, counts, fingerprint, digest)
+
+
+def index_fits(index: NgramIndex, rows: tuple[tuple[int, int], ...]) -> bool:
+    """Whether the n-gram keys are those of so many rows, sorted, and of tokens of the vocabulary."""
+    return all(
+        keys.dtype == np.int64 and keys.shape == (number,) and _is_sorted_set(keys, index.vocabulary**order)
+        for keys, (order, number) in zip(index.keys, rows, strict=True)
+    )
+
+
+def _is_sorted_set(keys: Array, limit: int) -> bool:
+    """Whether keys rise, from 0 or more to less than a limit."""
+    return not len(keys) or bool(keys[0] >= 0 and keys[-1] < limit and (keys[1:] > keys[:-1]).all())
 
 
 def _fingerprint(header: BundleHeader, bits: Array | None) -> Fingerprint | None:
@@ -269,22 +331,36 @@ def _count_model(header: BundleHeader, tensors: Mapping[str, Array]) -> CountMod
     predicted[never_predicted(header.model.ends, header.closed)] = False
     model = CountModel(vocabulary, tuple(levels), predicted)
     weights_fit = len(header.mixture) == model.situations and all(0 <= weight <= 1 for weight in header.mixture)
-    if not (weights_fit and all(_level_fits(level, vocabulary) for level in levels) and len(levels[0].keys) == 1):
+    if not (weights_fit and len(levels[0].keys) == 1):
         raise misfit
+    contexts = 1
+    for level in levels:
+        if not _level_fits(level, contexts, predicted):
+            raise misfit
+        contexts = len(level.keys)
     return model
 
 
-def _level_fits(level: Level, vocabulary: int) -> bool:
-    kinds = level.keys.dtype == np.int64 and all(
-        a.dtype.kind == "u" for a in (level.offsets, level.tokens, level.counts)
-    )
-    shapes = all(a.ndim == 1 for a in (level.keys, level.offsets, level.tokens, level.counts))
-    if not (kinds and shapes and len(level.tokens) == len(level.counts) and len(level.offsets) == len(level.keys) + 1):
+def _level_fits(level: Level, contexts: int, predicted: npt.NDArray[np.bool_]) -> bool:
+    """Whether a level is what `CountModel` relies on, so that probabilities sum to one; `contexts` is the number of
+    rows of the level before."""
+    keys, offsets, tokens, counts = (getattr(level, part) for part in _LEVEL_PARTS)
+    kinds = keys.dtype == np.int64 and all(a.dtype in (np.uint8, np.uint16, np.uint32) for a in (tokens, counts))
+    shapes = all(a.ndim == 1 for a in (keys, offsets, tokens, counts))
+    if not (kinds and shapes and offsets.dtype == np.uint32):
         return False
-    offsets = level.offsets.astype(np.int64)
-    in_order = offsets[0] == 0 and offsets[-1] == len(level.tokens) and (np.diff(offsets) >= 0).all()
+    if len(tokens) != len(counts) or len(offsets) != len(keys) + 1:
+        return False
+    offsets = offsets.astype(np.int64)
+    if offsets[0] != 0 or offsets[-1] != len(tokens) or (np.diff(offsets) < 0).any():
+        return False
+    if tokens.max(initial=0) >= len(predicted) or not predicted[tokens].all():
+        return False
+    rises = np.concatenate([[True], tokens[1:] > tokens[:-1], [True]])
+    rises[offsets] = True  # a row begins anew
     proper = all(0 <= discount <= most for most, discount in enumerate(level.discounts, start=1))
-    return bool(proper and in_order and level.tokens.max(initial=0) < vocabulary and level.counts.min(initial=1) > 0)
+    counted = counts.min(initial=1) > 0 and counts.sum(dtype=np.uint64) < _MOST_COUNTED
+    return bool(proper and counted and rises.all() and _is_sorted_set(keys, contexts * len(predicted)))
 
 
 def weight_shapes(settings: ModelSettings) -> dict[str, tuple[int, ...]]:

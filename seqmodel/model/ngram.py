@@ -60,14 +60,14 @@ class Level:
 
     @cached_property
     def totals(self) -> Floats:
-        """c(h ·) of every row."""
-        return self._sums(self.counts)
+        """c(h ·) of every row; 1 where nothing follows."""
+        return np.maximum(self._sums(self.counts), 1)
 
     @cached_property
     def backoff(self) -> Floats:
         """γ(h) of every row; 1 where nothing follows."""
         taken = self._sums(self._discount[np.minimum(self.counts, 3)])
-        out: Floats = np.where(self.totals > 0, taken / np.maximum(self.totals, 1), 1).astype(np.float32)
+        out: Floats = np.where(np.diff(self.offsets) > 0, taken / self.totals, 1).astype(np.float32)
         return out
 
     def _sums(self, values: npt.NDArray[Any]) -> Floats:

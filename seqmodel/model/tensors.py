@@ -10,12 +10,14 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
 import struct
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 import numpy.typing as npt
@@ -111,21 +113,52 @@ def read_header(path: Path) -> TensorFile:
     Raises:
         ModelError: if there is no such file, or it is not ours, is damaged, or does not fit the file's size.
     """
-    damaged = ModelError(f"{path}: the file is damaged", "Use another copy of it, or train again.")
+    with _opened(path) as file:
+        return _read_head(path, file)[0]
+
+
+def read_tensors(path: Path) -> tuple[TensorFile, dict[str, Array]]:
+    """Read a file whole, and check its digest. It is opened once: another file may take the name meanwhile.
+
+    Raises:
+        ModelError: as `read_header`, and if any byte is not what was written.
+    """
+    with _opened(path) as file:
+        found, head = _read_head(path, file)
+        body = bytearray(found.size - len(head))
+        complete = file.readinto(body) == len(body) and not file.read(1)  # type: ignore[attr-defined]
+    digest = hashlib.sha256(_without_digests(head))
+    digest.update(body)
+    if not complete or digest.hexdigest() != found.metadata["digest"]:
+        raise _damaged(path)
+    tensors = {
+        name: np.frombuffer(body, dtype, math.prod(shape), at - len(head)).reshape(shape)
+        for name, (dtype, shape, at) in found.layout.items()
+    }
+    return found, tensors
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[BinaryIO]:
     try:
         with path.open("rb") as file:
-            size = os.fstat(file.fileno()).st_size
-            prefix = file.read(8)
-            length = struct.unpack("<Q", prefix)[0] if len(prefix) == 8 else 0
-            if not 2 <= length <= min(MAX_HEADER, size - 8):
-                raise ModelError(f"{path}: not a seqmodel file, or cut short", "Make one with seqmodel train.")
-            head = prefix + file.read(length)
+            yield file
     except FileNotFoundError:
         raise ModelError(
             f"{path}: no such file", "Train a model first, or name one with -m or SEQMODEL_MODEL."
         ) from None
     except (OSError, ValueError) as error:
         raise _unreadable(path, error) from error
+
+
+def _read_head(path: Path, file: BinaryIO) -> tuple[TensorFile, bytes]:
+    """What stands before the arrays, checked, and its bytes."""
+    size = os.fstat(file.fileno()).st_size
+    prefix = file.read(8)
+    length = struct.unpack("<Q", prefix)[0] if len(prefix) == 8 else 0
+    if not 2 <= length <= min(MAX_HEADER, size - 8):
+        raise ModelError(f"{path}: not a seqmodel file, or cut short", "Make one with seqmodel train.")
+    head = prefix + file.read(length)
     try:
         header = json.loads(head[8:])
         text = header.pop(_METADATA)[_KEY]
@@ -133,14 +166,22 @@ def read_header(path: Path) -> TensorFile:
         stored = metadata.pop("header_digest"), metadata["digest"]
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         raise ModelError(f"{path}: not a seqmodel file", "Make one with seqmodel train.") from None
-    zeroed = _with_digest(_with_digest(head, b"digest", "0" * 64), b"header_digest", "0" * 64)
+    zeroed = _without_digests(head)
     if len(zeroed) != len(head) or hashlib.sha256(zeroed).hexdigest() != stored[0]:
-        raise damaged
+        raise _damaged(path)
     try:
         layout = _layout(header, len(head), size)
     except (ValueError, KeyError, TypeError, AttributeError):
-        raise damaged from None
-    return TensorFile(path, metadata, layout, size)
+        raise _damaged(path) from None
+    return TensorFile(path, metadata, layout, size), head
+
+
+def _without_digests(head: bytes) -> bytes:
+    return _with_digest(_with_digest(head, b"digest", _ZEROS.decode()), b"header_digest", _ZEROS.decode())
+
+
+def _damaged(path: Path) -> ModelError:
+    return ModelError(f"{path}: the file is damaged", "Use another copy of it, or train again.")
 
 
 def _unreadable(path: Path, error: Exception) -> ModelError:
@@ -170,29 +211,3 @@ def _layout(header: Mapping[str, Any], begin: int, size: int) -> dict[str, tuple
     if at != size:
         raise ValueError("size")
     return layout
-
-
-def read_tensors(path: Path) -> tuple[TensorFile, dict[str, Array]]:
-    """Read a file whole, and check its digest.
-
-    Raises:
-        ModelError: as `read_header`, and if any byte is not what was written.
-    """
-    file = read_header(path)
-    try:
-        data = bytearray(path.read_bytes())
-    except OSError as error:
-        raise _unreadable(path, error) from error
-    begin = 8 + struct.unpack_from("<Q", data)[0]
-    head = bytes(data[:begin])
-    zeroed = _with_digest(_with_digest(head, b"digest", "0" * 64), b"header_digest", "0" * 64)
-    digest = hashlib.sha256(zeroed)
-    digest.update(memoryview(data)[begin:])
-    if len(data) != file.size or digest.hexdigest() != file.metadata["digest"]:
-        raise ModelError(f"{path}: the file is damaged", "Use another copy of it, or train again.")
-    view = memoryview(data)
-    tensors = {
-        name: np.frombuffer(view, dtype, count=int(np.prod(shape, dtype=np.int64)), offset=at).reshape(shape)
-        for name, (dtype, shape, at) in file.layout.items()
-    }
-    return file, tensors

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from seqmodel.errors import SeqmodelError, UsageError
-from seqmodel.files import atomic_write
+from seqmodel.files import write_alone
 from seqmodel.reports.picture import Picture, RunPicture, spread
 
 if TYPE_CHECKING:
@@ -46,11 +46,11 @@ def check_ending(path: Path) -> None:
         raise UsageError(f"{path}: no figure of this kind can be made", "Give a name that ends in .svg or .png.")
 
 
-def save_figure(picture: Picture, path: Path) -> None:
+def save_figure(picture: Picture, path: Path, force: bool) -> None:
     """Draw a picture and write it atomically; the ending tells the kind.
 
     Raises:
-        UsageError: if the ending is another.
+        UsageError: if the ending is another, or the file exists and `force` is not given.
         SeqmodelError: if matplotlib is missing, or the file cannot be written.
     """
     check_ending(path)
@@ -71,7 +71,7 @@ def save_figure(picture: Picture, path: Path) -> None:
         _draw(figure.add_subplot(), picture)
         kind = path.suffix.lower().removeprefix(".")
         metadata = {"Date": None} if kind == "svg" else {"Software": None}
-        with atomic_write(path) as file:
+        with write_alone(path, force) as file:
             figure.savefig(file, format=kind, dpi=DOTS_PER_INCH, metadata=metadata)
 
 

@@ -32,6 +32,7 @@ from seqmodel.tokens.tokenizer import (
     _SEGMENT,
     FIRST_PIECE,
     SPACE_SYMBOL,
+    SYMBOLS,
     Tokenizer,
     words_apart,
 )
@@ -231,9 +232,8 @@ def vocabulary_proto(entries: Iterable[str], word: bool) -> bytes:
 
 
 def _model_proto(pieces: list[tuple[str, float]], model_type: int) -> bytes:
-    symbols = [("<unk>", _UNKNOWN), ("<s>", _CONTROL), ("</s>", _CONTROL)]
-    symbols += [(f"<0x{byte:02X}>", _BYTE) for byte in range(256)]
-    rows = [(name, float(-rank), kind) for rank, (name, kind) in enumerate(symbols)]
+    kinds = [_UNKNOWN, _CONTROL, _CONTROL, *[_BYTE] * 256]
+    rows = [(name, float(-rank), kind) for rank, (name, kind) in enumerate(zip(SYMBOLS, kinds, strict=True))]
     rows += [(piece, score, _NORMAL) for piece, score in pieces]
     out = [_field(1, _field(1, piece.encode()) + _field(2, score) + _field(3, kind)) for piece, score, kind in rows]
     trainer = [

@@ -21,12 +21,12 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import Field, ValidationError
 
-from seqmodel.config import MAX_VOCABULARY, CorpusSettings, Settings, TokenizerSettings
+from seqmodel.config import MAX_VOCABULARY, CorpusSettings, Count, Digest, Settings, TokenizerSettings
 from seqmodel.errors import DataError, ModelError, UsageError
 from seqmodel.files import atomic_write
 from seqmodel.kinds import SequenceKind, Unit
 from seqmodel.text.corpus import CorpusSummary, find_sources, read_blocks, spooled
-from seqmodel.tokens.tokenizer import END, FIRST_BYTE, FIRST_PIECE, UNKNOWN, Tokenizer
+from seqmodel.tokens.tokenizer import END, FIRST_BYTE, FIRST_PIECE, UNKNOWN, Tokenizer, never_predicted
 
 MAGIC = b"SEQMTOK1"
 HEADER_SIZE = 4096
@@ -44,15 +44,15 @@ class StoreHeader(Settings):
     sequence: SequenceKind
     vocabulary: int = Field(ge=4, le=MAX_VOCABULARY)
     proto_bytes: int = Field(ge=0, le=1 << 30)
-    tokens: int = Field(ge=1)
-    sequences: int = Field(ge=1)
-    corpus_bytes: int = Field(ge=0)
-    corpus_chars: int = Field(ge=0)
-    corpus_lines: int = Field(ge=0)
-    corpus_words: int = Field(ge=0)
-    byte_tokens: int = Field(ge=0)
-    unknown_tokens: int = Field(ge=0)
-    corpus_digest: str
+    tokens: int = Field(ge=1, lt=1 << 63)
+    sequences: int = Field(ge=1, lt=1 << 63)
+    corpus_bytes: Count
+    corpus_chars: Count
+    corpus_lines: Count
+    corpus_words: Count
+    byte_tokens: Count
+    unknown_tokens: Count
+    corpus_digest: Digest
     digest: str
     tokenizer: TokenizerSettings | None = None  # how the vocabulary was learned; None: it was another corpus's
     corpus: CorpusSettings | None = None
@@ -166,7 +166,7 @@ def is_store(path: Path) -> bool:
 
 
 def open_store(path: Path) -> TokenStore:
-    """Map a store.
+    """Map a store. It is opened once: another file may take the name meanwhile.
 
     Raises:
         ModelError: if it is no store, was cut short, or does not hold what its header says.
@@ -174,30 +174,29 @@ def open_store(path: Path) -> TokenStore:
     damaged = ModelError(f"{path}: the token store is damaged", "Make it again with seqmodel tokenize.")
     try:
         with path.open("rb") as file:
-            size = os.fstat(file.fileno()).st_size
             start = file.read(len(MAGIC) + HEADER_SIZE)
             if not start.startswith(MAGIC):
                 raise ModelError(f"{path}: not a token store", "Make one with seqmodel tokenize.")
             header = StoreHeader.model_validate_json(start[len(MAGIC) :])
+            ids_at = len(MAGIC) + HEADER_SIZE + _aligned(header.proto_bytes)
+            ends_at = ids_at + _aligned(header.tokens * header.dtype.itemsize)
+            if os.fstat(file.fileno()).st_size != ends_at + 8 * header.sequences:
+                raise damaged
             proto = file.read(header.proto_bytes)
             body = hashlib.sha256(proto)
             while data := file.read(_COPY):
                 body.update(data)
+            if _digest(header, body) != header.digest or not _ids_fit(file, header, ids_at, ends_at):
+                raise damaged
+            ids = np.memmap(file, header.dtype, "r", ids_at, (header.tokens,))
+            ends = np.memmap(file, np.dtype("<i8"), "r", ends_at, (header.sequences,))
     except OSError as error:
         reason = os.strerror(error.errno) if error.errno else "it cannot be read"
         raise ModelError(f"{path}: {reason}", "Make a token store with seqmodel tokenize.") from error
     except (ValidationError, json.JSONDecodeError, UnicodeDecodeError):
         raise damaged from None
-    ids_at = len(MAGIC) + HEADER_SIZE + _aligned(header.proto_bytes)
-    ends_at = ids_at + _aligned(header.tokens * header.dtype.itemsize)
-    if size != ends_at + 8 * header.sequences or _digest(header, body) != header.digest:
-        raise damaged
     tokenizer = Tokenizer(proto, header.unit, header.closed)
     if tokenizer.size != header.vocabulary:
-        raise damaged
-    ids = np.memmap(path, header.dtype, "r", ids_at, (header.tokens,))
-    ends = np.memmap(path, np.dtype("<i8"), "r", ends_at, (header.sequences,))
-    if not _ids_fit(path, header, ids_at, ends_at):
         raise damaged
     return TokenStore(path, header, tokenizer, ids, ends)
 
@@ -211,23 +210,24 @@ def _json(header: StoreHeader) -> bytes:
     return header.model_dump_json(exclude_none=True).encode()
 
 
-def _ids_fit(path: Path, header: StoreHeader, ids_at: int, ends_at: int) -> bool:
-    """Whether all ids are of the vocabulary and the index tells where the end symbols are.
+def _ids_fit(file: BinaryIO, header: StoreHeader, ids_at: int, ends_at: int) -> bool:
+    """Whether all ids are of the vocabulary and may come in a text, and the index tells where the end symbols are.
 
     Read in parts, and not through the mapping: what is once touched there counts as this process's memory.
     """
     counted = 0
-    with path.open("rb") as ids, path.open("rb") as ends:
-        ids.seek(ids_at)
-        ends.seek(ends_at)
-        for at in range(0, header.tokens, _COPY):
-            part = np.fromfile(ids, header.dtype, min(_COPY, header.tokens - at))
-            if part.max() >= header.vocabulary:
-                return False
-            found = np.flatnonzero(part == END) + (at + 1)
-            if not np.array_equal(found, np.fromfile(ends, "<i8", len(found))):
-                return False
-            counted += len(found)
+    possible = np.ones(max(header.vocabulary, FIRST_PIECE), bool)
+    possible[never_predicted(True, header.closed)] = False
+    for at in range(0, header.tokens, _COPY):
+        file.seek(ids_at + at * header.dtype.itemsize)
+        part = np.fromfile(file, header.dtype, min(_COPY, header.tokens - at))
+        if part.max() >= header.vocabulary or not possible[part].all():
+            return False
+        found = np.flatnonzero(part == END) + (at + 1)
+        file.seek(ends_at + 8 * counted)
+        if not np.array_equal(found, np.fromfile(file, "<i8", len(found))):
+            return False
+        counted += len(found)
     return counted == header.sequences and found[-1:].tolist() == [header.tokens]
 
 

@@ -31,6 +31,7 @@ from seqmodel.text.corpus import END_MARK
 UNKNOWN, START, END = 0, 1, 2
 FIRST_BYTE = 3
 FIRST_PIECE = FIRST_BYTE + 256
+SYMBOLS = ["<unk>", "<s>", "</s>", *(f"<0x{byte:02X}>" for byte in range(256))]  # how ids that are no text are shown
 SPACE_SYMBOL = "\u2581"  # what SentencePiece writes for a blank
 
 Ids = npt.NDArray[np.int32]
@@ -73,10 +74,12 @@ class Tokenizer:
         if self.size < FIRST_PIECE or not (processor.is_byte(FIRST_BYTE) and processor.is_byte(FIRST_PIECE - 1)):
             raise ModelError("the tokenizer has no byte pieces", "It was not made by seqmodel; train one with it.")
         try:
-            pieces = [processor.id_to_piece(i) for i in range(FIRST_PIECE, self.size)]
+            names = [processor.id_to_piece(i) for i in range(self.size)]
         except UnicodeDecodeError:
             raise ModelError("the tokenizer holds a piece that is no UTF-8", "Use another copy of the file.") from None
-        texts = [piece.replace(SPACE_SYMBOL, " ") for piece in pieces]
+        if names[:FIRST_PIECE] != SYMBOLS:
+            raise ModelError("the tokenizer has other symbols", "It was not made by seqmodel; train one with it.")
+        texts = [piece.replace(SPACE_SYMBOL, " ") for piece in names[FIRST_PIECE:]]
         self._ids = {text: FIRST_PIECE + i for i, text in enumerate(texts)}
         self.piece_bytes: list[bytes] = [
             b"",

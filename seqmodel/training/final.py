@@ -5,13 +5,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from seqmodel.files import atomic_write, refuse_existing
 from seqmodel.inference.mixture import fit_weights, situations
 from seqmodel.inference.oddness import rates_by_length
 from seqmodel.inference.runtime import Runtime
@@ -206,17 +204,3 @@ def held_out_lines(data: TrainingData, bits: Numbers) -> tuple[Numbers, Numbers]
         length = last - first if store.header.closed else len(tokenizer.decode(ids[start : stop - 1].tolist()))
         found.append((sums[last] - sums[first], length))
     return np.array([one for one, _ in found]), np.array([length for _, length in found], np.int64)
-
-
-def write_held_out(path: Path, data: TrainingData, force: bool) -> None:
-    """Export the held-out text, one sequence after another, as the files held it (line ends become newlines)."""
-    refuse_existing(path, force)
-    tokenizer = data.valid_store.tokenizer
-    between = {"line": "\n", "paragraph": "\n\n", "document": "\n", "stream": ""}[data.store.header.sequence]
-    with atomic_write(path) as file:
-        for begin, end in data.held_out:
-            ids = np.asarray(data.valid_store.ids[begin:end])
-            for part in np.split(ids, np.flatnonzero(ids == END) + 1):
-                if len(part):
-                    text = tokenizer.decode(part[part != END].tolist())
-                    file.write((text + between).encode("utf-8", "surrogateescape"))

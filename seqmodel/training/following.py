@@ -12,7 +12,7 @@ from seqmodel.kinds import Precision
 from seqmodel.model.bundle import read_bundle_header
 from seqmodel.tokens.store import TokenStore, is_store, open_store
 from seqmodel.training.beginning import beginning_of
-from seqmodel.training.checkpoints import Checkpoint, read_checkpoint
+from seqmodel.training.checkpoints import Checkpoint, read_run
 from seqmodel.training.events import Finished
 from seqmodel.training.request import TrainingResult
 from seqmodel.training.run import TrainingRun
@@ -26,7 +26,7 @@ class FollowingRun(TrainingRun):
         precision: Precision = "bf16" if half else "fp32"
         settled: dict[str, Any] = {"threads": int(threads), "precision": precision}
         self.request = dataclasses.replace(self.request, training=self.request.training | settled)
-        checkpoint = read_checkpoint(self.checkpoint_path) if self.request.resume else None
+        checkpoint = read_run(self.checkpoint_path) if self.request.resume else None
         self.begin = beginning_of(self.request, checkpoint)
         self.notes = checkpoint.progress["notes"] if checkpoint is not None else {}
         data, _ = self._data(checkpoint)

@@ -25,7 +25,7 @@ from seqmodel.inference.scoring import LN2, score_ranges
 from seqmodel.model.language_model import LanguageModel
 from seqmodel.model.ngram_index import NgramIndex, next_history
 from seqmodel.model.tensors import Array
-from seqmodel.tokens.batches import Batch, LaneBatches, PaddedBatches, UnseenSpellings
+from seqmodel.tokens.batches import Batch, LaneBatches, PaddedBatches, UnseenSpellings, token_count
 from seqmodel.tokens.store import Ranges, TokenStore
 from seqmodel.tokens.tokenizer import UNKNOWN, Tokenizer
 from seqmodel.training.checkpoints import Checkpoint, write_checkpoint
@@ -141,7 +141,8 @@ class Trainer:
         if self.settings.threads is not None:
             torch.set_num_threads(self.settings.threads)
         elif self.device == CPU:
-            rows = max(1, self.settings.lanes * self.settings.segment // self.group.size)
+            rows = min(self.settings.lanes * self.settings.segment, token_count(self.data.train))
+            rows = max(1, rows // self.group.size)
             torch.set_num_threads(choose_threads(width, rows, self.group.place.local_size))
 
     def begin_from(self, weights: Mapping[str, Array]) -> None:
@@ -258,6 +259,8 @@ class Trainer:
         begins = batch.fresh.all() or not self.lanes
         if begins:
             self.history = np.full((self.index.history, batch.inputs.shape[1]), UNKNOWN, np.int64)
+        elif self.history.shape[1] != batch.inputs.shape[1]:
+            raise ModelError("the lanes of the checkpoint are not those of the corpus", "Start anew with --force.")
         rows = self.index.find(batch.inputs, self.history)
         self.history = next_history(batch.inputs, self.history)
         self.model.train()
@@ -398,18 +401,21 @@ class Trainer:
             ModelError: if it is of another network or corpus.
         """
         numbers, groups = checkpoint.progress, checkpoint.groups
+        misfit = ModelError("the checkpoint does not fit the model", "Start anew with --force.")
         if numbers["corpus_digest"] != self.data.store.header.corpus_digest:
             raise ModelError(
                 "the checkpoint was taken on another corpus",
                 "Resume with the corpus it began with, or start anew with --force.",
             )
+        if self.tokenizer.size != self.model.settings.vocabulary or self.data.is_stream == self.model.settings.ends:
+            raise misfit
         lanes = {
             name: self._tensor(self.group.share(lane.numpy(), 0)) for name, lane in groups.get("lanes", {}).items()
         }
         try:
             self._take(Checkpoint({**groups, "lanes": lanes}, numbers))
-        except (KeyError, RuntimeError):
-            raise ModelError("the checkpoint does not fit the model", "Start anew with --force.") from None
+        except (KeyError, RuntimeError, ValueError, TypeError):
+            raise misfit from None
         self.best = dict(groups.get("best", {})) or None
         self.best_bits = math.inf if numbers["best_bits"] is None else numbers["best_bits"]
         self.worse = numbers["worse"]

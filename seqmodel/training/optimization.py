@@ -54,6 +54,8 @@ class RowAdam:
         self.mean.copy_(state["mean"])
         self.square.copy_(state["square"])
         self.steps = int(state["steps"])
+        if self.steps < 0:
+            raise ValueError("steps")
 
 
 def summed_rows(gradient: TableGradient) -> tuple[Tensor, Tensor]:

@@ -16,16 +16,18 @@ import torch
 from pydantic import ValidationError
 
 from seqmodel.config import CorpusSettings, ModelSettings, TokenizerSettings, TrainingSettings, usage_error
-from seqmodel.errors import ModelError, UsageError
+from seqmodel.errors import ModelError, SeqmodelError, UsageError
 from seqmodel.files import beside, refuse_existing
 from seqmodel.inference.runtime import Runtime
 from seqmodel.inference.scoring import score_ranges
+from seqmodel.kinds import HeldOutFrom
 from seqmodel.model.bundle import (
     Bundle,
     BundleHeader,
     FingerprintSettings,
     Provenance,
     TrainingSummary,
+    in_range,
     stored_precision,
     write_bundle,
 )
@@ -37,11 +39,12 @@ from seqmodel.tokens.batches import split_store, token_count, whole_store
 from seqmodel.tokens.store import TokenStore, is_store, make_store, open_store
 from seqmodel.training.agreement import agree_with_store, fit_together
 from seqmodel.training.beginning import Beginning, beginning_of, notes_of
-from seqmodel.training.checkpoints import Checkpoint, read_checkpoint
+from seqmodel.training.checkpoints import Checkpoint, read_run
 from seqmodel.training.devices import native_precision, pick_device
 from seqmodel.training.distributed import Group
 from seqmodel.training.events import Event, Finished, Noted, Planned
-from seqmodel.training.final import evaluated, final_figures, per_unit, write_held_out
+from seqmodel.training.final import evaluated, final_figures, per_unit
+from seqmodel.training.held_out_file import write_held_out
 from seqmodel.training.loop import Trainer, TrainingData, stretches
 from seqmodel.training.optimization import fast_arithmetic
 from seqmodel.training.planning import Task, describe, plan_model, plan_ngrams, plan_order, plan_training, warm_start
@@ -133,7 +136,7 @@ class TrainingRun:
                     f"{self.checkpoint_path}: no such checkpoint",
                     "There is nothing to resume; leave --resume out.",
                 )
-            return read_checkpoint(self.checkpoint_path)
+            return read_run(self.checkpoint_path)
         refuse_existing(self.output, request.force)
         if self.checkpoint_path.exists() and not request.force:
             raise UsageError(
@@ -144,22 +147,23 @@ class TrainingRun:
         return None
 
     def _refuse_own_inputs(self) -> None:
-        """No input may be a file that this run writes (a token store to train on is only read)."""
+        """No input, and no text that is held out, may be a file that this run writes (a token store to train on is only
+        read)."""
         if self.output.suffix in (".tokens", ".checkpoint", ".jsonl", ".lock"):
             raise UsageError(
                 f"{self.output} has the name of another kind of file", "Call the bundle something.seqmodel."
             )
         written = [self.output, self.checkpoint_path, self.valid_path, self.log_path]
-        names = [*self.request.inputs, *([self.request.valid] if self.request.valid is not None else [])]
-        stores = [name for name in names if name != "-" and is_store(Path(name))]
-        written += [] if stores else [self.store_path]
-        for name in names:
-            if name != "-" and Path(name).resolve() in [path.resolve() for path in written]:
+        inputs = [*self.request.inputs, *([self.request.valid] if self.request.valid is not None else [])]
+        names = [Path(name) for name in inputs if name != "-"]
+        written += [] if any(map(is_store, names)) else [self.store_path]
+        for name in [*names, *([self.request.write_valid] if self.request.write_valid is not None else [])]:
+            if name.resolve() in [path.resolve() for path in written]:
                 raise UsageError(f"{name} would be overwritten by this run", "Choose another name with -o.")
 
     # Tokens
 
-    def _data(self, checkpoint: Checkpoint | None) -> tuple[TrainingData, str]:
+    def _data(self, checkpoint: Checkpoint | None) -> tuple[TrainingData, HeldOutFrom]:
         store = self._store(checkpoint)
         if checkpoint is None:
             self._note_running_text(store)
@@ -354,10 +358,12 @@ class TrainingRun:
         trainer: Trainer,
         data: TrainingData,
         counts: CountModel | None,
-        held_out_from: str,
+        held_out_from: HeldOutFrom,
         finished: Finished,
     ) -> BundleHeader:
         weights = {name: stored_precision(array) for name, array in trainer.kept_weights().items()}
+        if not in_range(weights):
+            raise SeqmodelError("the weights grew beyond all bounds", "Train with a much lower --learning-rate.")
         store = data.store.header
         runtime = Runtime(trainer.model.settings, weights, trainer.index, store.closed)
         provenance = Provenance(

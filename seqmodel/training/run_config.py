@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from typing import Any
 
 from pydantic import ValidationError
 
@@ -39,7 +40,9 @@ def run_config(header: BundleHeader) -> str:
 
 def _training(summary: TrainingSummary) -> TrainingSettings:
     """The settings with their budget, which older bundles tell in words alone."""
-    settings = {name: value for name, value in summary.settings.items() if name in TrainingSettings.model_fields}
+    settings: dict[str, Any] = {
+        name: value for name, value in summary.settings.items() if name in TrainingSettings.model_fields
+    }
     try:
         amount, kind = summary.budget.split()
         budget = {"s": {"seconds": float(amount)}, "epochs": {"epochs": float(amount)}}.get(kind)

@@ -61,14 +61,21 @@ def run(*arguments: str | Path, stdin: bytes = b"", **more: Any) -> Result:
     return Result(done.returncode, done.stdout, done.stderr.decode())
 
 
-def run_here(*arguments: str | Path, stdin: bytes = b"") -> Result:
-    """Run seqmodel in this process, with files for its three streams; its signal handlers are taken away again."""
+FULL = Path("/dev/full")
+
+
+def run_here(*arguments: str | Path, stdin: bytes = b"", full: str = "") -> Result:
+    """Run seqmodel in this process, with files for its three streams; its signal handlers are taken away again.
+    `full` names the streams ("out", "err") that are on a full disk."""
     from seqmodel.cli.app import main
 
-    with tempfile.TemporaryFile() as given, tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
+    def file(name: str) -> Any:
+        return FULL.open("r+b", buffering=0) if name in full.split() else tempfile.TemporaryFile()
+
+    with tempfile.TemporaryFile() as given, file("out") as out, file("err") as err:
         given.write(stdin)
         given.seek(0)
-        with _streams(given, out, err), _kept_signals(), _arguments(arguments):
+        with _streams(given, out, err), kept_signals(), _arguments(arguments):
             try:
                 main()
                 code = 0
@@ -76,9 +83,14 @@ def run_here(*arguments: str | Path, stdin: bytes = b"") -> Result:
                 code = stop.code if isinstance(stop.code, int) else int(stop.code is not None)
             for stream in (sys.stdout, sys.stderr):
                 stream.flush()
-        out.seek(0)
-        err.seek(0)
-        return Result(code, out.read(), err.read().decode())
+        out_data, err_data = (b"" if name in full.split() else read(f) for name, f in (("out", out), ("err", err)))
+        return Result(code, out_data, err_data.decode())
+
+
+def read(file: Any) -> bytes:
+    file.seek(0)
+    data: bytes = file.read()
+    return data
 
 
 @contextmanager
@@ -95,11 +107,13 @@ def _streams(given: Any, out: Any, err: Any) -> Iterator[None]:
 
 
 @contextmanager
-def _kept_signals() -> Iterator[None]:
+def kept_signals() -> Iterator[None]:
     old = [(number, signal.getsignal(number)) for number in SIGNALS]
+    hook = sys.unraisablehook
     try:
         yield
     finally:
+        sys.unraisablehook = hook
         for number, handler in old:
             signal.signal(number, handler)
 

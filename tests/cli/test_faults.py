@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli.command import command, environment, run, run_here, told
+from tests.cli.command import FULL, command, environment, run, run_here, told
 from tests.conftest import little_text
 
 CANARY = "Xylocarp-canary"
@@ -286,6 +286,66 @@ def test_a_full_output_is_told(verb: str, train_little: Callable[..., Path]) -> 
     err = done.stderr.decode()
     assert done.returncode == 5, err
     assert "Traceback" not in err and err.count("\n") == 1 and err.startswith("seqmodel: error: ")
+
+
+NBEST = "u-1 cat dog\nu-2 dog cat\n"
+# Every command's ways of writing to standard output, and the file that it makes, which stays.
+FULL_OUTPUTS: dict[str, tuple[list[str], str]] = {
+    "score": (["score", "text.txt"], ""),
+    "score-corpus": (["score", "text.txt", "--by", "corpus"], ""),
+    "score-kenlm": (["score", "text.txt", "--format", "kenlm"], ""),
+    "score-table": (["score", "table.csv", "--column", "text"], ""),
+    "score-explain": (["score", "-t", "cat", "--explain"], ""),
+    "score-page": (["score", "text.txt", "--html", "page.html"], "page.html"),
+    "score-page-out": (["score", "text.txt", "--html", "-"], ""),
+    "compare": (["compare", "m.seqmodel", "m.seqmodel", "text.txt"], ""),
+    "compare-rows": (["compare", "m.seqmodel", "m.seqmodel", "text.txt", "--format", "jsonl"], ""),
+    "rescore": (["rescore", "nbest.txt"], ""),
+    "filter": (["filter", "text.txt", "--above", "0"], ""),
+    "filter-count": (["filter", "text.txt", "--above", "0", "--count"], ""),
+    "generate": (["generate", "--seed", "1"], ""),
+    "generate-rows": (["generate", "--seed", "1", "--format", "jsonl"], ""),
+    "tokenize": (["tokenize", "text.txt"], ""),
+    "tokenize-store": (["tokenize", "text.txt", "-o", "c.tokens"], "c.tokens"),
+    "info": (["info", "m.seqmodel"], ""),
+    "info-json": (["info", "m.seqmodel", "--json"], ""),
+    "info-config": (["info", "m.seqmodel", "--config"], ""),
+    "plot": (["plot", "run.jsonl"], ""),
+    "plot-figure": (["plot", "run.jsonl", "-o", "run.svg"], "run.svg"),
+    "train": (["train", "text.txt", "-o", "new.seqmodel", *QUICK], "new.seqmodel"),
+    "bench": (["bench", "--quick", "-q"], ""),
+    "bench-rows": (["bench", "--quick", "-q", "--format", "jsonl"], ""),
+}
+WITH_MODEL = ("score", "rescore", "filter", "generate", "bench")
+
+
+@pytest.mark.skipif(not FULL.exists(), reason="needs /dev/full")
+@pytest.mark.parametrize("name", FULL_OUTPUTS)
+def test_a_full_output_is_told_by_every_command(name: str, train_little: Callable[..., Path]) -> None:
+    arguments, made = FULL_OUTPUTS[name]
+    model = train_little(steps=2, width=8, layers=1)
+    for source, suffix in ((model, "m.seqmodel"), (model.with_suffix(".jsonl"), "run.jsonl")):
+        Path(suffix).write_bytes(source.read_bytes())
+    Path("text.txt").write_text(little_text(60))
+    Path("table.csv").write_text("id,text\n1,cat\n2,dog\n")
+    Path("nbest.txt").write_text(NBEST)
+    before = {path.name: path.read_bytes() for path in Path().iterdir()}
+    with_model = arguments[0] in WITH_MODEL or arguments == ["tokenize", "text.txt"]
+    result = run_here(*arguments, *(["-m", "m.seqmodel"] if with_model else []), full="out")
+    told(result, 5, "no space left on the output")
+    assert {path.name: path.read_bytes() for path in Path().iterdir() if path.name in before} == before
+    logs = {"new.jsonl"} if made == "new.seqmodel" else set()
+    assert files() - before.keys() == logs | ({made} if made else set())
+
+
+@pytest.mark.skipif(not FULL.exists(), reason="needs /dev/full")
+def test_a_failure_that_nobody_can_be_told_of_has_its_exit_code(train_little: Callable[..., Path]) -> None:
+    model = train_little()
+    for full in ("err", "out err"):
+        assert run_here("score", "missing.txt", "-m", model, full=full).code == 3
+        assert run_here("info", "missing.seqmodel", full=full).code == 4
+    assert run_here("score", "-m", model, stdin=b"cat\n", full="err").code == 5  # its summary is lost
+    assert run_here("score", "-m", model, "-q", stdin=b"cat\n", full="err").code == 0
 
 
 @pytest.mark.parametrize("redirection", ["<&-", ">&-"])

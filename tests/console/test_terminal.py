@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import signal
 from pathlib import Path
 
 import pytest
@@ -10,10 +11,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from seqmodel.console.failures import guarded
+from seqmodel.console.signals import Stopped
 from seqmodel.console.terminal import console, say, visible
 from seqmodel.console.training_view import TrainingView
 from seqmodel.errors import DataError, ModelError, ResourceError, SeqmodelError, UsageError
 from seqmodel.training.events import Annealing, Evaluated, Event, Finished, Noted, Planned, Sampled, StepDone, Validated
+from tests.cli.command import kept_signals
 
 
 @settings(deadline=None)
@@ -102,7 +105,7 @@ def test_a_quiet_run_tells_nothing(capsys: pytest.CaptureFixture[str]) -> None:
         (ValueError("secret text"), 1),
         (KeyError("secret text"), 1),
         (BrokenPipeError(32, "Broken pipe"), 141),
-        (KeyboardInterrupt(), 130),
+        (Stopped(signal.SIGINT), 130),
     ],
 )
 def test_every_failure_has_its_exit_code_and_tells_no_text_of_the_user(
@@ -112,7 +115,7 @@ def test_every_failure_has_its_exit_code_and_tells_no_text_of_the_user(
     def fail() -> None:
         raise error
 
-    with pytest.raises(SystemExit) as stop:
+    with pytest.raises(SystemExit) as stop, kept_signals():
         fail()
     assert stop.value.code == code
     captured = capsys.readouterr()
@@ -136,7 +139,7 @@ def test_a_message_with_a_line_end_or_a_broken_name_in_it_is_one_line(capsys: py
     def fail() -> None:
         raise DataError("a\nb\x1b[31m\udcff: no such file", "Check the name.")
 
-    with pytest.raises(SystemExit):
+    with pytest.raises(SystemExit), kept_signals():
         fail()
     err = capsys.readouterr().err
     assert err.startswith("seqmodel: error: a") and err.endswith("Check the name.\n")

@@ -29,6 +29,7 @@ from seqmodel.model.bundle import (
 )
 from seqmodel.model.tensors import Array, read_tensors, write_tensors
 from seqmodel.tokens.fitting import _field, vocabulary_proto
+from tests.model.golden import RECIPES, golden
 
 Train = Callable[..., Path]
 
@@ -108,6 +109,9 @@ def original(path: Path) -> bytes:
     return path.read_bytes()
 
 
+GOLDEN = [golden(name) for name in RECIPES]
+
+
 def regions(path: Path) -> list[tuple[int, int]]:
     """Length field, header, and every array."""
     _, file = read_bundle_header(path)
@@ -115,9 +119,11 @@ def regions(path: Path) -> list[tuple[int, int]]:
     return [(a, b) for a, b in pairwise(begins) if b > a]
 
 
-def test_a_flipped_bit_in_any_region_is_noticed(path: Path, original: bytes, tmp_path: Path) -> None:
+@pytest.mark.parametrize("of", GOLDEN, ids=lambda path: path.stem)
+def test_a_flipped_bit_in_any_region_is_noticed(of: Path, tmp_path: Path) -> None:
     damaged = tmp_path / "damaged.seqmodel"
-    for begin, end in regions(path):
+    original = of.read_bytes()
+    for begin, end in regions(of):
         for position in {begin, (begin + end) // 2, end - 1}:
             changed = bytearray(original)
             changed[position] ^= 1
@@ -184,6 +190,20 @@ def with_orders_reversed(tensors: dict[str, Array], metadata: dict[str, Any]) ->
     metadata["model"]["ngram_rows"].reverse()
 
 
+def with_first(name: str, value: float) -> Callable[[dict[str, Array], dict[str, Any]], None]:
+    """Another first number in an array."""
+
+    def change(array: Array) -> Array:
+        array.reshape(-1)[0] = value
+        return array
+
+    return change_weight(name, change)
+
+
+def closed_subwords(tensors: dict[str, Array], metadata: dict[str, Any]) -> None:
+    metadata |= {"unit": "subword", "closed": True}
+
+
 def with_tokenizer(proto: bytes) -> Callable[[dict[str, Array], dict[str, Any]], None]:
     return change_weight("tokenizer", lambda _: np.frombuffer(proto, np.uint8))
 
@@ -225,6 +245,16 @@ MISFITS: dict[str, Callable[[dict[str, Array], dict[str, Any]], None]] = {
     "no n-gram keys": without("ngrams.3"),
     "n-gram keys of another type": change_weight("ngrams.2.keys", lambda k: k.astype(np.float64)),
     "too few n-gram keys": change_weight("ngrams.2.keys", lambda k: k[:-1]),
+    "n-gram keys that fall": change_weight("ngrams.2.keys", lambda k: k[::-1].copy()),
+    "an n-gram key twice": change_weight("ngrams.3.keys", lambda k: np.sort(np.append(k[:-1], k[0]))),
+    "a negative n-gram key": with_first("ngrams.2.keys", -1),
+    "an n-gram key beyond the vocabulary": change_weight("ngrams.2.keys", lambda k: np.append(k[:-1], 1 << 40)),
+    "an n-gram order whose keys are too long": with_order(16),
+    "a weight that is no number": with_first("networks.0.token.weight", np.nan),
+    "a bias that is infinite": with_first("networks.0.head.bias", -np.inf),
+    "a weight that products overflow with": with_first("networks.0.norm.weight", 3e38),
+    "a weight with a path for its name": add_tensor("../../../tmp/x"),
+    "a tokenizer with other symbols": with_tokenizer(vocabulary_proto(["a"], word=False).replace(b"<0x00>", b"<0xzz>")),
     "an n-gram order of a billion": with_order(1_000_000_000),
     "an n-gram order of one": with_order(1),
     "a negative n-gram order": with_order(-3),
@@ -243,6 +273,20 @@ MISFITS: dict[str, Callable[[dict[str, Array], dict[str, Any]], None]] = {
     "a setting too many": change_header("model", "heads", to=4),
     "a field too many": change_header("surprise", to=1),
     "settings that are a list": change_header("model", to=[1, 2]),
+    "an end in a stream": change_header("sequence", to="stream"),
+    "a closed vocabulary of subwords": closed_subwords,
+    "a negative number of characters": change_header("provenance", "corpus_chars", to=-1),
+    "a number of tokens beyond all floats": change_header("held_out", "tokens", to=10**400),
+    "bits beyond what tokens can have": change_header("held_out", "bits", to=1e300),
+    "negative bits": change_header("held_out", "unigram_bits", to=-1.0),
+    "a digest that steers a terminal": change_header("provenance", "corpus_digest", to="\x1b[31m" + 60 * "0"),
+    "a budget of words": change_header("training", "budget", to="a\nlot"),
+    "settings in settings": change_header("training", "settings", to={"lanes": [[[[1]]]]}),
+    "a percentage above a hundred": change_header("held_out", "lines", to={"percents": [0, 101], "bins": []}),
+    "bins out of order": change_header(
+        *("held_out", "lines"),
+        to={"percents": [0], "bins": [{"upto": upto, "lines": 50, "quantiles": [1.0]} for upto in (9, 5)]},
+    ),
     "provenance that is null": change_header("provenance", to=None),
     "a distribution that falls": change_header("held_out", "lines", to={"percents": [100, 0], "bins": []}),
     "a quantile too few": change_header(
@@ -286,6 +330,13 @@ COUNT_MISFITS: dict[str, Callable[[dict[str, Array], dict[str, Any]], None]] = {
     "counts of zero": change_weight("counts.0.counts", lambda a: np.zeros_like(a)),
     "counts that are no integers": change_weight("counts.1.counts", lambda a: a.astype(np.float32)),
     "keys of another type": change_weight("counts.1.keys", lambda a: a.astype(np.float64)),
+    "keys that fall": change_weight("counts.1.keys", lambda a: a[::-1].copy()),
+    "keys of contexts that are not there": change_weight("counts.2.keys", lambda a: np.append(a[:-1], 1 << 50)),
+    "tokens that fall within a row": change_weight("counts.0.tokens", lambda a: a[::-1].copy()),
+    "a token twice in a row": change_weight("counts.0.tokens", lambda a: np.append(a[:-1], a[-2])),
+    "a token that never comes": with_first("counts.0.tokens", 1),
+    "counts that no sum holds": change_weight("counts.4.counts", lambda a: np.full(a.shape, (1 << 32) - 1, np.uint32)),
+    "offsets of another type": change_weight("counts.1.offsets", lambda a: a.astype(np.int32)),
     "fewer discounts than levels": change_header("discounts", to=[[0.5, 1.0, 1.5]]),
     "discounts above what they are taken from": change_header("discounts", to=[[5.0, 6.0, 7.0]] * 7),
     "negative discounts": change_header("discounts", to=[[-1.0, -1.0, -1.0]] * 7),

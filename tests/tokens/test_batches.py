@@ -64,7 +64,7 @@ def store_of(lengths: list[int], kind: SequenceKind = "line", newline_every: int
         corpus_words=0,
         byte_tokens=0,
         unknown_tokens=0,
-        corpus_digest="",
+        corpus_digest="0" * 64,
         digest="",
     )
     return TokenStore(Path("memory"), header, tokenizer, ids, ends)

@@ -19,7 +19,7 @@ from seqmodel.kinds import SequenceKind, Unit
 from seqmodel.text.corpus import END_MARK, CorpusSummary, find_sources, read_blocks
 from seqmodel.tokens.fitting import vocabulary_proto
 from seqmodel.tokens.store import HEADER_SIZE, MAGIC, TokenStore, is_store, make_store, open_store, write_store
-from seqmodel.tokens.tokenizer import END, FIRST_BYTE, FIRST_PIECE, UNKNOWN, Tokenizer
+from seqmodel.tokens.tokenizer import END, FIRST_BYTE, FIRST_PIECE, START, UNKNOWN, Tokenizer
 
 TEXT = "the cat sat\n\nthe dog sat\n the end\n"
 KINDS: tuple[SequenceKind, ...] = ("line", "paragraph", "document", "stream")
@@ -326,6 +326,9 @@ def test_a_rewritten_copy_opens(make: Callable[..., TokenStore]) -> None:
         {"vocabulary": 1 << 40},
         {"vocabulary": 300},
         {"vocabulary": 70_000},
+        {"corpus_chars": 10**400},
+        {"corpus_words": -1},
+        {"corpus_digest": "\x1b[31m"},
         {"version": 2},
         {"version": 0},
         {"unit": "syllable"},
@@ -370,6 +373,19 @@ def test_ids_beyond_the_vocabulary_are_model_errors(make: Callable[..., TokenSto
 
     def overwrite(body: bytearray) -> None:
         body[at : at + 2] = store.header.vocabulary.to_bytes(2, "little")
+
+    with pytest.raises(ModelError):
+        open_store(rewritten(store, overwrite))
+
+
+@pytest.mark.parametrize("token", [UNKNOWN, START])
+def test_ids_that_no_text_has_are_model_errors(token: int, make: Callable[..., TokenStore]) -> None:
+    """No model predicts them: training on them would come to no number."""
+    store = make()
+    at = -(-store.header.proto_bytes // 8) * 8
+
+    def overwrite(body: bytearray) -> None:
+        body[at : at + 2] = token.to_bytes(2, "little")
 
     with pytest.raises(ModelError):
         open_store(rewritten(store, overwrite))

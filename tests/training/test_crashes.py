@@ -6,9 +6,7 @@ The processes that are to die are forked from a server that has imported everyth
 from __future__ import annotations
 
 import contextlib
-import io
 import json
-import multiprocessing
 import os
 import random
 import resource
@@ -16,7 +14,7 @@ import shutil
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from itertools import count
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -33,11 +31,9 @@ from seqmodel.training.events import Event
 from seqmodel.training.run_log import STEP_SECONDS, RunLog
 from tests.cli.command import Result, run_here, told
 from tests.conftest import little_text
+from tests.dying import CALLS, DEAD, exit_code, lay_bomb, names
 from tests.training.test_resume import request
 
-SERVER = multiprocessing.get_context("forkserver")
-SERVER.set_forkserver_preload(["seqmodel.training.run", "seqmodel.cli.app", __name__])
-DEAD = 77  # the exit code of what died on purpose
 KILLS = 4
 SHAPE = ("--width", "12", "--layers", "1", "--threads", "1", "-q")
 
@@ -47,32 +43,6 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("corpus") / "corpus.txt"
     path.write_text(little_text(150))
     return path
-
-
-@pytest.fixture
-def start() -> Iterator[Callable[..., BaseProcess]]:
-    """Call a function of this module in a process of its own."""
-    started: list[BaseProcess] = []
-
-    def begin(target: Callable[..., None], *arguments: Any) -> BaseProcess:
-        process = SERVER.Process(target=target, args=arguments)
-        process.start()
-        started.append(process)
-        return process
-
-    yield begin
-    for process in started:
-        process.kill()
-        process.join()
-
-
-def exit_code(process: BaseProcess) -> int | None:
-    process.join(60)
-    return process.exitcode
-
-
-def names(folder: Path) -> set[str]:
-    return {path.name for path in folder.iterdir()}
 
 
 def stamp(path: Path) -> tuple[int, int]:
@@ -93,40 +63,6 @@ def save_often(seconds: float) -> None:
 def train(output: Path, corpus: Path, steps: int, resume: bool) -> None:
     save_often(0.02)
     run_training(request(output, corpus, training={"steps": steps}, resume=resume))
-
-
-class TornFile(io.BufferedWriter):
-    """Only half of what is written last reaches the disk, and then the process is gone."""
-
-    bomb: Callable[[], bool]
-
-    def write(self, data: Any) -> int:
-        if self.bomb():
-            super().write(data[: len(data) // 2])
-            self.flush()
-            os._exit(DEAD)
-        return super().write(data)
-
-
-def lay_bomb(call: str, at: int) -> None:
-    """The process dies in the `at`-th call: inside a "write", "before" or "after" an fsync or a replace."""
-    calls = count(1)
-    when, _, name = call.partition(" ")
-    if call == "write":
-        TornFile.bomb = staticmethod(lambda: next(calls) == at)
-        Path.open = lambda path, mode: TornFile(io.FileIO(path, "w"))  # type: ignore[assignment,method-assign]
-        return
-    real = getattr(os, name)
-
-    def deadly(*arguments: Any) -> None:
-        number = next(calls)
-        if number == at and when == "before":
-            os._exit(DEAD)
-        real(*arguments)
-        if number == at:
-            os._exit(DEAD)
-
-    setattr(os, name, deadly)
 
 
 def some_checkpoint(step: int) -> Checkpoint:
@@ -224,9 +160,6 @@ def test_a_run_that_is_killed_again_and_again_gives_the_bytes_of_one_that_never_
     assert output.read_bytes() == whole.read_bytes()
     assert names(tmp_path) == {"m.seqmodel", "m.jsonl", "whole.seqmodel", "whole.jsonl"}
     assert all(json.loads(line) for line in (tmp_path / "m.jsonl").read_text().splitlines())
-
-
-CALLS = ("write", "before fsync", "after fsync", "before replace", "after replace")
 
 
 @pytest.mark.parametrize("call", CALLS)

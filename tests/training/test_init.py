@@ -100,8 +100,8 @@ def _bits_of(base: Path, text: str) -> float:
 def test_peak_rates_are_a_third_unless_given(base: Path, train: Train) -> None:
     usual = train(little_text(), width=24, layers=1).header.training.settings
     warm = train(little_text(), init=str(base)).header.training.settings
-    assert warm["learning_rate"] == pytest.approx(usual["learning_rate"] / 3)
-    assert warm["table_learning_rate"] == pytest.approx(usual["table_learning_rate"] / 3)
+    assert warm["learning_rate"] == pytest.approx(float(usual["learning_rate"]) / 3)
+    assert warm["table_learning_rate"] == pytest.approx(float(usual["table_learning_rate"]) / 3)
     given = train(little_text(), init=str(base), learning_rate=0.005).header.training.settings
     assert given["learning_rate"] == 0.005
     assert given["table_learning_rate"] == warm["table_learning_rate"]
