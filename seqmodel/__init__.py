@@ -9,13 +9,15 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from seqmodel.api import Model, compare, load, plot, tokenize, train
+    from seqmodel.api import compare, load, plot, tokenize, train
     from seqmodel.errors import DataError, ModelError, ResourceError, SeqmodelError, UsageError
+    from seqmodel.inference.loaded import Model, mix
 
 __version__ = "0.1.0"
 
 _HOMES = {
-    **dict.fromkeys(("Model", "compare", "load", "plot", "tokenize", "train"), "seqmodel.api"),
+    **dict.fromkeys(("compare", "load", "plot", "tokenize", "train"), "seqmodel.api"),
+    **dict.fromkeys(("Model", "mix"), "seqmodel.inference.loaded"),
     **dict.fromkeys(("DataError", "ModelError", "ResourceError", "SeqmodelError", "UsageError"), "seqmodel.errors"),
 }
 
@@ -28,6 +30,7 @@ __all__ = [
     "UsageError",
     "compare",
     "load",
+    "mix",
     "plot",
     "tokenize",
     "train",

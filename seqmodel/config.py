@@ -107,13 +107,20 @@ class TrainingSettings(Settings):
     dropout: float = Field(0.1, ge=0, lt=1)
     ngram_dropout: float = Field(0.25, ge=0, lt=1)
     unseen_rate: float = Field(0.0, ge=0, le=0.1)
-    negatives: int | None = Field(
-        None, gt=0, le=MAX_VOCABULARY
-    )  # rare tokens that the loss of a step looks at; None for all
+    # Rare tokens that the loss of a step looks at; None for all.
+    negatives: int | None = Field(None, gt=0, le=MAX_VOCABULARY)
     precision: Precision = "fp32"  # of the products in training; all else is fp32
     seed: int = Field(0, ge=0, lt=1 << 63)
     threads: int | None = Field(None, gt=0, le=MAX_THREADS)
+    fingerprint: int | None = Field(None, ge=1 << 10, le=1 << 32)  # bytes, of the filter of the training text's n-grams
     device: Device | None = None  # None: the CPU
+
+
+class CompletionSettings(Settings):
+    """How a text is completed: how many completions are wanted, and how many beginnings are read to find them."""
+
+    k: PositiveInt = 5
+    effort: PositiveInt = 256
 
 
 class SamplingSettings(Settings):
@@ -137,6 +144,7 @@ class SamplingSettings(Settings):
     max_chars: PositiveInt | None = None
     max_lines: PositiveInt | None = None
     length: tuple[int, int] | None = None
+    max_copy: int | None = Field(None, ge=0)  # characters in a row from the training text; more are drawn again
     seed: int = Field(0, ge=0, lt=1 << 63)
     reproducible: bool = False
 
@@ -153,6 +161,31 @@ class SamplingSettings(Settings):
         if value is not None and not 0 <= value[0] <= value[1]:
             raise ValueError("the shortest is not above the longest")
         return value
+
+
+_SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([kmg]?)i?b?")
+
+
+def parse_size(text: str) -> int:
+    """Bytes that a text such as `4MB`, `512k` or `4000000` names.
+
+    Raises:
+        UsageError: if the text is no size.
+    """
+    match = _SIZE.fullmatch(text.strip().lower())
+    if match is None:
+        raise UsageError("the size cannot be read", "Write it as 4MB.")
+    return int(float(match[1]) * 1000 ** " kmg".index(match[2] or " "))
+
+
+class SearchSettings(Settings):
+    """How far the search for the most probable sequences goes. `max_bits` None: only `count` ends it."""
+
+    count: PositiveInt = 10
+    max_bits: float | None = Field(None, ge=0)
+    effort: PositiveInt = 200_000  # beginnings that are extended
+    frontier: PositiveInt = 100_000  # beginnings that are kept to be extended further
+    memory: PositiveInt = 1 << 30  # bytes that these may take
 
 
 _DURATION = re.compile(r"(?:(\d+(?:\.\d+)?)d)?(?:(\d+(?:\.\d+)?)h)?(?:(\d+(?:\.\d+)?)m)?(?:(\d+(?:\.\d+)?)s?)?")

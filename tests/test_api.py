@@ -12,8 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import seqmodel
-from seqmodel.api import Model
 from seqmodel.errors import SeqmodelError
+from seqmodel.inference.loaded import Model
 from seqmodel.training.events import Evaluated, Event, Planned, StepDone
 from tests.conftest import little_text
 

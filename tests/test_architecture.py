@@ -227,7 +227,8 @@ def test_the_top_level_holds_only_what_the_project_names() -> None:
 def test_every_command_has_one_file_and_every_folder_of_tests_mirrors_a_folder() -> None:
     commands = {path.stem for path in (PACKAGE / "cli").glob("*.py")} - {"__init__", "app", "options"}
     assert commands >= {
-        *("train", "score", "compare", "rescore", "filter", "generate", "tokenize", "info", "bench", "plot")
+        *("train", "score", "compare", "rescore", "filter", "generate", "complete", "top"),
+        *("tokenize", "info", "bench", "plot"),
     }
     folders = {path.name for path in PACKAGE.iterdir() if path.is_dir() and path.name != "__pycache__"}
     mirrored = {path.name for path in (ROOT / "tests").iterdir() if path.is_dir() and path.name != "__pycache__"}

@@ -35,7 +35,10 @@ def imported(*arguments: str | Path, stdin: bytes = b"") -> set[str]:
     return set(last[2:])
 
 
-COMMANDS = ("train", "score", "compare", "rescore", "filter", "generate", "tokenize", "info", "bench", "plot")
+COMMANDS = (
+    *("train", "score", "compare", "rescore", "filter", "generate", "complete", "top"),
+    *("tokenize", "info", "bench", "plot"),
+)
 
 
 @pytest.mark.parametrize("command", [[], *([name] for name in COMMANDS)])
@@ -70,6 +73,15 @@ def test_filtering_never_imports_torch(train_little: Callable[..., Path]) -> Non
 
 def test_generating_never_imports_torch(train_little: Callable[..., Path]) -> None:
     assert "torch" not in imported("generate", "-m", train_little(), "-n", "2", "--max-tokens", "5")
+
+
+def test_completing_never_imports_torch(train_little: Callable[..., Path]) -> None:
+    assert "torch" not in imported("complete", "-m", train_little(), "cat d")
+    assert "torch" not in imported("complete", "-m", train_little(), "--jsonl", stdin=b'{"prefix": "cat d"}\n')
+
+
+def test_the_most_probable_sequences_are_found_without_torch(train_little: Callable[..., Path]) -> None:
+    assert "torch" not in imported("top", "-m", train_little(), "-n", "2")
 
 
 def test_info_never_imports_torch(train_little: Callable[..., Path]) -> None:

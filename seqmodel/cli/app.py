@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 import seqmodel
-from seqmodel.cli import bench, compare, filter, generate, info, plot, rescore, score, tokenize, train
+from seqmodel.cli import bench, compare, complete, filter, generate, info, plot, rescore, score, tokenize, top, train
 from seqmodel.console.failures import guarded
 from seqmodel.console.signals import die_on_signals, unwind_on_signals
 
@@ -46,6 +46,8 @@ app.command("compare")(compare.command)
 app.command("rescore")(rescore.command)
 app.command("filter")(filter.command)
 app.command("generate")(generate.command)
+app.command("complete")(complete.command)
+app.command("top")(top.command)
 app.command("tokenize")(tokenize.command)
 app.command("info")(info.command)
 app.command("bench")(bench.command)

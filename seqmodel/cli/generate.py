@@ -11,7 +11,7 @@ import typer
 from seqmodel.cli import options
 from seqmodel.console.failures import guarded
 
-_SAMPLING, _LIMITS = "Sampling", "Limits"
+_SAMPLING, _SEARCH, _LIMITS = "Sampling", "Search", "Limits"
 
 
 def _sampling(help: str, **more: Any) -> Any:
@@ -63,6 +63,33 @@ def command(
         ),
     ] = 1.0,
     ban: Annotated[list[str] | None, _sampling("A string that must not come; may be repeated.")] = None,
+    novel: Annotated[
+        bool,
+        typer.Option(
+            "--novel",
+            help="No sample of the training text (of a model trained with --fingerprint), nor one that copies from it.",
+            rich_help_panel=_SAMPLING,
+        ),
+    ] = False,
+    max_copy: Annotated[
+        int | None, _sampling("With --novel: the longest copy, in characters; default 40.", min=0)
+    ] = None,
+    beam: Annotated[
+        int | None,
+        typer.Option(
+            help="Not samples, but the most probable continuations that a beam search of this width finds.",
+            min=1,
+            max=1000,
+            rich_help_panel=_SEARCH,
+            show_default=False,
+        ),
+    ] = None,
+    length_normalisation: Annotated[
+        Literal["none", "per-token"],
+        typer.Option(
+            help="Rank by the probability of the whole, or by that of the average token.", rich_help_panel=_SEARCH
+        ),
+    ] = "none",
     max_chars: Annotated[
         int | None, _limit("Longest continuation, in characters; default 500 for stream models.", min=1)
     ] = None,
@@ -89,7 +116,7 @@ def command(
     A line model's samples are written one a line; several samples of other models are separated by a line "---".
     """
     from seqmodel.api import load, model_path
-    from seqmodel.console.generate_run import parsed_length, prefixes, run_generate
+    from seqmodel.console.generate_run import BeamSearch, longest_copy, parsed_length, prefixes, run_generate
 
     loaded = load(model_path(model))
     settings = loaded.sampling(
@@ -104,10 +131,12 @@ def command(
         min_p=min_p,
         repetition_penalty=repetition_penalty,
         ban=tuple(ban or ()),
+        max_copy=longest_copy(novel, max_copy),
         max_chars=max_chars,
         max_tokens=max_tokens,
         max_lines=max_lines,
         stop=tuple(stop or ()),
         length=parsed_length(length),
     )
-    run_generate(loaded, prefixes(loaded, tuple(prefix or ()), prefix_file), settings, style, show_probs)
+    search = BeamSearch(beam, length_normalisation) if beam is not None else None
+    run_generate(loaded, prefixes(loaded, tuple(prefix or ()), prefix_file), settings, style, show_probs, search, quiet)

@@ -59,6 +59,8 @@ def command(
         "training": f"{training.steps:,} steps, {training.epochs:g} epochs, budget {training.budget}, "
         f"seed {training.seed}{'' if training.annealed else ', interrupted'}",
     }
+    if header.fingerprint is not None:
+        rows["copies"] = f"fingerprint of the training text, windows of {header.fingerprint.window} tokens"
     if made.began_from is not None:
         rows["began from"] = f"the bundle with the digest {made.began_from[:16]}…"
     for label, value in rows.items():

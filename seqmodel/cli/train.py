@@ -75,6 +75,10 @@ def command(
     segment: Annotated[int | None, TUNING(min=1, help="Time steps per truncated back-propagation.")] = None,
     seed: Annotated[int | None, TUNING(min=0, help="Seed of all random choices; default 0.")] = None,
     threads: Annotated[int | None, TUNING(min=1, help="CPU threads; default: timed.")] = None,
+    fingerprint: Annotated[
+        str | None,
+        TUNING(metavar="SIZE", help="Keep a filter of the text's n-grams (4MB), so that generate can avoid copies."),
+    ] = None,
     device: Annotated[
         Device | None, TUNING(help="Where to compute; auto: on a GPU if there is one. Default: cpu.")
     ] = None,

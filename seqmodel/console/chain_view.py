@@ -10,9 +10,9 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from seqmodel.api import Model
 from seqmodel.console.score_view import CorpusTotals
 from seqmodel.inference.line_scores import LineScore
+from seqmodel.inference.loaded import Model
 from seqmodel.reports.chain import Step, chain
 from seqmodel.reports.marks import visible
 

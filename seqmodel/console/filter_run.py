@@ -11,13 +11,13 @@ from dataclasses import dataclass
 from itertools import tee
 from typing import Literal, TextIO
 
-from seqmodel.api import Model
 from seqmodel.config import CorpusSettings
 from seqmodel.console.rows import steering
 from seqmodel.console.score_run import NONE, ScoreRequest, line_inputs
 from seqmodel.console.terminal import say
 from seqmodel.errors import UsageError
 from seqmodel.inference.line_scores import LineScore
+from seqmodel.inference.loaded import Model
 from seqmodel.text.corpus import Line
 from seqmodel.text.tables import TableFormat
 

@@ -5,15 +5,18 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TextIO
 
-from seqmodel.api import Model
 from seqmodel.config import CorpusSettings, SamplingSettings
 from seqmodel.console.rows import RowWriter, data_output
+from seqmodel.console.terminal import say
 from seqmodel.errors import UsageError
 from seqmodel.inference.generation import Piece
+from seqmodel.inference.loaded import Model
+from seqmodel.inference.search import LengthNormalisation
 from seqmodel.text.corpus import find_sources, read_lines
 
 if TYPE_CHECKING:
@@ -22,6 +25,7 @@ if TYPE_CHECKING:
 _LENGTH = re.compile(r"(\d+)\.\.(\d+)")
 # Up to so many bits a character (a probability of 1/2, 1/8, 1/64, less) in this style.
 PROBABILITY_STYLES = ((1, "green"), (3, "default"), (6, "yellow"), (math.inf, "red"))
+MAX_COPY = 40
 COLUMNS = ("index", "prefix", "text", "bits", "sampling_bits", "tokens", "stop", "seed")
 
 
@@ -39,6 +43,17 @@ def parsed_length(text: str | None) -> tuple[int, int] | None:
     return int(match[1]), int(match[2])
 
 
+def longest_copy(novel: bool, most: int | None) -> int | None:
+    """How many characters in a row a sample may have from the training text, if that matters.
+
+    Raises:
+        UsageError: if the options contradict each other.
+    """
+    if most is not None and not novel:
+        raise UsageError("--max-copy without --novel", "Give both, or neither.")
+    return None if not novel else MAX_COPY if most is None else most
+
+
 def prefixes(model: Model, given: tuple[str, ...], file: Path | None) -> Iterator[str]:
     """The prefixes of the command line, or of a file's lines as they come; one empty prefix if there are none.
 
@@ -54,28 +69,69 @@ def prefixes(model: Model, given: tuple[str, ...], file: Path | None) -> Iterato
     return (line.text.removesuffix("\r") if line.terminated else line.text for lines in batches for line in lines)
 
 
+@dataclass(frozen=True)
+class BeamSearch:
+    """Search in place of sampling."""
+
+    width: int
+    length_normalisation: LengthNormalisation
+
+    def check(self, settings: SamplingSettings) -> None:
+        """
+        Raises:
+            UsageError: if settings are given that are those of sampling.
+        """
+        given = settings.model_dump(exclude_defaults=True).keys()
+        if given - {"count", "first", "seed", "max_chars", "max_tokens"}:
+            raise UsageError("--beam searches and draws nothing", "Limit it by --count, --max-chars, --max-tokens.")
+
+    def found(self, model: Model, prefix: str, settings: SamplingSettings) -> Iterator[Piece]:
+        """The best continuations, as many as samples are asked for, in the form of samples."""
+        best = model.beam(
+            prefix,
+            max(self.width, settings.count),
+            max_tokens=settings.max_tokens,
+            max_chars=settings.max_chars,
+            length_normalisation=self.length_normalisation,
+        )
+        for sample in best[: settings.count]:
+            sample.sampling_bits = math.nan  # nothing was drawn
+            yield Piece(sample, sample.text, sample.bits, True)
+
+
 def run_generate(
     model: Model,
     prefixes: Iterable[str],
     settings: SamplingSettings,
     style: Literal["text", "jsonl"],
     show_probs: bool,
+    search: BeamSearch | None = None,
+    quiet: bool = False,
 ) -> None:
-    """Sample continuations of every prefix and write them to standard output."""
+    """Sample continuations of every prefix, or search for the best, and write them to standard output."""
+    if search is not None:
+        search.check(settings)
     out = data_output(model.header.unit)
     if show_probs and (style == "jsonl" or not out.isatty()):
         raise UsageError(
             "--show-probs colours a terminal", "In a pipe use --format jsonl, or seqmodel score --by token."
         )
-    rows = RowWriter(out, COLUMNS, "jsonl", header=False) if style == "jsonl" else None
+    columns = (*COLUMNS, *(("copied",) if model.fingerprint is not None else ()))
+    rows = RowWriter(out, columns, "jsonl", header=False) if style == "jsonl" else None
     separate = model.header.sequence != "line"
     text = TextSamples(out, separate, show_probs)
     for index, prefix in enumerate(prefixes):
-        samples = in_order(model.stream(prefix, settings, index), settings.first)
+        if search is None:
+            samples = in_order(model.stream(prefix, settings, index), settings.first)
+        else:
+            samples = search.found(model, prefix, settings)
         if rows is None:
             text.write(prefix, samples)
         else:
             _write_rows(rows, prefix, samples, settings.seed)
+    if show_probs and not quiet:
+        *limits, (_, rest) = PROBABILITY_STYLES
+        say(f"bits a character: {', '.join(f'{style} up to {most}' for most, style in limits)}, {rest} above")
 
 
 def in_order(samples: Iterator[Piece], first: int = 0) -> Iterator[Piece]:
@@ -138,5 +194,6 @@ def _write_rows(writer: RowWriter, prefix: str, samples: Iterator[Piece], seed: 
     for sample, _, _, done in samples:
         if done:
             cells = (sample.text, sample.bits, sample.sampling_bits, sample.tokens, sample.stop, seed)
-            writer.write([(sample.index, prefix, *cells)])
+            copied = () if sample.copied is None else (sample.copied,)
+            writer.write([(sample.index, prefix, *cells, *copied)])
             writer.flush()

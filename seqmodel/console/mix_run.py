@@ -6,12 +6,13 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from seqmodel.api import Model, load, mix
+from seqmodel.api import load
 from seqmodel.config import CorpusSettings
 from seqmodel.console.score_run import ScoreRequest, reading_of
 from seqmodel.console.terminal import say, visible
 from seqmodel.errors import UsageError
 from seqmodel.inference.line_mixture import LineMixture, LineScorer, MixtureFit, fit_mixture
+from seqmodel.inference.loaded import Model, mix
 from seqmodel.inference.scoring import PLAIN
 from seqmodel.text.corpus import STDIN
 from seqmodel.text.inputs import LineInputs

@@ -9,7 +9,6 @@ from typing import Literal, TextIO
 import numpy as np
 import numpy.typing as npt
 
-from seqmodel.api import Model
 from seqmodel.config import CorpusSettings
 from seqmodel.console.rescore_output import (
     KaldiOutput,
@@ -23,6 +22,7 @@ from seqmodel.console.rows import data_output
 from seqmodel.console.table_columns import TableColumns
 from seqmodel.console.terminal import say
 from seqmodel.errors import UsageError
+from seqmodel.inference.loaded import Model
 from seqmodel.inference.rescoring import Combination, features
 from seqmodel.inference.weight_tuning import JudgedLists, tuned
 from seqmodel.text.corpus import STDIN

@@ -97,7 +97,9 @@ def _number(value: Any) -> str:
 
 def _plain(value: Any) -> Any:
     if isinstance(value, float):
-        return round(value, 6) + 0.0 if math.isfinite(value) else None
+        if not math.isfinite(value):
+            return None
+        return (float(f"{value:.6g}") if abs(value) < 1e-3 else round(value, 6)) + 0.0
     return value
 
 

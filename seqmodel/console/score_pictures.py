@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TextIO
 
-from seqmodel.api import Model
 from seqmodel.console.chain_view import ChainOutput
 from seqmodel.console.heatmap_view import HeatmapOutput
 from seqmodel.console.score_output import ScoreOutput
@@ -19,6 +18,7 @@ from seqmodel.console.score_view import CorpusTotals, Level, ScoreView
 from seqmodel.errors import UsageError
 from seqmodel.files import check_folder, refuse_existing, write_alone
 from seqmodel.inference.line_scores import LineScore
+from seqmodel.inference.loaded import Model
 from seqmodel.reports.marks import END_SIGN, NEWLINE_SIGN, Marking, visible
 from seqmodel.reports.page import ALTERNATIVES, Heading, ScorePage
 

@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from typing import Literal, TextIO
 
-from seqmodel.api import Model
 from seqmodel.config import CorpusSettings
 from seqmodel.console.rows import RowFormat, RowWriter, data_output
 from seqmodel.console.score_output import KenlmOutput, LmZooOutput, RowOutput, ScoreOutput, TableOutput
@@ -16,6 +15,7 @@ from seqmodel.console.terminal import say
 from seqmodel.errors import UsageError
 from seqmodel.inference.line_mixture import LineScorer
 from seqmodel.inference.line_scores import LineScore, Reading
+from seqmodel.inference.loaded import Model
 from seqmodel.inference.scoring import Wanted
 from seqmodel.inference.words import WordBoundary, WordKind, boundary_tokens
 from seqmodel.text.corpus import STDIN, find_sources, read_lines

@@ -17,15 +17,19 @@ import numpy.typing as npt
 from seqmodel.config import SamplingSettings
 from seqmodel.errors import UsageError
 from seqmodel.inference.limits import Bans, Limiter
+from seqmodel.inference.novelty import copying
+from seqmodel.inference.openings import Node, Opener
 from seqmodel.inference.sampling import draw, min_p, repeated_less, top_k, top_p, with_temperature
 from seqmodel.inference.scoring import LN2
 from seqmodel.inference.sequence_model import SequenceModel
 from seqmodel.inference.spelling import Speller, Spelling
+from seqmodel.inference.workers import one_thread
+from seqmodel.model.fingerprint import Fingerprint
 from seqmodel.tokens.tokenizer import END, START, Tokenizer
 
 PARALLEL = 32
-TRIES = 1000  # of a sample, until it has the length asked for
-_PREFIX_CHUNK = 512
+TRIES = 1000  # of a sample, until it is as asked for
+REFUSED = ("length", "copy")  # why a sample is drawn again
 
 
 @dataclass
@@ -41,6 +45,17 @@ class Sample:
     bits: float = 0.0
     sampling_bits: float = 0.0
     stop: str = ""
+    copied: int | None = None  # longest span, in characters, that the training text has; see inference.novelty
+
+
+class _Drawn(NamedTuple):
+    """A token, its bits by the model and by the distribution that was drawn from, and the text that it completes."""
+
+    token: int
+    bits: float
+    sampling_bits: float
+    text: str
+    is_new: bool = True  # not so a token that spells the end of the prefix and no more
 
 
 class Piece(NamedTuple):
@@ -61,6 +76,7 @@ class _Lane:
     seen: npt.NDArray[np.bool_]  # (V,) tokens so far, the prefix's included
     said: bytes  # the end of the text so far, for bans
     text: list[str] = field(default_factory=list)
+    tokens: list[int] = field(default_factory=list)
     pending: float = 0.0  # bits of tokens whose text has not been shown
     tries: int = 1
 
@@ -74,15 +90,17 @@ def generate(
     ends: bool = True,
     one_line: bool = False,
     prefix_index: int = 0,
+    fingerprint: Fingerprint | None = None,
 ) -> Iterator[Piece]:
     """Sample continuations of a prefix; yields their text piece by piece.
 
-    `one_line`: no newline is sampled, as a line model has none.
+    `one_line`: no newline is sampled, as a line model has none. With a `fingerprint` of the training text samples tell
+    how much they have from it.
 
     Raises:
-        UsageError: if everything is banned, or no sample has the length asked for.
+        UsageError: if everything is banned, or no sample is as asked for.
     """
-    yield from Sampler(model, tokenizer, prefix, settings, ends, one_line, prefix_index).run()
+    yield from Sampler(model, tokenizer, prefix, settings, ends, one_line, prefix_index, fingerprint).run()
 
 
 class Sampler:
@@ -97,18 +115,16 @@ class Sampler:
         ends: bool,
         one_line: bool,
         prefix_index: int,
+        fingerprint: Fingerprint | None,
     ) -> None:
         self.model, self.tokenizer, self.settings = model, tokenizer, settings
-        self.prefix_index = prefix_index
-        ids = np.concatenate([[START], tokenizer.encode_line(prefix).astype(np.int64)])
-        self.state = model.start(1)
-        for at in range(0, len(ids), _PREFIX_CHUNK):
-            logs, self.state = model.step(ids[at : at + _PREFIX_CHUNK, None], self.state)
-        self.logs = logs[-1]
-        self.at_prefix = Speller(Spelling(tokenizer, ends, one_line))
-        self.at_prefix.follow(ids[1:])
-        self.seen = np.bincount(ids[1:], minlength=tokenizer.size) > 0
-        self.said = b"".join(tokenizer.piece_bytes[token] for token in ids[1:])
+        self.prefix_index, self.fingerprint = prefix_index, fingerprint
+        self.is_choosy = settings.length is not None or settings.max_copy is not None
+        opener = Opener(model, Spelling(tokenizer, ends, one_line))
+        self.opening = opener.open(prefix)
+        self.sure, self.chars = np.append(START, opener.trail.ids), len(prefix)
+        self.seen = np.bincount(opener.trail.ids, minlength=tokenizer.size) > 0
+        self.said = b"".join(tokenizer.piece_bytes[token] for token in opener.trail.ids)
         strings = [string.encode("utf-8", "surrogateescape") for string in settings.ban]
         self.bans = Bans(tokenizer, strings) if strings else None
         self.reach = max(map(len, strings), default=1) - 1  # how far back a ban looks
@@ -120,48 +136,94 @@ class Sampler:
         numbers = range(settings.first, settings.first + settings.count)
         for at in range(0, len(numbers), size):
             lanes = [self._lane(number) for number in numbers[at : at + size]]
-            while lanes:  # again with those whose length was not the one asked for
-                lanes = yield from self._until_stopped(lanes)
+            with one_thread():
+                while lanes:  # again with those that were not as asked for
+                    lanes = yield from self._until_stopped(lanes)
 
     def _lane(self, number: int) -> _Lane:
         random = np.random.Generator(np.random.Philox(key=[self.settings.seed, self.prefix_index << 32 | number]))
-        return self._begun(_Lane(Sample(number), self.at_prefix, random, Limiter(self.settings), self.seen, b""))
+        speller = self.opening.nodes[0].speller
+        return self._begun(_Lane(Sample(number), speller, random, Limiter(self.settings), self.seen, b""))
 
     def _begun(self, lane: _Lane) -> _Lane:
         """A lane at the prefix."""
-        lane.speller, lane.limiter = copy(self.at_prefix), Limiter(self.settings)
-        lane.seen, lane.said, lane.text = self.seen.copy(), self.said[-self.reach :] if self.reach else b"", []
+        lane.limiter = Limiter(self.settings)
+        lane.seen, lane.said, lane.text = self.seen.copy(), b"", []
         lane.sample.tokens, lane.sample.bits, lane.sample.sampling_bits, lane.sample.stop = 0, 0.0, 0.0, ""
-        lane.pending = 0.0
+        lane.pending, lane.tokens = 0.0, []
         return lane
 
     def _until_stopped(self, lanes: list[_Lane]) -> Generator[Piece, None, list[_Lane]]:
         """Draw token after token for all lanes until every one has stopped; returns those to be drawn again."""
         again: list[_Lane] = []
-        shared = np.zeros(len(lanes), np.int64)
-        state: Any = self.model.select(self.state, shared)
-        logs = self.logs[shared]
-        while lanes:
-            probabilities = self._adjusted(logs, lanes)
-            tokens = draw(probabilities, np.array([lane.random.random() for lane in lanes]))
-            each = np.arange(len(lanes))
-            bits, drawn = logs[each, tokens] / -LN2, -np.log2(probabilities[each, tokens])
-            for lane, token, own, chosen in zip(lanes, tokens, bits, drawn, strict=True):
-                lane.sample.sampling_bits += float(chosen)
-                text = self._advance(lane, int(token), float(own))
-                if self.settings.length is None:
-                    yield self._piece(lane, text)
-                elif lane.sample.stop == "end":
-                    yield self._piece(lane, lane.sample.text)
-                elif lane.sample.stop:
+        drawn, state = self._opened(lanes)
+        while True:
+            for lane, each in zip(lanes, drawn, strict=True):
+                self._advance(lane, each)
+                if not self.is_choosy:
+                    yield self._piece(lane, lane.text[-1])
+                elif lane.sample.stop in REFUSED:
                     again.append(self._retried(lane))
+                elif lane.sample.stop:
+                    yield self._piece(lane, lane.sample.text)
             going = np.array([i for i, lane in enumerate(lanes) if not lane.sample.stop], np.int64)
+            if not len(going):
+                return [self._begun(lane) for lane in again]
             if len(going) < len(lanes):
-                lanes, tokens, state = [lanes[i] for i in going], tokens[going], self.model.select(state, going)
-            if lanes:
-                step, state = self.model.step(tokens[None], state)
-                logs = step[0]
-        return [self._begun(lane) for lane in again]
+                lanes, state = [lanes[i] for i in going], self.model.select(state, going)
+            logs, state = self.model.step(np.array([[drawn[i].token for i in going]]), state)
+            drawn = self._drawn(logs[0], lanes)
+
+    def _opened(self, lanes: Sequence[_Lane]) -> tuple[list[_Drawn], Any]:
+        """The first token of each lane, drawn jointly with the way in which the prefix is spelled, and their states."""
+        nodes, size = self.opening.nodes, self.model.vocabulary
+        joint = self.opening.joint
+        allowed = np.isfinite(joint)
+        if self.bans is not None:
+            allowed &= ~np.stack([self._banned(node) for node in nodes])
+        if not allowed.any():
+            raise UsageError("nothing that may come next is allowed", "Ban less, or choose another prefix.")
+        logs: npt.NDArray[np.floating[Any]] = joint.reshape(1, -1)
+        if self.settings.repetition_penalty != 1:
+            logs = repeated_less(logs, np.tile(self.seen, len(nodes))[None], self.settings.repetition_penalty)
+        probabilities = distribution(np.where(allowed.reshape(1, -1), logs, -np.inf), self.settings)
+        places = draw(np.repeat(probabilities, len(lanes), axis=0), np.array([lane.random.random() for lane in lanes]))
+        # Where one node stands for all of the prefix, nothing is renormalised: bits are the model's own.
+        given = 0.0 if len(nodes) == 1 and not nodes[0].remaining else self.opening.log_p
+        drawn = []
+        for lane, place in zip(lanes, places.tolist(), strict=True):
+            node, token = nodes[place // size], place % size
+            lane.speller, text = (copy(node.speller), "") if token == END else node.take(token)
+            lane.said = self.said + self._consumed(node)
+            bits = (given - float(joint[place // size, token])) / LN2
+            is_new = token == END or len(self.tokenizer.piece_bytes[token]) > len(node.remaining)
+            drawn.append(_Drawn(token, bits, -float(np.log2(probabilities[0, place])), text, is_new))
+        return drawn, self.model.join([nodes[place // size].state for place in places.tolist()])
+
+    def _consumed(self, node: Node) -> bytes:
+        """What a node's tokens have spelled of the open part of the prefix."""
+        longest = max((each.remaining for each in self.opening.nodes), key=len)
+        return longest[: len(longest) - len(node.remaining)]
+
+    def _banned(self, node: Node) -> npt.NDArray[np.bool_]:
+        """The tokens (V,) after a node that would complete a banned string in what is new."""
+        assert self.bans is not None
+        before = self.said + self._consumed(node)
+        old = len(before) + len(node.remaining)
+        mask = np.zeros(self.model.vocabulary, bool)
+        for token in np.flatnonzero(node.covers):
+            text = before + self.tokenizer.piece_bytes[token]
+            mask[token] = any(text.find(string, max(0, old - len(string) + 1)) >= 0 for string in self.bans.strings)
+        return mask
+
+    def _drawn(self, logs: npt.NDArray[np.float32], lanes: Sequence[_Lane]) -> list[_Drawn]:
+        """A token for each lane."""
+        probabilities = self._adjusted(logs, lanes)
+        tokens = draw(probabilities, np.array([lane.random.random() for lane in lanes]))
+        each = np.arange(len(lanes))
+        bits, chosen = logs[each, tokens] / -LN2, -np.log2(probabilities[each, tokens])
+        texts = ["" if t == END else lane.speller.push(int(t)) for lane, t in zip(lanes, tokens, strict=True)]
+        return [_Drawn(*row) for row in zip(tokens.tolist(), bits.tolist(), chosen.tolist(), texts, strict=True)]
 
     def _adjusted(self, logs: npt.NDArray[np.float32], lanes: Sequence[_Lane]) -> npt.NDArray[np.float64]:
         """The probabilities (B, V) that are drawn from: only what may be spelled and is not banned, then what
@@ -175,27 +237,39 @@ class Sampler:
             logs = repeated_less(logs, np.stack([lane.seen for lane in lanes]), self.settings.repetition_penalty)
         return distribution(np.where(allowed, logs, -np.inf), self.settings)
 
-    def _advance(self, lane: _Lane, token: int, bits: float) -> str:
-        """Add a token to a lane; returns the text that may be shown now."""
+    def _advance(self, lane: _Lane, drawn: _Drawn) -> None:
+        """Add a token to a lane, and to its text what may be shown now."""
         sample, limiter = lane.sample, lane.limiter
-        sample.tokens += 1
-        sample.bits += bits
-        lane.pending += bits
-        lane.seen[token] = True
+        sample.tokens += drawn.is_new
+        sample.bits += drawn.bits
+        sample.sampling_bits += drawn.sampling_bits
+        lane.pending += drawn.bits
+        lane.tokens.append(drawn.token)
+        lane.seen[drawn.token] = True
         if self.reach:
-            lane.said = (lane.said + self.tokenizer.piece_bytes[token])[-self.reach :]
-        text = limiter.take("" if token == END else lane.speller.push(token))
+            lane.said = (lane.said + self.tokenizer.piece_bytes[drawn.token])[-self.reach :]
+        text = limiter.take(drawn.text)
         if limiter.stop:
             sample.stop = limiter.stop
-        elif token == END or sample.tokens >= self.settings.max_tokens:
+        elif drawn.token == END or sample.tokens >= self.settings.max_tokens:
             text += limiter.take(lane.speller.finish()) + limiter.finish()
-            sample.stop = limiter.stop or ("end" if token == END else "max_tokens")
+            sample.stop = limiter.stop or ("end" if drawn.token == END else "max_tokens")
         lane.text.append(text)
         if self.settings.length is not None:
             self._judge(lane, self.settings.length)
         if sample.stop:
             sample.text = "".join(lane.text)
-        return text
+            self._compare(lane)
+
+    def _compare(self, lane: _Lane) -> None:
+        """Tell how much a complete sample has from the training text, and refuse it if that is too much."""
+        if self.fingerprint is None:
+            return
+        found = copying(self.fingerprint, self.tokenizer, self.sure, np.array(lane.tokens), self.chars)
+        lane.sample.copied = found.chars
+        most = self.settings.max_copy
+        if most is not None and (found.chars > most or found.is_whole):
+            lane.sample.stop = "copy"
 
     def _judge(self, lane: _Lane, length: tuple[int, int]) -> None:
         """Stop a sample that cannot have the length asked for any more."""
@@ -210,10 +284,10 @@ class Sampler:
         return Piece(lane.sample, text, bits if text else 0.0, bool(lane.sample.stop))
 
     def _retried(self, lane: _Lane) -> _Lane:
-        """A lane whose sample had another length than the one asked for."""
+        """A lane whose sample was not as asked for."""
         lane.tries += 1
         if lane.tries > TRIES:
-            raise UsageError(f"none of {TRIES:,} samples had the length asked for", "Widen --length.")
+            raise UsageError(f"none of {TRIES:,} samples was as asked for", "Widen --length, or raise --max-copy.")
         return lane
 
 

@@ -27,8 +27,15 @@ class Limiter:
     held: str = ""
     stop: str = ""
 
+    def __post_init__(self) -> None:
+        self.is_plain = not self.settings.stop and self.settings.max_lines is None  # but for a number of characters
+
     def take(self, text: str) -> str:
         """Add text; returns what may be shown. `stop` then says whether a limit was met, and which."""
+        most = self.settings.max_chars
+        if self.is_plain and (most is None or self.chars + len(text) < most):
+            self.chars += len(text)
+            return text
         text = self.held + text
         self.held = ""
         cuts = [(at, name) for at, name in self._cuts(text) if at is not None]

@@ -7,6 +7,7 @@ maximisation on held-out text. Whatever they are, the mixture is a proper distri
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -37,6 +38,9 @@ class CountRuntime:
     def select(self, state: Ids, lanes: Ids) -> Ids:
         return state[:, lanes]
 
+    def join(self, states: Sequence[Ids]) -> Ids:
+        return np.concatenate(states, axis=1)
+
     def step(self, ids: Ids, state: Ids) -> tuple[Floats, Ids]:
         rows = [row.ravel() for row in self.counts.find(ids, state)]
         p = self.counts.distributions(rows, ids.size).reshape(*ids.shape, self.vocabulary)
@@ -62,6 +66,10 @@ class Mixture:
 
     def select(self, state: MixtureState, lanes: Ids) -> MixtureState:
         return MixtureState(self.recurrence.select(state.recurrence, lanes), state.history[:, lanes])
+
+    def join(self, states: Sequence[MixtureState]) -> MixtureState:
+        history = np.concatenate([state.history for state in states], axis=1)
+        return MixtureState(self.recurrence.join([state.recurrence for state in states]), history)
 
     def experts(self, ids: Ids, state: MixtureState) -> tuple[Floats, Floats, Floats, MixtureState]:
         """The recurrence's log-probabilities (T, B, V), the counts' probabilities (T B, V), the recurrence's shares λ

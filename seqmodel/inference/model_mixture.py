@@ -34,6 +34,10 @@ class ModelMixture:
     def select(self, state: tuple[Any, ...], lanes: Ids) -> tuple[Any, ...]:
         return tuple(model.select(own, lanes) for model, own in zip(self.models, state, strict=True))
 
+    def join(self, states: Sequence[tuple[Any, ...]]) -> tuple[Any, ...]:
+        each = zip(*states, strict=True)
+        return tuple(model.join(own) for model, own in zip(self.models, each, strict=True))
+
     def step(self, ids: Ids, state: tuple[Any, ...]) -> tuple[Floats, tuple[Any, ...]]:
         each = [model.step(ids, own) for model, own in zip(self.models, state, strict=True)]
         return log_mean([logs for logs, _ in each], self.weights), tuple(after for _, after in each)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -65,6 +65,11 @@ class Runtime:
 
     def select(self, state: State, lanes: Ids) -> State:
         return State(state.history[:, lanes], tuple(layer[lanes] for layer in state.layers))
+
+    def join(self, states: Sequence[State]) -> State:
+        layers = zip(*(state.layers for state in states), strict=True)
+        history = np.concatenate([state.history for state in states], axis=1)
+        return State(history, tuple(np.concatenate(layer) for layer in layers))
 
     def step(self, ids: Ids, state: State) -> tuple[Floats, State]:
         """ids: (T, B); returns log-probabilities (T, B, V) in nats, and the state after."""

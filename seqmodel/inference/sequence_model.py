@@ -7,6 +7,7 @@ The recurrence implements it, and so can a count model or a mixture of both; who
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Protocol
 
 import numpy as np
@@ -33,4 +34,8 @@ class SequenceModel(Protocol):
 
     def select(self, state: Any, lanes: Ids) -> Any:
         """The state of some lanes, in the order given; a lane may be named more than once."""
+        ...
+
+    def join(self, states: Sequence[Any]) -> Any:
+        """One state with the lanes of all of these, in the order given."""
         ...

@@ -9,6 +9,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager
 from functools import cache
 from typing import Any, TypeVar
 
@@ -26,6 +27,12 @@ def side_by_side(work: Callable[[Item], Result], items: Sequence[Item]) -> Itera
         return
     with _blas().limit(limits=1):
         yield from _pool().map(work, items)
+
+
+def one_thread() -> AbstractContextManager[Any]:
+    """Inside, products run on the thread that asks for them: waking others takes longer than a small product does."""
+    limit: AbstractContextManager[Any] = _blas().limit(limits=1)
+    return limit
 
 
 @cache

@@ -18,6 +18,7 @@ from pydantic import Field, ValidationError, model_validator
 from seqmodel.config import CorpusSettings, Count, Digest, ModelSettings, Settings, TokenizerSettings
 from seqmodel.errors import ModelError
 from seqmodel.kinds import HeldOutFrom, SequenceKind, Unit
+from seqmodel.model.fingerprint import Fingerprint
 from seqmodel.model.ngram import CountModel, Level
 from seqmodel.model.ngram_index import NgramIndex
 from seqmodel.model.tensors import Array, TensorFile, read_header, read_tensors, write_tensors
@@ -28,6 +29,7 @@ DEFAULT_NAME = "model.seqmodel"
 _TOKENIZER = "tokenizer"
 _KEYS = "ngrams.{}.keys"
 _COUNTS = "counts."
+_FINGERPRINT = "fingerprint"
 _LEVEL_PARTS = ("keys", "offsets", "tokens", "counts")
 
 
@@ -121,6 +123,17 @@ class TrainingSummary(Settings):
     settings: dict[str, Scalar]
 
 
+class FingerprintSettings(Settings):
+    """How the filter of the training text's n-grams is to be read; see model.fingerprint."""
+
+    window: int = Field(ge=1, le=64)
+    hashes: int = Field(ge=1, le=64)
+
+    @classmethod
+    def of(cls, fingerprint: Fingerprint) -> FingerprintSettings:
+        return cls(window=fingerprint.window, hashes=fingerprint.hashes)
+
+
 class BundleHeader(Settings):
     """The metadata of a bundle."""
 
@@ -137,6 +150,7 @@ class BundleHeader(Settings):
     mixture: tuple[float, ...] = ()  # the recurrence's weight by situation; see inference.mixture
     tokenizer: TokenizerSettings | None = None  # how the vocabulary was learned, where that is known
     corpus: CorpusSettings | None = None
+    fingerprint: FingerprintSettings | None = None
 
     @model_validator(mode="after")
     def _goes_together(self) -> BundleHeader:
@@ -156,6 +170,7 @@ class Bundle:
     index: NgramIndex
     weights: Mapping[str, Array]
     counts: CountModel | None = None
+    fingerprint: Fingerprint | None = None
     digest: str = ""  # of the file it was read from
 
 
@@ -171,6 +186,8 @@ def write_bundle(path: Path, bundle: Bundle) -> None:
     if bundle.counts is not None:
         for number, level in enumerate(bundle.counts.levels):
             tensors |= {f"{_COUNTS}{number}.{part}": getattr(level, part) for part in _LEVEL_PARTS}
+    if bundle.fingerprint is not None:
+        tensors[_FINGERPRINT] = bundle.fingerprint.bits
     tensors |= {name: bundle.weights[name] for name in sorted(bundle.weights)}
     # Wide types first: safetensors wants every array aligned to its type.
     ordered = dict(sorted(tensors.items(), key=lambda item: -item[1].dtype.itemsize))
@@ -249,6 +266,7 @@ def _bundle(header: BundleHeader, weights: dict[str, Array], digest: str) -> Bun
         keys = tuple(weights.pop(_KEYS.format(order)) for order, _ in settings.ngram_rows)
     except KeyError:
         raise misfit from None
+    fingerprint = _fingerprint(header, weights.pop(_FINGERPRINT, None))
     tokenizer = Tokenizer(proto.tobytes(), header.unit, header.closed)
     index = NgramIndex(settings.vocabulary, tuple(order for order, _ in settings.ngram_rows), keys)
     if tokenizer.size != settings.vocabulary or not index_fits(index, settings.ngram_rows):
@@ -260,7 +278,7 @@ def _bundle(header: BundleHeader, weights: dict[str, Array], digest: str) -> Bun
         raise misfit
     if not in_range(weights):
         raise ModelError("a weight of the bundle is out of range", "Use another copy, or train again.")
-    return Bundle(header, tokenizer, index, weights, counts, digest)
+    return Bundle(header, tokenizer, index, weights, counts, fingerprint, digest)
 
 
 def index_fits(index: NgramIndex, rows: tuple[tuple[int, int], ...]) -> bool:
@@ -274,6 +292,20 @@ def index_fits(index: NgramIndex, rows: tuple[tuple[int, int], ...]) -> bool:
 def _is_sorted_set(keys: Array, limit: int) -> bool:
     """Whether keys rise, from 0 or more to less than a limit."""
     return not len(keys) or bool(keys[0] >= 0 and keys[-1] < limit and (keys[1:] > keys[:-1]).all())
+
+
+def _fingerprint(header: BundleHeader, bits: Array | None) -> Fingerprint | None:
+    """The filter of a bundle.
+
+    Raises:
+        ModelError: if it is not as the header says.
+    """
+    settings = header.fingerprint
+    if settings is None and bits is None:
+        return None
+    if settings is None or bits is None or bits.dtype != np.uint8 or bits.ndim != 1 or not len(bits):
+        raise ModelError("the bundle's fingerprint does not fit together", "Use another copy, or train again.")
+    return Fingerprint(bits, settings.window, settings.hashes)
 
 
 def _count_model(header: BundleHeader, tensors: Mapping[str, Array]) -> CountModel | None:

@@ -141,9 +141,7 @@ class Tokenizer:
                 return self._encode_bytes(text)
             if self.unit == "char":
                 return self._encode_chars(text)
-            if self.closed:
-                text = words_apart(text)
-            return self._encode_segments(_LINE_BEGINS.sub(" ", text))
+            return self._encode_segments(self._with_virtual_blanks(text))
         except UnicodeEncodeError:
             raise _lone_surrogate() from None
 
@@ -155,6 +153,32 @@ class Tokenizer:
         """
         refuse_end_mark(text)
         return self.encode(text)
+
+    def encode_open(self, text: str) -> tuple[Ids, bytes]:
+        """As `encode_line`, for a text that may go on: the ids that stand whatever follows, and the bytes after them,
+        whose tokens depend on it (with the virtual blank before them).
+
+        Example (word): "the ca" -> "▁the" and b" ca"; "the\\n" -> "▁the", "\\n" and b"".
+
+        Raises:
+            DataError: if the text holds a lone surrogate.
+        """
+        refuse_end_mark(text)
+        if not self.has_virtual_blanks:
+            return self.encode(text), b""
+        text = self._with_virtual_blanks(text)
+        at = len(text)
+        if at and not text[-1].isspace():
+            at -= len(text.rsplit(None, 1)[-1])
+        if text[at - 1 : at] == " ":
+            at -= 1
+        try:
+            return self._encode_segments(text[:at]), text[at:].encode()
+        except UnicodeEncodeError:
+            raise _lone_surrogate() from None
+
+    def _with_virtual_blanks(self, text: str) -> str:
+        return _LINE_BEGINS.sub(" ", words_apart(text) if self.closed else text)
 
     def _encode_bytes(self, text: str) -> Ids:
         parts = [part.encode("utf-8", "surrogateescape") for part in text.split(END_MARK)]

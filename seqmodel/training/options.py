@@ -27,6 +27,7 @@ from seqmodel.config import (
     TokenizerSettings,
     TrainingSettings,
     parse_duration,
+    parse_size,
 )
 from seqmodel.errors import UsageError
 from seqmodel.kinds import Size
@@ -98,6 +99,7 @@ OPTIONS = {
 # From how a value is written to what the field holds: a duration or seconds, MiB.
 _READ: dict[str, Callable[[Any], Any]] = {
     "time": lambda value: parse_duration(value) if isinstance(value, str) else value,
+    "fingerprint": lambda value: parse_size(value) if isinstance(value, str) else value,
     "max_line": lambda value: value << 20 if type(value) is int else value,
 }
 
@@ -130,7 +132,7 @@ def _value(name: str, value: Any, where: str) -> Any:
         reason = error.errors(include_url=False, include_input=False)[0]["msg"]
         reason = reason.removeprefix("Value error, ").rstrip(".")
     except UsageError as error:
-        reason = f"{error.message}: write it as 90s, 10m or 1h30m"
+        reason = f"{error.message}: {error.hint[0].lower()}{error.hint[1:].rstrip('.')}"
     label = name if where else name.replace("_", " ")
     raise UsageError(f"{where}{label}: {reason}", "" if where else "See --help.")
 

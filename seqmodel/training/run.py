@@ -24,12 +24,14 @@ from seqmodel.kinds import HeldOutFrom
 from seqmodel.model.bundle import (
     Bundle,
     BundleHeader,
+    FingerprintSettings,
     Provenance,
     TrainingSummary,
     in_range,
     stored_precision,
     write_bundle,
 )
+from seqmodel.model.fingerprint import build_fingerprint
 from seqmodel.model.ngram import CountModel, estimate
 from seqmodel.model.ngram_index import NgramIndex, build_index
 from seqmodel.text.corpus import CorpusSummary, find_sources, read_blocks
@@ -385,6 +387,8 @@ class TrainingRun:
             settings=trainer.settings.model_dump(mode="json", exclude={"threads", "device"}, exclude_none=True),
         )
         held_out, mixture = final_figures(runtime, counts, data)
+        size = trainer.settings.fingerprint
+        fingerprint = build_fingerprint(data.store, data.train, size) if size is not None else None
         header = BundleHeader(
             model=trainer.model.settings,
             unit=store.unit,
@@ -397,8 +401,9 @@ class TrainingRun:
             mixture=tuple(round(float(weight), 6) for weight in mixture),
             tokenizer=TokenizerSettings(**self.notes["tokenizer"]) if self.notes["learned"] else None,
             corpus=CorpusSettings(**self.notes["corpus"]),
+            fingerprint=FingerprintSettings.of(fingerprint) if fingerprint is not None else None,
         )
-        write_bundle(self.output, Bundle(header, data.store.tokenizer, trainer.index, weights, counts))
+        write_bundle(self.output, Bundle(header, data.store.tokenizer, trainer.index, weights, counts, fingerprint))
         return header
 
 

@@ -258,3 +258,49 @@ def test_a_reproducible_sample_is_made_again_alone_bit_for_bit(train_little: Cal
     many = run_here(*arguments, "-n", "5").lines
     alone = [run_here(*arguments, "--first", str(number)).lines[0] for number in range(5)]
     assert alone == many
+
+
+# Novelty
+
+
+def test_a_novel_sample_is_no_line_of_the_training_text_and_copies_little(
+    train_little: Callable[..., Path],
+) -> None:
+    text = "\n".join(["anna", "hanna", "johanna", "susanna", "rosanna"] * 20) + "\n"
+    model = train_little(text, steps=60, width=24, fingerprint="16kB")
+    arguments = ("generate", "-m", model, "-n", "40", "--seed", "3", "--format", "jsonl")
+    free = samples(run_here(*arguments))
+    assert any(row["text"] in text.split("\n") for row in free)
+    assert all(row["copied"] == len(row["text"]) for row in free if row["text"] in text.split("\n"))
+    novel = samples(run_here(*arguments, "--novel"))
+    assert [row["index"] for row in novel] == list(range(40))
+    assert not any(row["text"] in text.split("\n") for row in novel)
+    little = samples(run_here(*arguments, "--novel", "--max-copy", "3"))
+    assert all(row["copied"] <= 3 for row in little)
+    assert "fingerprint" in run_here("info", model).text
+
+
+def test_without_a_fingerprint_nothing_is_told_of_copies(train_little: Callable[..., Path]) -> None:
+    told(run_here("generate", "-m", train_little(), "--novel"), 2, "--fingerprint")
+    told(run_here("generate", "-m", train_little(), "--max-copy", "3"), 2, "--novel")
+    told(run_here("train", "x.txt", "--fingerprint", "many"), 2, "4MB")
+
+
+# Search
+
+
+def test_a_beam_gives_the_best_it_finds_and_draws_nothing(train_little: Callable[..., Path]) -> None:
+    arguments = ("generate", "-m", train_little(), "-p", "c", "--format", "jsonl")
+    rows = samples(run_here(*arguments, "--beam", "8", "--count", "4"))
+    assert [row["index"] for row in rows] == [0, 1, 2, 3]
+    bits = [row["bits"] for row in rows]
+    assert bits == sorted(bits) and all(row["sampling_bits"] is None and row["stop"] == "end" for row in rows)
+    (greedy,) = samples(run_here(*arguments, "--temperature", "0"))
+    (one,) = samples(run_here(*arguments, "--beam", "1"))
+    assert (one["text"], one["bits"]) == (greedy["text"], pytest.approx(greedy["bits"], abs=1e-4))
+    assert bits[0] <= one["bits"] + 1e-4
+    long = samples(run_here(*arguments, "--beam", "8", "--count", "4", "--length-normalisation", "per-token"))
+    means = [row["bits"] / row["tokens"] for row in long]
+    assert means == sorted(means)
+    for option in (["--top-k", "3"], ["--stop", "a"], ["--temperature", "0.5"], ["--reproducible"]):
+        told(run_here(*arguments, "--beam", "2", *option), 2, "draws nothing")

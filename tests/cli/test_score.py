@@ -18,7 +18,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import seqmodel
-from seqmodel.api import Model
+from seqmodel.inference.loaded import Model
 from tests.cli.command import Result, command, environment, run, run_here, told
 
 LINE_COLUMNS = ["line", "bits", "tokens", "chars", "bits_per_char", "text"]

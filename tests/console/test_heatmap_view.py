@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from rich.color import Color
 from rich.style import Style
 
-from seqmodel.api import Model
 from seqmodel.console.heatmap_view import MOST_IN_LINE, HeatmapOutput, styles
 from seqmodel.errors import UsageError
+from seqmodel.inference.loaded import Model
 from seqmodel.reports.marks import END_SIGN, Marking, visible
 from seqmodel.reports.shades import STEPS
 from tests.reports.test_shades import contrast

@@ -12,8 +12,9 @@ import numpy.typing as npt
 import pytest
 
 import seqmodel
-from seqmodel.api import MixedModel, Model, mix, run_training
+from seqmodel.api import run_training
 from seqmodel.config import CorpusSettings, TokenizerSettings
+from seqmodel.inference.loaded import MixedModel, Model, mix
 from seqmodel.inference.scoring import score_sequences
 from seqmodel.kinds import CellKind, SequenceKind, Unit
 from seqmodel.tokens.tokenizer import END, FIRST_BYTE, FIRST_PIECE, START, UNKNOWN

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterator
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Sequence
 from itertools import pairwise, product
 from typing import Any
 
 import numpy as np
 import pytest
 
-from seqmodel.api import Model
 from seqmodel.config import SamplingSettings, TokenizerSettings
 from seqmodel.errors import UsageError
 from seqmodel.inference.generation import Sample, generate
+from seqmodel.inference.loaded import Model
+from seqmodel.inference.openings import Opener
 from seqmodel.inference.sampling import draw
-from seqmodel.inference.scoring import score_sequences
+from seqmodel.inference.scoring import LN2, score_sequences
 from seqmodel.inference.sequence_model import Floats, Ids, SequenceModel
 from seqmodel.inference.spelling import Speller, Spelling
 from seqmodel.kinds import Unit
@@ -51,6 +52,9 @@ class Weighted:
 
     def select(self, state: int, lanes: Ids) -> int:
         return len(lanes)
+
+    def join(self, states: Sequence[int]) -> int:
+        return sum(states)
 
     def step(self, ids: Ids, state: int) -> tuple[Floats, int]:
         return np.broadcast_to(self.logs, (*ids.shape, self.vocabulary)), state
@@ -328,15 +332,17 @@ def test_seeds_and_prefixes_have_random_numbers_of_their_own() -> None:
 def test_bits_are_those_of_the_scorer(unit: Unit, prefix: str) -> None:
     tokenizer = tokenizer_for(unit)
     model = Remembering(tokenizer.size, (START, UNKNOWN))
-    before = tokenizer.encode(prefix)
+    opener = Opener(model, Spelling(tokenizer, True))
+    opening, sure = opener.open(prefix), len(opener.trail.ids)  # the rest of the prefix may be spelled in several ways
+    given = opening.log_p / -LN2 if len(opening.nodes) > 1 or opening.nodes[0].remaining else 0.0
     checked = 0
     for sample in samples(model, tokenizer, prefix, count=80, max_tokens=30, temperature=0.7, seed=2):
         if sample.stop != "end":
             continue
         ids = np.append(tokenizer.encode(prefix + sample.text), END)
         (scores,) = score_sequences(model, [ids])
-        assert sample.tokens == len(ids) - len(before)
-        assert sample.bits == pytest.approx(scores.bits[len(before) :].sum(), abs=1e-4)
+        assert len(ids) - len(tokenizer.encode(prefix)) <= sample.tokens <= len(ids) - sure
+        assert sample.bits == pytest.approx(scores.bits[sure:].sum() - given, abs=1e-4)
         checked += 1
     assert checked > 3
 
@@ -446,3 +452,47 @@ def test_uniform_numbers_are_those_of_the_key() -> None:
     uniform = np.random.Generator(np.random.Philox(key=[9, 2 << 32])).random()
     token = int(draw(model.p[START][None], np.array([uniform]))[0])
     assert sample.text == ("" if token == END else tokenizer.decode([token]))
+
+
+# Prefixes that end inside a token
+
+
+@pytest.mark.parametrize("unit", ["word", "subword"])
+@pytest.mark.parametrize("prefix", ["the c", "th", "the ", "the\nab", "the ca"])
+def test_a_prefix_inside_a_token_is_continued_by_all_that_begin_with_it(unit: Unit, prefix: str) -> None:
+    """Frequencies of the next characters against sums over all token sequences of a table's model."""
+    tokenizer = tokenizer_for(unit)
+    random = np.random.default_rng(3)
+    p = random.random((tokenizer.size, tokenizer.size)) ** 4
+    p[:, [START, UNKNOWN]] = 0
+    p[:, FIRST_BYTE:FIRST_PIECE] *= 0.01
+    p /= p.sum(axis=1, keepdims=True)
+    model = Table(p)
+    opening = Opener(model, Spelling(tokenizer, True)).open(prefix)
+    expected: dict[str, float] = defaultdict(float)
+    for node, row in zip(opening.nodes, opening.probabilities(), strict=True):
+        for token in np.flatnonzero(row):
+            expected[node.take(int(token))[1] if token != END else "END"] += float(row[token])
+    number = 3000
+    found = Counter(
+        sample.text if sample.stop != "end" else sample.text or "END"
+        for sample in samples(model, tokenizer, prefix, count=number, max_tokens=1, seed=5)
+        if sample.tokens == 1
+    )
+    assert len(opening.nodes) >= 1 and sum(expected.values()) > 0.99
+    for text, share in expected.items():
+        if text and share > 0.02:  # what adds nothing is followed by another token
+            assert found[text] / number >= share - 5 * (share / number) ** 0.5
+
+
+def test_a_word_is_finished_as_often_as_its_probability_says() -> None:
+    tokenizer = tokenizer_for("word")
+    cat, the = tokenizer.id_of(" cat"), tokenizer.id_of(" the")
+    assert cat is not None and the is not None
+    p = np.zeros((tokenizer.size, tokenizer.size))
+    p[:, the], p[:, cat], p[:, END] = 0.25, 0.5, 0.25
+    drawn = samples(Table(p), tokenizer, "the c", count=50, max_tokens=1, seed=1)
+    assert {sample.text for sample in drawn} == {"at"}
+    assert all(sample.bits == pytest.approx(0, abs=1e-6) for sample in drawn)  # nothing else begins so
+    blank = Counter(sample.text for sample in samples(Table(p), tokenizer, "the ", count=300, max_tokens=1, seed=1))
+    assert set(blank) == {"the", "cat"} and 0.58 < blank["cat"] / 300 < 0.75

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 
 import seqmodel
-from seqmodel.api import MixedModel, Model, mix
 from seqmodel.config import CorpusSettings
 from seqmodel.errors import DataError, UsageError
 from seqmodel.inference.line_mixture import LineMixture, fit_mixture, scored_by_each
+from seqmodel.inference.loaded import MixedModel, Model, mix
 from seqmodel.kinds import SequenceKind
 from seqmodel.text.corpus import Line
 from seqmodel.text.inputs import LineInputs

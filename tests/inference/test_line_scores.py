@@ -11,11 +11,11 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from seqmodel.api import Model
 from seqmodel.config import CorpusSettings, TokenizerSettings
 from seqmodel.errors import DataError
 from seqmodel.inference import line_scores
 from seqmodel.inference.line_scores import LineScore, Reading, score_lines
+from seqmodel.inference.loaded import Model
 from seqmodel.inference.scoring import Wanted
 from seqmodel.kinds import SequenceKind, Unit
 from seqmodel.text.corpus import Line, Source, read_blocks, read_lines

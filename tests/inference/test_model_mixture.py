@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import numpy.typing as npt
 import pytest
@@ -61,6 +63,8 @@ class Given:
     def start(self, lanes: int) -> None: ...
 
     def select(self, state: None, lanes: Ids) -> None: ...
+
+    def join(self, states: Sequence[None]) -> None: ...
 
     def step(self, ids: Ids, state: None) -> tuple[Floats, None]:
         return np.broadcast_to(self.logs, (*ids.shape, self.vocabulary)), None

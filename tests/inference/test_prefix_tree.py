@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +36,9 @@ class Counting:
 
     def select(self, state: Any, lanes: Ids) -> Any:
         return self.model.select(state, lanes)
+
+    def join(self, states: Sequence[Any]) -> Any:
+        return self.model.join(states)
 
     def step(self, ids: Ids, state: Any) -> tuple[Floats, Any]:
         self.tokens += ids.size

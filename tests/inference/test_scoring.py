@@ -43,6 +43,9 @@ class Table:
         assert ((0 <= lanes) & (lanes < state)).all()
         return len(lanes)
 
+    def join(self, states: Sequence[int]) -> int:
+        return sum(states)
+
     def step(self, ids: Ids, state: int) -> tuple[Floats, int]:
         assert ids.shape[1] == state
         with np.errstate(divide="ignore"):
@@ -61,6 +64,9 @@ class Remembering:
 
     def select(self, state: npt.NDArray[np.uint64], lanes: Ids) -> npt.NDArray[np.uint64]:
         return state[lanes]
+
+    def join(self, states: Sequence[npt.NDArray[np.uint64]]) -> npt.NDArray[np.uint64]:
+        return np.concatenate(states)
 
     def step(self, ids: Ids, state: npt.NDArray[np.uint64]) -> tuple[Floats, npt.NDArray[np.uint64]]:
         assert ids.shape[1:] == state.shape

@@ -12,9 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import seqmodel
-from seqmodel.api import Model
 from seqmodel.config import TokenizerSettings
 from seqmodel.inference.line_scores import LineScore, Reading, score_lines
+from seqmodel.inference.loaded import Model
 from seqmodel.inference.scoring import LN2, Wanted
 from seqmodel.inference.words import WordBoundary, WordKind, boundary_tokens, word_scores
 from seqmodel.kinds import SequenceKind, Unit

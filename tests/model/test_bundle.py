@@ -294,6 +294,8 @@ MISFITS: dict[str, Callable[[dict[str, Array], dict[str, Any]], None]] = {
     "a quantile too few": change_header(
         "held_out", "lines", to={"percents": [0, 100], "bins": [{"upto": 9, "lines": 50, "quantiles": [1.0]}]}
     ),
+    "a fingerprint without its settings": add_tensor("fingerprint"),
+    "settings of a fingerprint without one": change_header("fingerprint", to={"window": 16, "hashes": 4}),
     "a format that is text": change_header("format", to="one"),
     "a format of zero": change_header("format", to=0),
     "a kind of its own": change_header("kind", to="picture"),

@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from seqmodel.api import Model
 from seqmodel.errors import UsageError
+from seqmodel.inference.loaded import Model
 from seqmodel.inference.mixture import Mixture
 from seqmodel.inference.runtime import Runtime
 from seqmodel.model.bundle import read_bundle

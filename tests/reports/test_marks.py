@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import seqmodel
-from seqmodel.api import Model
 from seqmodel.inference.line_scores import LineScore
+from seqmodel.inference.loaded import Model
 from seqmodel.reports.marks import END_SIGN, NEWLINE_SIGN, Mark, Marking, visible
 from seqmodel.text.corpus import Line
 

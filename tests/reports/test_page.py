@@ -14,8 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import seqmodel
-from seqmodel.api import Model
 from seqmodel.inference.line_scores import LineScore
+from seqmodel.inference.loaded import Model
 from seqmodel.inference.scoring import Wanted
 from seqmodel.reports.marks import END_SIGN, Marking, visible
 from seqmodel.reports.page import ALTERNATIVES, MOST_TOKENS, Heading, ScorePage

@@ -201,6 +201,39 @@ def test_blocks_cut_at_a_line_start_are_spelled_as_one(name: str, first: str, se
     assert chosen.encode(first + "\n" + second).tolist() == parts
 
 
+@pytest.mark.parametrize("name", [*OPEN, *CLOSED])
+@given(text=texts, more=texts)
+@example(text="the ", more="\n")
+@example(text="a\n", more=" b")
+@settings(max_examples=60, deadline=None)
+def test_what_an_open_text_surely_begins_with_stands_whatever_follows(name: str, text: str, more: str) -> None:
+    one = tokenizer(name)
+    sure, rest = one.encode_open(text)
+    assert one.encode(text + more)[: len(sure)].tolist() == sure.tolist()
+    if name not in CLOSED:
+        assert one.decode([*sure.tolist(), *(FIRST_BYTE + byte for byte in rest)]) == text
+        ends_in_word = text[-1:] == " " or text[-1:].strip() != ""
+        assert bool(rest) == (name in VIRTUAL and ends_in_word)
+
+
+def test_the_open_end_of_a_text_is_its_last_word_with_its_blank() -> None:
+    one = tokenizer("word")
+    for text, sure, rest in [
+        ("the ca", ["▁the"], " ca"),
+        ("the", [], " the"),
+        ("the ", ["▁the"], " "),
+        ("the\n", ["▁the", "\n"], ""),
+        ("the\nca", ["▁the", "\n"], " ca"),
+        ("", [], ""),
+    ]:
+        ids, left = one.encode_open(text)
+        assert ([one.piece(token) for token in ids.tolist()], left.decode()) == (sure, rest)
+    with pytest.raises(DataError):
+        one.encode_open("a\ud800")
+    with pytest.raises(DataError):
+        one.encode_open("a \udfff")
+
+
 @every_virtual
 @settings(max_examples=80, deadline=None)
 @given(before=texts, word=words)

@@ -14,8 +14,9 @@ import pytest
 import torch
 
 import seqmodel
-from seqmodel.api import Model, run_training
+from seqmodel.api import run_training
 from seqmodel.config import CorpusSettings, ModelSettings, TokenizerSettings, TrainingSettings
+from seqmodel.inference.loaded import Model
 from seqmodel.inference.scoring import score_ranges, score_sequences
 from seqmodel.kinds import CellKind, SequenceKind
 from seqmodel.model.ngram_index import build_index

@@ -60,6 +60,7 @@ negatives = 50
 precision = "fp32"
 seed = 7
 threads = 1
+fingerprint = "4MB"
 device = "cpu"
 """
 
