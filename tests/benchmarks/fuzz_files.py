@@ -35,6 +35,7 @@ import numpy as np
 
 import seqmodel
 from seqmodel.errors import SeqmodelError
+from seqmodel.inference.loaded import Model
 from seqmodel.tokens.fitting import _field
 from seqmodel.tokens.store import HEADER_SIZE, MAGIC, open_store
 from seqmodel.tokens.tokenizer import Tokenizer
@@ -269,12 +270,25 @@ def use_bundle(path: Path) -> None:
     assert all(row.bits > -1e-3 for row in rows), [row.bits for row in rows]
     for sample in model.generate("", count=2, max_tokens=20, seed=1):
         assert sample.bits > -1e-3, sample
+    _search(model)
     with contextlib.suppress(SeqmodelError):  # it may have no such figures
         assert all(math.isnan(model.percentile(row)) or 0 <= model.percentile(row) <= 100 for row in rows)
         _ = [model.worst_span(row) for row in rows]
     for option in ("--json", "--config"):
         shown = run_here("info", path, option)
         assert shown.code in (0, 4) and "internal" not in shown.err, shown.err
+
+
+def _search(model: Model) -> None:
+    for completion in model.complete("cat d", 2, effort=8):
+        assert 0 <= completion.probability < 1.001, completion
+    assert all(sample.bits > -1e-3 for sample in model.beam("c", 2, max_tokens=4))
+    if model.fingerprint is not None:
+        assert 0 <= model.fingerprint.false_positives <= 1
+        with contextlib.suppress(SeqmodelError):  # it may find all that is drawn in the training text
+            model.generate("", max_tokens=8, seed=1, max_copy=3)
+    if model.header.model.ends:
+        assert all(one.bits > -1e-3 for one in model.top(2, effort=16))
 
 
 def use_store(path: Path) -> None:

@@ -309,6 +309,9 @@ FULL_OUTPUTS: dict[str, tuple[list[str], str]] = {
     "filter": (["filter", "text.txt", "--above", "0"], ""),
     "filter-count": (["filter", "text.txt", "--above", "0", "--count"], ""),
     "generate": (["generate", "--seed", "1"], ""),
+    "complete": (["complete", "ca"], ""),
+    "complete-requests": (["complete", "--jsonl"], ""),
+    "top": (["top", "-n", "2", "--effort", "50"], ""),
     "generate-rows": (["generate", "--seed", "1", "--format", "jsonl"], ""),
     "tokenize": (["tokenize", "text.txt"], ""),
     "tokenize-store": (["tokenize", "text.txt", "-o", "c.tokens"], "c.tokens"),
@@ -321,7 +324,7 @@ FULL_OUTPUTS: dict[str, tuple[list[str], str]] = {
     "bench": (["bench", "--quick", "-q"], ""),
     "bench-rows": (["bench", "--quick", "-q", "--format", "jsonl"], ""),
 }
-WITH_MODEL = ("score", "rescore", "filter", "generate", "bench")
+WITH_MODEL = ("score", "rescore", "filter", "generate", "complete", "top", "bench")
 
 
 @pytest.mark.skipif(not FULL.exists(), reason="needs /dev/full")
@@ -336,7 +339,8 @@ def test_a_full_output_is_told_by_every_command(name: str, train_little: Callabl
     Path("nbest.txt").write_text(NBEST)
     before = {path.name: path.read_bytes() for path in Path().iterdir()}
     with_model = arguments[0] in WITH_MODEL or arguments == ["tokenize", "text.txt"]
-    result = run_here(*arguments, *(["-m", "m.seqmodel"] if with_model else []), full="out")
+    request = b'{"prefix": "ca"}\n'
+    result = run_here(*arguments, *(["-m", "m.seqmodel"] if with_model else []), stdin=request, full="out")
     told(result, 5, "no space left on the output")
     assert {path.name: path.read_bytes() for path in Path().iterdir() if path.name in before} == before
     logs = {"new.jsonl"} if made == "new.seqmodel" else set()

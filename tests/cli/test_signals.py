@@ -37,6 +37,8 @@ COMMANDS: dict[str, tuple[str, ...]] = {
     "rescore": ("rescore", "nbest.txt", "-m", "m.seqmodel", "-q"),
     "filter": ("filter", "text.txt", "-m", "m.seqmodel", "--above", "0", "-q"),
     "generate": ("generate", "-m", "m.seqmodel", "-n", "3", "--seed", "1"),
+    "complete": ("complete", "ca", "-m", "m.seqmodel", "-q"),
+    "top": ("top", "-m", "m.seqmodel", "-n", "2", "--effort", "20", "-q"),
     "tokenize": ("tokenize", "text.txt", "-o", "c.tokens", "-q"),
     "info": ("info", "m.seqmodel", "--verify"),
     "plot": ("plot", "run.jsonl"),

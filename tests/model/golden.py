@@ -22,7 +22,13 @@ LINES = ["cat dog", "", "boil the ñandú 🙂", "far good hill into jam kite lo
 # Format 1. Together they have every cell, unit and kind of sequence, and every part that a bundle may have or lack.
 RECIPES: dict[str, dict[str, Any]] = {
     "networks": {"networks": 2},
-    "words_closed": {"unit": "word", "closed_vocab": True, "sequence": "stream", "cell": "lstm"},
+    "words_closed": {
+        "unit": "word",
+        "closed_vocab": True,
+        "sequence": "stream",
+        "cell": "lstm",
+        "fingerprint": 1024,
+    },
     "subwords_no_ngram": {
         "unit": "subword",
         "sequence": "paragraph",
