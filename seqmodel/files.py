@@ -56,7 +56,7 @@ def _sync_folder(folder: Path) -> None:
     try:
         os.fsync(descriptor)
     except OSError as error:
-        if error.errno not in (errno.EINVAL, errno.ENOTSUP):  # a file system that keeps no folders back
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP):  # a file system that flushes no folders
             raise
     finally:
         os.close(descriptor)
