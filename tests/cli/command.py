@@ -68,6 +68,9 @@ def run_here(*arguments: str | Path, stdin: bytes = b"", full: str = "") -> Resu
     """Run seqmodel in this process, with files for its three streams; its signal handlers are taken away again.
     `full` names the streams ("out", "err") that are on a full disk."""
     from seqmodel.cli.app import main
+    from seqmodel.console.terminal import console
+
+    console.cache_clear()  # what an earlier command could not write to a full disk waits there
 
     def file(name: str) -> Any:
         return FULL.open("r+b", buffering=0) if name in full.split() else tempfile.TemporaryFile()

@@ -53,7 +53,8 @@ def test_one_wide_is_greedy(unit: Unit, data: st.DataObject) -> None:
     tokenizer, model = random_table(unit, data.draw(seeds), ends)
     anything = Spelling(tokenizer, ends).anything / tokenizer.size
     model.p += 0.01 * anything  # there is always something that may come
-    prefix = data.draw(st.sampled_from(PREFIXES[unit]))
+    # In other units sampling goes on from all spellings of a prefix, a beam from the one that `encode` gives.
+    prefix = data.draw(st.sampled_from(PREFIXES[unit] if unit == "char" else [""]))
     limits: dict[str, Any] = {
         "max_tokens": data.draw(st.integers(1, 12)),
         "max_chars": data.draw(st.sampled_from([None, 1, 3, 8])),
