@@ -55,7 +55,7 @@ def test_what_info_prints_trains_the_same_bundle(corpus: Path) -> None:
     [
         ("[text]\nunit = letter\n", ["run.toml, line 2: "]),
         ("[training]\nlanse = 3\n", ["run.toml: [training] lanse is no option", "lanes"]),
-        ("[training]\nlanes = 0\n", ["run.toml: [training] lanes: ", "greater than or equal to 1"]),
+        ("[training]\nlanes = 0\n", ["run.toml: [training] lanes: ", "greater than 0"]),
         ("[model]\ncell = 'transformer'\n", ["run.toml: [model] cell: ", "'mingru', 'lstm', 'gru' or 'rnn'"]),
     ],
 )
