@@ -124,7 +124,7 @@ class Sampler:
         self.opening = opener.open(prefix)
         self.sure, self.chars = np.append(START, opener.trail.ids), len(prefix)
         self.seen = np.bincount(opener.trail.ids, minlength=tokenizer.size) > 0
-        self.said = b"".join(tokenizer.piece_bytes[token] for token in opener.trail.ids)
+        self.said = b"".join(tokenizer.piece_bytes[token] for token in tokenizer.encode_line(prefix))
         strings = [string.encode("utf-8", "surrogateescape") for string in settings.ban]
         self.bans = Bans(tokenizer, strings) if strings else None
         self.reach = max(map(len, strings), default=1) - 1  # how far back a ban looks
@@ -194,22 +194,20 @@ class Sampler:
         for lane, place in zip(lanes, places.tolist(), strict=True):
             node, token = nodes[place // size], place % size
             lane.speller, text = (copy(node.speller), "") if token == END else node.take(token)
-            lane.said = self.said + self._consumed(node)
+            lane.said = self._said_at(node)
             bits = (given - float(joint[place // size, token])) / LN2
             is_new = token == END or len(self.tokenizer.piece_bytes[token]) > len(node.remaining)
             drawn.append(_Drawn(token, bits, -float(np.log2(probabilities[0, place])), text, is_new))
         return drawn, self.model.join([nodes[place // size].state for place in places.tolist()])
 
-    def _consumed(self, node: Node) -> bytes:
-        """What a node's tokens have spelled of the open part of the prefix."""
-        longest = max((each.remaining for each in self.opening.nodes), key=len)
-        return longest[: len(longest) - len(node.remaining)]
+    def _said_at(self, node: Node) -> bytes:
+        """What has been spelled of the prefix where a node stands."""
+        return self.said[: len(self.said) - len(node.remaining)]
 
     def _banned(self, node: Node) -> npt.NDArray[np.bool_]:
         """The tokens (V,) after a node that would complete a banned string in what is new."""
         assert self.bans is not None
-        before = self.said + self._consumed(node)
-        old = len(before) + len(node.remaining)
+        before, old = self._said_at(node), len(self.said)
         mask = np.zeros(self.model.vocabulary, bool)
         for token in np.flatnonzero(node.covers):
             text = before + self.tokenizer.piece_bytes[token]

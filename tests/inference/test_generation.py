@@ -496,3 +496,14 @@ def test_a_word_is_finished_as_often_as_its_probability_says() -> None:
     assert all(sample.bits == pytest.approx(0, abs=1e-6) for sample in drawn)  # nothing else begins so
     blank = Counter(sample.text for sample in samples(Table(p), tokenizer, "the ", count=300, max_tokens=1, seed=1))
     assert set(blank) == {"the", "cat"} and 0.58 < blank["cat"] / 300 < 0.75
+
+
+@pytest.mark.parametrize("unit", UNITS)
+@pytest.mark.parametrize(("prefix", "ban"), [("th", "the"), ("the c", "e ca"), ("the ", " cat"), ("ab", "abab")])
+def test_a_ban_holds_across_the_end_of_a_prefix(unit: Unit, prefix: str, ban: str) -> None:
+    tokenizer = tokenizer_for(unit)
+    model = Weighted(tokenizer, bytes=0.01, pieces=5)
+    free = samples(model, tokenizer, prefix, count=300, max_tokens=6, seed=1)
+    assert unit in ("char", "byte") or any(ban in prefix + sample.text for sample in free)
+    banned = samples(model, tokenizer, prefix, count=300, max_tokens=6, seed=1, ban=(ban,))
+    assert not any(ban in prefix + sample.text for sample in banned)
