@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from seqmodel.console.score_view import CorpusTotals
+from seqmodel.console.score_output import ScoreOutput
 from seqmodel.inference.line_scores import LineScore
 from seqmodel.inference.loaded import Model
 from seqmodel.reports.chain import Step, chain
@@ -21,11 +21,12 @@ WIDTH_OFF_TERMINAL = 120
 MOST_BITS = 1000  # 2^−1000 is the least probability that is written out
 
 
-class ChainOutput:
+class ChainOutput(ScoreOutput):
     """For each line a table of factors, and what their product means."""
 
     def __init__(self, model: Model, stream: TextIO) -> None:
-        self.model, self.stream = model, stream
+        super().__init__(stream)
+        self.model = model
         self.terminal = Console(file=stream)
 
     def line(self, file: str, row: LineScore) -> None:
@@ -76,15 +77,6 @@ class ChainOutput:
         else:
             Console(file=buffer, width=WIDTH_OFF_TERMINAL, force_terminal=False, highlight=False).print(shown)
             self.stream.write("\n".join(line.rstrip() for line in buffer.getvalue().split("\n")))
-
-    def file(self, file: str, totals: CorpusTotals) -> None:
-        pass
-
-    def end(self, totals: CorpusTotals) -> None:
-        pass
-
-    def flush(self) -> None:
-        self.stream.flush()
 
 
 def probability(p: float) -> str:

@@ -11,7 +11,7 @@ from rich.style import Style
 from rich.table import Table
 from rich.text import Text
 
-from seqmodel.console.score_view import CorpusTotals
+from seqmodel.console.score_output import ScoreOutput
 from seqmodel.errors import UsageError
 from seqmodel.inference.line_scores import LineScore
 from seqmodel.reports.marks import Marking, visible
@@ -32,7 +32,7 @@ def styles(*, is_light: bool, is_true: bool) -> list[Style]:
     return [Style(color=scheme.ink, bgcolor=paper) for paper in papers]
 
 
-class HeatmapOutput:
+class HeatmapOutput(ScoreOutput):
     """Lines with their number and bits per char. Ink and paper are both set, so that they stand out on any terminal."""
 
     def __init__(self, marking: Marking, name_files: bool, stream: TextIO) -> None:
@@ -40,13 +40,14 @@ class HeatmapOutput:
         Raises:
             UsageError: if the output shows no colours.
         """
+        super().__init__(stream)
         terminal = Console(file=stream)
         if not terminal.is_terminal or terminal.no_color or terminal.color_system not in ENOUGH_COLOURS:
             raise UsageError(
                 "--heatmap needs a terminal with 256 colours or more",
                 "Write a page with --html; FORCE_COLOR=1 and COLORTERM=truecolor colour a pipe too.",
             )
-        self.marking, self.stream, self.width = marking, stream, terminal.width
+        self.marking, self.width = marking, terminal.width
         self.colours: Literal["256", "truecolor"] = "256" if terminal.color_system == "256" else "truecolor"
         self.styles = styles(
             is_light=os.environ.get("COLORFGBG", "").rpartition(";")[2] in _LIGHT_BACKGROUNDS,
@@ -88,15 +89,6 @@ class HeatmapOutput:
         )
         console.print(shown)
         self.stream.write(buffer.getvalue())
-
-    def file(self, file: str, totals: CorpusTotals) -> None:
-        pass
-
-    def end(self, totals: CorpusTotals) -> None:
-        pass
-
-    def flush(self) -> None:
-        self.stream.flush()
 
 
 def _grid(number: str, rate: str, text: Text) -> Table:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from typing import Protocol, TextIO
+from abc import ABC, abstractmethod
+from typing import TextIO
 
 from seqmodel.console.rows import RowWriter
 from seqmodel.console.score_view import CorpusTotals, ScoreView, TableView, token_text
@@ -15,22 +16,30 @@ from seqmodel.tokens.tokenizer import Tokenizer
 LOG10_2 = math.log10(2)
 
 
-class ScoreOutput(Protocol):
-    """Takes the scored lines in order, and the sums of each file and of all when they are known."""
+class ScoreOutput(ABC):
+    """Takes the scored lines in order, and the sums of each file and of all when they are known, if it wants them."""
 
+    def __init__(self, stream: TextIO) -> None:
+        self.stream = stream
+
+    @abstractmethod
     def line(self, file: str, row: LineScore) -> None: ...
 
-    def file(self, file: str, totals: CorpusTotals) -> None: ...
+    def file(self, file: str, totals: CorpusTotals) -> None:  # noqa: B027
+        """The sums of a file, after its last line."""
 
-    def end(self, totals: CorpusTotals) -> None: ...
+    def end(self, totals: CorpusTotals) -> None:  # noqa: B027
+        """The sums of all, after the last file."""
 
-    def flush(self) -> None: ...
+    def flush(self) -> None:
+        self.stream.flush()
 
 
-class RowOutput:
+class RowOutput(ScoreOutput):
     """Rows of the level asked for."""
 
     def __init__(self, view: ScoreView, writer: RowWriter) -> None:
+        super().__init__(writer.stream)
         self.view, self.writer = view, writer
 
     def line(self, file: str, row: LineScore) -> None:
@@ -45,15 +54,13 @@ class RowOutput:
         if self.view.level == "corpus":
             self.writer.write([totals.row(self.view.scale, self.view.tokenizer.closed)])
 
-    def flush(self) -> None:
-        self.writer.flush()
 
-
-class TableOutput:
+class TableOutput(ScoreOutput):
     """A table's own rows with the scores beside them. The column names are known when its header has been read."""
 
     def __init__(self, view: TableView, stream: TextIO, header: bool) -> None:
-        self.view, self.stream = view, stream
+        super().__init__(stream)
+        self.view = view
         self.header = header and view.table.reader.has_header
         self.writer: RowWriter | None = None
 
@@ -65,24 +72,19 @@ class TableOutput:
     def line(self, file: str, row: LineScore) -> None:
         self._begun().write(self.view.rows(row), self.view.table.beside(row.line))
 
-    def file(self, file: str, totals: CorpusTotals) -> None:
-        pass
-
     def end(self, totals: CorpusTotals) -> None:
         if self.view.table.reader.header is not None or not self.header:
             self._begun()  # a table without rows keeps its header
 
-    def flush(self) -> None:
-        self.stream.flush()
 
-
-class KenlmOutput:
+class KenlmOutput(ScoreOutput):
     """What KenLM's `query` writes: `word=id length log10 p` of each word, the end symbol, the line's sum, and both
     perplexities. The id is that of the word's first token, 0 for a word out of vocabulary; the length is its number of
     tokens."""
 
     def __init__(self, tokenizer: Tokenizer, stream: TextIO) -> None:
-        self.tokenizer, self.stream = tokenizer, stream
+        super().__init__(stream)
+        self.tokenizer = tokenizer
         self.shown = visible if stream.isatty() else str
         self.words, self.oov = 0, 0
         self.bits, self.oov_bits = 0.0, 0.0
@@ -103,9 +105,6 @@ class KenlmOutput:
         shown = [f"{self.shown(word)}={token} {length} {_log10(bits)}" for word, token, length, bits in cells]
         self.stream.write("\t".join([*shown, f"Total: {_log10(row.bits)} OOV: {oov}"]) + "\n")
 
-    def file(self, file: str, totals: CorpusTotals) -> None:
-        pass
-
     def end(self, totals: CorpusTotals) -> None:
         known = self.words - self.oov
         without = 2 ** ((self.bits - self.oov_bits) / known) if known else math.nan
@@ -114,19 +113,17 @@ class KenlmOutput:
             f"Perplexity excluding OOVs:\t{without:.6g}\nOOVs:\t{self.oov}\nTokens:\t{self.words}\n"
         )
 
-    def flush(self) -> None:
-        self.stream.flush()
-
 
 def _log10(bits: float) -> str:
     return f"{-bits * LOG10_2 + 0.0:.6g}"
 
 
-class LmZooOutput:
+class LmZooOutput(ScoreOutput):
     """What lm-zoo's `get-surprisals` writes: sentence_id, token_id (both from 1), token, surprisal in bits, as TSV. The
     tokens are the model's, or words with `--by word`."""
 
     def __init__(self, view: ScoreView, writer: RowWriter) -> None:
+        super().__init__(writer.stream)
         self.view, self.writer = view, writer
 
     def line(self, file: str, row: LineScore) -> None:
@@ -139,12 +136,3 @@ class LmZooOutput:
             shown = [token_text(tokenizer, int(i), row.text, at) for i, at in zip(row.ids, spans, strict=True)]
             cells = [(text or "</s>", float(bits)) for text, bits in zip(shown, row.scores.bits, strict=True)]
         self.writer.write([row.line.number, i, *pair] for i, pair in enumerate(cells, start=1))
-
-    def file(self, file: str, totals: CorpusTotals) -> None:
-        pass
-
-    def end(self, totals: CorpusTotals) -> None:
-        pass
-
-    def flush(self) -> None:
-        self.writer.flush()

@@ -76,24 +76,22 @@ def picture_output(model: Model, pictures: Pictures, view: ScoreView, end: bool,
     return PageOutput(model, pictures, marking, end, stream)
 
 
-class PageOutput:
+class PageOutput(ScoreOutput):
     """A page, written when all is scored; its name goes to standard output."""
 
     def __init__(self, model: Model, pictures: Pictures, marking: Marking, end: bool, stream: TextIO) -> None:
+        super().__init__(stream)
         assert pictures.html is not None
         self.path = None if pictures.html == STDOUT else Path(pictures.html)
         if self.path is not None:
             refuse_existing(self.path, pictures.force)
             check_folder(self.path)
         self.force = pictures.force
-        self.model, self.name, self.marking, self.end_counts, self.stream = model, pictures.model, marking, end, stream
+        self.model, self.name, self.marking, self.end_counts = model, pictures.model, marking, end
         self.page = ScorePage(marking, pictures.worst_first)
 
     def line(self, file: str, row: LineScore) -> None:
         self.page.add(visible(file), row)
-
-    def file(self, file: str, totals: CorpusTotals) -> None:
-        pass
 
     def end(self, totals: CorpusTotals) -> None:
         parts = self.page.html(self._heading(totals))
@@ -103,9 +101,6 @@ class PageOutput:
         with write_alone(self.path, self.force) as file:
             file.writelines(part.encode() for part in parts)
         self.stream.write(f"{self.path}\n")
-
-    def flush(self) -> None:
-        self.stream.flush()
 
     def _heading(self, totals: CorpusTotals) -> Heading:
         header = self.model.header

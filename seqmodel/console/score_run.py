@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from typing import Literal, TextIO
 
@@ -14,7 +13,7 @@ from seqmodel.console.score_view import Base, CorpusTotals, Level, ScoreView, Ta
 from seqmodel.console.terminal import say
 from seqmodel.errors import UsageError
 from seqmodel.inference.line_mixture import LineScorer
-from seqmodel.inference.line_scores import LineScore, Reading
+from seqmodel.inference.line_scores import Reading
 from seqmodel.inference.loaded import Model
 from seqmodel.inference.scoring import Wanted
 from seqmodel.inference.words import WordBoundary, WordKind, boundary_tokens
@@ -62,9 +61,9 @@ def run_score(model: LineScorer, request: ScoreRequest, settings: CorpusSettings
     reading = reading_of(model, request, settings)
     ends = model.header.model.ends
     totals = CorpusTotals()
-    for name, rows in scored(model, inputs, reading):
+    for name, batches in inputs.streams():
         own = CorpusTotals(sequences=int(not ends))  # a stream has no end symbol to count
-        for batch in rows:
+        for batch in model.score_lines(batches, reading):
             for row in batch:
                 counted = row if request.end else row.without_end()
                 own.add(counted, row.ends)
@@ -77,12 +76,6 @@ def run_score(model: LineScorer, request: ScoreRequest, settings: CorpusSettings
     if request.level != "corpus" and not request.quiet:
         end = "end: none" if not ends else "end symbols counted" if request.end else "end symbols left out"
         say(totals.summary(request.base, model.header.closed, end))
-
-
-def scored(model: LineScorer, inputs: LineInputs, reading: Reading) -> Iterator[tuple[str, Iterator[list[LineScore]]]]:
-    """The name of each input, and its lines scored in batches."""
-    for name, batches in inputs.streams():
-        yield name, model.score_lines(batches, reading)
 
 
 def line_inputs(model: LineScorer, request: ScoreRequest, settings: CorpusSettings) -> LineInputs:
