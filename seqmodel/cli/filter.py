@@ -10,7 +10,7 @@ import typer
 from seqmodel.cli import options
 from seqmodel.console.failures import guarded
 
-_TABLE, _RULE = "Tables", "Which lines pass"
+_RULE = "Which lines pass"
 
 
 @guarded
@@ -69,14 +69,11 @@ def command(
         str | None,
         typer.Option(
             help="The input is a table, whose rows pass: the column with the text, by name or number.",
-            rich_help_panel=_TABLE,
+            rich_help_panel=options.TABLES,
             show_default=False,
         ),
     ] = None,
-    table: Annotated[
-        Literal["tsv", "csv", "jsonl"] | None,
-        typer.Option("--input", help="The table's format; else by the file's name, or tsv.", rich_help_panel=_TABLE),
-    ] = None,
+    table: options.TableOption = None,
     errors: options.ErrorsOption = "strict",
     max_line: options.MaxLineOption = 256,
     quiet: options.QuietOption = False,

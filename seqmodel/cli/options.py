@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
 from seqmodel.kinds import SequenceKind, TextErrors, Unit
+
+TABLES = "Tables"  # the help panel of what is asked of them
 
 Inputs = Annotated[
     list[str] | None,
@@ -39,6 +41,10 @@ VocabularyOption = Annotated[
 ]
 ClosedOption = Annotated[bool, typer.Option("--closed-vocab", help=CLOSED_HELP, rich_help_panel="Text")]
 KeepBlankOption = Annotated[bool, typer.Option("--keep-blank", help=KEEP_BLANK_HELP, rich_help_panel="Text")]
+TableOption = Annotated[
+    Literal["tsv", "csv", "jsonl"] | None,
+    typer.Option("--input", help="The table's format; else by the file's name, or tsv.", rich_help_panel=TABLES),
+]
 ErrorsOption = Annotated[TextErrors, typer.Option(help=ERRORS_HELP, rich_help_panel="Text")]
 MaxLineOption = Annotated[int, typer.Option(help=MAX_LINE_HELP, min=1, rich_help_panel="Text")]
 ForceOption = Annotated[bool, typer.Option("--force", help="Overwrite what exists.")]

@@ -9,7 +9,7 @@ import typer
 from seqmodel.cli import options
 from seqmodel.console.failures import guarded
 
-_TABLE, _KALDI, _WEIGHTS = "Tables", "Kaldi's layout", "Weights"
+_KALDI, _WEIGHTS = "Kaldi's layout", "Weights"
 
 
 @guarded
@@ -59,25 +59,28 @@ def command(
         str | None,
         typer.Option(
             help="The column that names the utterance; by number if there is no header.",
-            rich_help_panel=_TABLE,
+            rich_help_panel=options.TABLES,
             show_default=False,
         ),
     ] = None,
     hypothesis: Annotated[
         str | None,
-        typer.Option(help="The column with the text of the hypothesis.", rich_help_panel=_TABLE, show_default=False),
+        typer.Option(
+            help="The column with the text of the hypothesis.", rich_help_panel=options.TABLES, show_default=False
+        ),
     ] = None,
     score: Annotated[
         list[str] | None,
         typer.Option(
             metavar="COLUMN",
             help="A column with another score; may be repeated.",
-            rich_help_panel=_TABLE,
+            rich_help_panel=options.TABLES,
             show_default=False,
         ),
     ] = None,
     column_prefix: Annotated[
-        str, typer.Option(help="Put this before lm_score and total.", rich_help_panel=_TABLE, show_default=False)
+        str,
+        typer.Option(help="Put this before lm_score and total.", rich_help_panel=options.TABLES, show_default=False),
     ] = "",
     weight: Annotated[
         float | None,

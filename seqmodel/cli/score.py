@@ -10,7 +10,7 @@ import typer
 from seqmodel.cli import options
 from seqmodel.console.failures import guarded
 
-_TABLE, _WORDS, _ODD, _MIXTURES, _PICTURES = "Tables", "Words", "Odd lines", "Mixtures", "Pictures"
+_WORDS, _ODD, _MIXTURES, _PICTURES = "Words", "Odd lines", "Mixtures", "Pictures"
 
 
 @guarded
@@ -59,23 +59,23 @@ def command(
         str | None,
         typer.Option(
             help="The input is a table: the column with the text, by name, or by number if there is no header.",
-            rich_help_panel=_TABLE,
+            rich_help_panel=options.TABLES,
             show_default=False,
         ),
     ] = None,
     given_column: Annotated[
         str | None,
-        typer.Option(help="Score the text given this column's.", rich_help_panel=_TABLE, show_default=False),
+        typer.Option(help="Score the text given this column's.", rich_help_panel=options.TABLES, show_default=False),
     ] = None,
     separator: Annotated[
-        str, typer.Option(help="What joins them where neither has white space there.", rich_help_panel=_TABLE)
+        str, typer.Option(help="What joins them where neither has white space there.", rich_help_panel=options.TABLES)
     ] = " ",
-    table: Annotated[
-        Literal["tsv", "csv", "jsonl"] | None,
-        typer.Option("--input", help="The table's format; else by the file's name, or tsv.", rich_help_panel=_TABLE),
-    ] = None,
+    table: options.TableOption = None,
     column_prefix: Annotated[
-        str, typer.Option(help="Put this before the names of the scores.", rich_help_panel=_TABLE, show_default=False)
+        str,
+        typer.Option(
+            help="Put this before the names of the scores.", rich_help_panel=options.TABLES, show_default=False
+        ),
     ] = "",
     shard: Annotated[
         str | None,
