@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from seqmodel.training.events import Event
 
 STREAM_MAX_CHARS = 500
+MOST_COMPARED = 1_000_000  # lines told of, or bootstrap samples
 LONGEST_SAMPLE = 1 << 20  # tokens of a sample that may go on until its end
 
 
@@ -374,6 +375,8 @@ def compare(
         raise UsageError("fewer than two models are named", "Name two or more; the first is the baseline.")
     if worst < 0 or resamples < 1 or seed < 0:
         raise UsageError("a number of lines or resamples, or the seed, is too small", "Give a larger one.")
+    if max(worst, resamples) > MOST_COMPARED:
+        raise UsageError(f"more than {MOST_COMPARED:,} lines or resamples are asked for", "Give a smaller number.")
     loaded = [load(name) for name in names]
     check_comparable(loaded)
     gathered = Gathering(names, loaded, worst)

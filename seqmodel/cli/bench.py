@@ -41,7 +41,8 @@ def command(
     quick: Annotated[bool, typer.Option("--quick", help="Rougher figures, in a few seconds a model.")] = False,
     style: Annotated[Literal["table", "jsonl"], typer.Option("--format", help="How figures are written.")] = "table",
     threads: Annotated[
-        int | None, typer.Option(min=1, help="CPU threads; default: as train and score choose.", show_default=False)
+        int | None,
+        typer.Option(min=1, max=1024, help="CPU threads; default: as train and score choose.", show_default=False),
     ] = None,
     quiet: options.QuietOption = False,
     debug: options.DebugOption = False,

@@ -28,6 +28,7 @@ def command(
     """Show a bundle's configuration, vocabulary, provenance and held-out figures."""
     from seqmodel.api import model_path
     from seqmodel.console.held_out_view import held_out_lines
+    from seqmodel.console.terminal import visible
     from seqmodel.errors import UsageError
     from seqmodel.model.bundle import read_bundle, read_bundle_header
     from seqmodel.training.run_config import run_config
@@ -61,6 +62,6 @@ def command(
     if made.began_from is not None:
         rows["began from"] = f"the bundle with the digest {made.began_from[:16]}…"
     for label, value in rows.items():
-        typer.echo(f"{label:<11}{value}")
+        typer.echo(f"{label:<11}{visible(value)}")
     for number, line in enumerate(held_out_lines(header)):
         typer.echo(f"{'' if number else 'held-out':<11}{line}")

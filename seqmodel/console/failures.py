@@ -10,7 +10,7 @@ import traceback
 from collections.abc import Callable
 from typing import NoReturn, ParamSpec
 
-from seqmodel.errors import ResourceError, SeqmodelError, StoppedElsewhere, UsageError
+from seqmodel.errors import DataError, ResourceError, SeqmodelError, StoppedElsewhere, UsageError
 
 P = ParamSpec("P")
 
@@ -46,14 +46,23 @@ def _as_ours(error: Exception) -> SeqmodelError:
         return error
     if hasattr(error, "format_message"):  # the command line's own errors
         return UsageError(" ".join(error.format_message().split()).rstrip("."), "See --help.")
-    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":  # torch's, of a GPU
-        return ResourceError("out of memory", "Use a smaller --width, fewer --lanes, or shorter lines.")
+    if isinstance(error, MemoryError) or _is_of_memory(error):
+        return ResourceError("out of memory", "Use a smaller model, shorter lines, or in training fewer --lanes.")
+    if isinstance(error, UnicodeEncodeError):  # of what was written, for texts that are read have been checked
+        return DataError("an argument holds bytes that are no UTF-8", "Write it in UTF-8.")
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
         return ResourceError("no space left on the output", "Free some disk space, or write elsewhere.")
     if isinstance(error, OSError) and error.errno:
         return SeqmodelError(f"the system says: {os.strerror(error.errno)}", "Run again with --debug for more.")
     # The message of a foreign error may hold the user's text, so it is not shown.
     return SeqmodelError(f"internal error ({type(error).__name__})", "Run again with --debug and report what it shows.")
+
+
+def _is_of_memory(error: Exception) -> bool:
+    """Whether it is torch's own error of a GPU, or of memory that the system did not give."""
+    return type(error).__name__ == "OutOfMemoryError" or (
+        isinstance(error, RuntimeError) and "can't allocate memory" in str(error)
+    )
 
 
 def _tell(error: SeqmodelError) -> NoReturn:

@@ -6,6 +6,7 @@ where the model came from and how it did on held-out text. Equal runs give equal
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,6 +29,11 @@ _TOKENIZER = "tokenizer"
 _KEYS = "ngrams.{}.keys"
 _COUNTS = "counts."
 _LEVEL_PARTS = ("keys", "offsets", "tokens", "counts")
+
+
+def power(bits: float) -> float:
+    """2^bits, infinite where no number holds it."""
+    return math.inf if bits >= 1000 else 2**bits
 
 
 class LengthBin(Settings):
@@ -76,7 +82,7 @@ class HeldOut(Settings):
     @property
     def perplexity(self) -> float:
         """Per token."""
-        return float(2 ** (self.bits / max(1, self.tokens)))
+        return power(self.bits / max(1, self.tokens))
 
 
 class Provenance(Settings):

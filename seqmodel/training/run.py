@@ -6,6 +6,7 @@ token store are removed when the run is complete, and kept for `--resume` when i
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -153,7 +154,7 @@ class TrainingRun:
         stores = [name for name in names if name != "-" and is_store(Path(name))]
         written += [] if stores else [self.store_path]
         for name in names:
-            if name != "-" and Path(name).resolve() in [path.resolve() for path in written]:
+            if name != "-" and os.path.realpath(name) in map(os.path.realpath, written):
                 raise UsageError(f"{name} would be overwritten by this run", "Choose another name with -o.")
 
     # Tokens

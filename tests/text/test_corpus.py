@@ -26,6 +26,7 @@ from seqmodel.text import corpus
 from seqmodel.text.corpus import END_MARK, CorpusSummary, Line, Source, find_sources, read_blocks, read_lines, spooled
 
 E = END_MARK
+LONG = CorpusSettings().max_line
 KINDS: tuple[SequenceKind, ...] = ("line", "paragraph", "document", "stream")
 
 # Line ends, blanks of several kinds and letters of one to four bytes, in texts short enough to shrink well.
@@ -389,6 +390,23 @@ def test_truncated_compressed_text_is_an_error_and_no_shorter_text(suffix: str, 
 
 
 @compressed
+def test_archives_one_after_another_are_read_to_the_end_of_the_file(suffix: str, tmp_path: Path) -> None:
+    data, path = incompressible_lines(), tmp_path / f"c.txt{suffix}"
+    path.write_bytes(COMPRESSIONS[suffix](data) + bytes(8) * (suffix == ".xz") + COMPRESSIONS[suffix](data))
+    assert "".join(read_blocks(find_sources([str(path)]), CorpusSettings(sequence="stream"))) == data.decode() * 2 + E
+
+
+@compressed
+def test_damage_after_an_archives_first_part_is_an_error_and_no_end(suffix: str, tmp_path: Path) -> None:
+    path = tmp_path / f"c.txt{suffix}"
+    part = COMPRESSIONS[suffix](incompressible_lines())
+    for rest in (b"noise", b"?" + part[1:], part[:9]):
+        path.write_bytes(part + rest)
+        with pytest.raises(DataError, match="the compressed file is truncated or damaged"):
+            list(read_blocks(find_sources([str(path)]), CorpusSettings()))
+
+
+@compressed
 def test_what_is_not_compressed_in_spite_of_its_name_is_an_error(suffix: str, tmp_path: Path) -> None:
     path = tmp_path / f"c.txt{suffix}"
     path.write_bytes(b"plain text\n" * 20)
@@ -481,7 +499,7 @@ def test_spooled_standard_input_can_be_read_again() -> None:
     with piped_stdin() as write:
         write(b"one\ntwo\n")
         write(b"")
-        source = spooled(find_sources(["-"])[0])
+        source = spooled(find_sources(["-"])[0], LONG)
         for _ in range(3):
             assert "".join(read_blocks([source], CorpusSettings())) == f"one{E}two{E}"
         assert source.name == "<stdin>"
@@ -494,12 +512,12 @@ def test_a_named_pipe_is_spooled_and_a_file_is_not(tmp_path: Path) -> None:
     file.write_bytes(b"x")
     writing = threading.Thread(target=pipe.write_bytes, args=(b"one\n" * 50_000,))
     writing.start()
-    source = spooled(find_sources([str(pipe)])[0])
+    source = spooled(find_sources([str(pipe)])[0], LONG)
     writing.join()
     for _ in range(2):
         assert "".join(read_blocks([source], CorpusSettings())) == f"one{E}" * 50_000
     (plain,) = find_sources([str(file)])
-    assert spooled(plain) is plain
+    assert spooled(plain, LONG) is plain
 
 
 def test_memory_is_bounded_by_blocks_not_by_the_corpus(tmp_path: Path) -> None:
