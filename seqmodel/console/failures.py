@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import functools
 import os
+import re
 import sys
 import traceback
 from collections.abc import Callable
@@ -13,6 +14,8 @@ from typing import NoReturn, ParamSpec
 from seqmodel.errors import DataError, ResourceError, SeqmodelError, StoppedElsewhere, UsageError
 
 P = ParamSpec("P")
+
+_EXTRA = re.compile(r"(?<=extra argument\(s\)) \(.*\)$")  # more words than a command takes: often a text
 
 INTERRUPTED, CLOSED_PIPE, TERMINATED = 130, 141, 143
 
@@ -45,7 +48,8 @@ def _as_ours(error: Exception) -> SeqmodelError:
     if isinstance(error, SeqmodelError):
         return error
     if hasattr(error, "format_message"):  # the command line's own errors
-        return UsageError(" ".join(error.format_message().split()).rstrip("."), "See --help.")
+        message = _EXTRA.sub("", " ".join(error.format_message().split()))
+        return UsageError(message.rstrip("."), "See --help.")
     if isinstance(error, MemoryError) or _is_of_memory(error):
         return ResourceError("out of memory", "Use a smaller model, shorter lines, or in training fewer --lanes.")
     if isinstance(error, UnicodeEncodeError):  # of what was written, for texts that are read have been checked
