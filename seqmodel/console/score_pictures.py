@@ -13,6 +13,7 @@ from typing import TextIO
 
 from seqmodel.console.chain_view import ChainOutput
 from seqmodel.console.heatmap_view import HeatmapOutput
+from seqmodel.console.rows import write_name
 from seqmodel.console.score_output import ScoreOutput
 from seqmodel.console.score_view import CorpusTotals, Level, ScoreView
 from seqmodel.errors import UsageError
@@ -102,7 +103,7 @@ class PageOutput:
             return
         with write_alone(self.path, self.force) as file:
             file.writelines(part.encode() for part in parts)
-        self.stream.write(f"{self.path}\n")
+        write_name(self.path)
 
     def flush(self) -> None:
         self.stream.flush()
