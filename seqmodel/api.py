@@ -31,6 +31,8 @@ if TYPE_CHECKING:
     from seqmodel.tokens.tokenizer import Tokenizer
     from seqmodel.training.events import Event
 
+MOST_COMPARED = 1_000_000  # lines told of, or bootstrap samples
+
 
 def model_path(name: str | Path | None = None) -> Path:
     """The bundle that a user means: the one named, else `$SEQMODEL_MODEL`, else `./model.seqmodel`."""
@@ -166,6 +168,8 @@ def compare(
         raise UsageError("fewer than two models are named", "Name two or more; the first is the baseline.")
     if worst < 0 or resamples < 1 or seed < 0:
         raise UsageError("a number of lines or resamples, or the seed, is too small", "Give a larger one.")
+    if max(worst, resamples) > MOST_COMPARED:
+        raise UsageError(f"more than {MOST_COMPARED:,} lines or resamples are asked for", "Give a smaller number.")
     loaded = [load(name) for name in names]
     check_comparable(loaded)
     gathered = Gathering(names, loaded, worst)

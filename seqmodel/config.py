@@ -15,6 +15,7 @@ MAX_LAYERS = 64
 MAX_NETWORKS = 16
 MAX_VOCABULARY = 1 << 20
 MAX_ORDER = 16
+MAX_SAMPLES = 1 << 32  # of a prefix: the number of one is half of a key of 64 bits
 
 
 class Settings(BaseModel):
@@ -40,8 +41,8 @@ def checked(kind: type[Checked], **values: Any) -> Checked:
 
 def usage_error(error: ValidationError) -> UsageError:
     first = error.errors(include_url=False, include_input=False)[0]
-    name = str(first["loc"][0]) if first["loc"] else "settings"
-    return UsageError(f"{name.replace('_', ' ')}: {first['msg'].rstrip('.')}", "See --help.")
+    name = f"{first['loc'][0]}: ".replace("_", " ") if first["loc"] else ""
+    return UsageError(f"{name}{first['msg'].removeprefix('Value error, ').rstrip('.')}", "See --help.")
 
 
 class TokenizerSettings(Settings):
@@ -131,8 +132,8 @@ class SamplingSettings(Settings):
     the one with the number `first` comes out alike whether it is made alone or among others.
     """
 
-    count: PositiveInt = 1
-    first: int = Field(0, ge=0)
+    count: int = Field(1, ge=1, le=MAX_SAMPLES)
+    first: int = Field(0, ge=0, lt=MAX_SAMPLES)
     temperature: float = Field(1.0, ge=0, le=100)
     top_k: PositiveInt | None = None
     top_p: float | None = Field(None, gt=0, le=1)
@@ -161,6 +162,12 @@ class SamplingSettings(Settings):
         if value is not None and not 0 <= value[0] <= value[1]:
             raise ValueError("the shortest is not above the longest")
         return value
+
+    @model_validator(mode="after")
+    def _numbers_fit(self) -> SamplingSettings:
+        if self.first + self.count > MAX_SAMPLES:
+            raise ValueError(f"no sample has a number above {MAX_SAMPLES - 1}")
+        return self
 
 
 _SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([kmg]?)i?b?")

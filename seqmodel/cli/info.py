@@ -64,6 +64,6 @@ def command(
     if made.began_from is not None:
         rows["began from"] = f"the bundle with the digest {made.began_from[:16]}…"
     for label, value in rows.items():
-        typer.echo(f"{label:<11}{value}")
+        typer.echo(f"{label:<11}{visible(value)}")
     for number, line in enumerate(held_out_lines(header)):
         typer.echo(f"{'' if number else 'held-out':<11}{line}")

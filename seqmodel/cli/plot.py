@@ -37,5 +37,6 @@ def command(
         show_curves(logs, over)
         return
     from seqmodel.api import plot
+    from seqmodel.console.rows import write_name
 
-    typer.echo(str(plot(logs, output, over=over, force=force)))
+    write_name(plot(logs, output, over=over, force=force))

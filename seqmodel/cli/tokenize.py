@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -15,6 +17,10 @@ if TYPE_CHECKING:
     from seqmodel.config import CorpusSettings
     from seqmodel.tokens.store import TokenStore
     from seqmodel.tokens.tokenizer import Tokenizer
+
+
+_ID = re.compile("[0-9]{1,9}")
+_TOKENS_AT_ONCE = 1 << 14
 
 
 @guarded
@@ -60,6 +66,7 @@ def command(
     """
     from seqmodel.api import tokenize
     from seqmodel.config import CorpusSettings, TokenizerSettings, checked
+    from seqmodel.console.rows import write_name
     from seqmodel.errors import UsageError
 
     corpus = CorpusSettings(sequence=sequence, keep_blank=keep_blank, errors=errors, max_line=max_line << 20)
@@ -77,7 +84,7 @@ def command(
     store = tokenize(inputs or ["-"], output, tokenizer=settings, corpus=corpus, model=tokenizer, force=force)
     if not quiet:
         typer.echo(_statistics(store), err=True)
-    typer.echo(str(output))
+    write_name(output)
 
 
 def _vocabulary(path: Path) -> Tokenizer:
@@ -90,33 +97,45 @@ def _vocabulary(path: Path) -> Tokenizer:
 def _filter(tokenizer: Tokenizer, inputs: list[str], corpus: CorpusSettings, ids: bool, decode: bool) -> None:
     """Text to pieces or back, one output line per input line, flushed as it comes."""
     from seqmodel.console.rows import data_output
+    from seqmodel.console.terminal import visible
+    from seqmodel.errors import DataError
     from seqmodel.text.corpus import find_sources, read_lines
 
     out = data_output(tokenizer.unit)
+    shown = visible if out.isatty() else str
     for source in find_sources(inputs):
         for batch in read_lines(source, corpus, any_bytes=tokenizer.unit == "byte"):
             for line in batch:
-                out.write(_decoded(tokenizer, line.text, ids) if decode else _encoded(tokenizer, line.text, ids))
+                try:
+                    parts = [_decoded(tokenizer, line.text, ids)] if decode else _encoded(tokenizer, line.text, ids)
+                    out.writelines(map(shown, parts))
+                except DataError as error:
+                    raise DataError(f"{source.name}, line {line.number}: {error.message}", error.hint) from None
                 out.write("\n")
             out.flush()
 
 
-def _encoded(tokenizer: Tokenizer, text: str, ids: bool) -> str:
-    return " ".join(str(token) if ids else tokenizer.piece(token) for token in tokenizer.encode(text).tolist())
+def _encoded(tokenizer: Tokenizer, text: str, ids: bool) -> Iterator[str]:
+    """The line in parts: a long one has far more characters than its text."""
+    tokens = tokenizer.encode(text)
+    for at in range(0, len(tokens), _TOKENS_AT_ONCE):
+        part = tokens[at : at + _TOKENS_AT_ONCE].tolist()
+        yield " " * bool(at) + " ".join(str(token) if ids else tokenizer.piece(token) for token in part)
 
 
 def _decoded(tokenizer: Tokenizer, text: str, ids: bool) -> str:
     from seqmodel.errors import DataError
 
+    if ids:
+        text = text.removesuffix("\r")
     parts = text.split(" ") if text else []
     if not ids:
         return tokenizer.decode([tokenizer.id_of_piece(part) for part in parts])
-    try:
-        tokens = [int(part) for part in parts]
-    except ValueError:
-        raise DataError("a line holds something that is no id", "Give the numbers that tokenize --ids wrote.") from None
-    if any(not 0 <= token < tokenizer.size for token in tokens):
-        raise DataError(f"a line holds an id outside 0–{tokenizer.size - 1}", "Use the model that wrote them.")
+    if not all(_ID.fullmatch(part) for part in parts):
+        raise DataError("something that is no id", "Give the numbers that tokenize --ids wrote.")
+    tokens = [int(part) for part in parts]
+    if max(tokens, default=0) >= tokenizer.size:
+        raise DataError(f"an id outside 0–{tokenizer.size - 1}", "Use the model that wrote them.")
     return tokenizer.decode(tokens)
 
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import signal
 import time as clock
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -14,6 +15,9 @@ from seqmodel.cli import options
 from seqmodel.console.failures import guarded
 from seqmodel.console.signals import STOPPING, stop
 from seqmodel.kinds import CellKind, Device, SequenceKind, Size, SubwordMethod, TextErrors, Unit
+
+if TYPE_CHECKING:
+    from seqmodel.training.events import Event
 
 STARTED = clock.monotonic()
 
@@ -92,6 +96,7 @@ def command(
     Ctrl-C (and SIGTERM) stops early: the bundle is saved, and --resume goes on from there.
     """
     from seqmodel.api import run_training
+    from seqmodel.console.rows import write_name
     from seqmodel.console.training_view import TrainingView, show_result
     from seqmodel.training.options import OPTIONS, checked_options, merged, read_options, request_of
     from seqmodel.training.processes import place_of_process
@@ -99,24 +104,26 @@ def command(
     given = {name: value for name, value in context.params.items() if name in OPTIONS}
     given = checked_options(given | {"inputs": inputs or None})
     request = request_of(merged(read_options(config) if config is not None else {}, given), resume=resume, force=force)
-    signals = _StopSignals()
     leads = place_of_process().leads
+    signals = _StopSignals(began=not leads)
     quiet = quiet or not leads
     with TrainingView(quiet) as view:
-        result = run_training(request, on_event=view.show, should_stop=signals.requested, started=STARTED)
+        show = signals.watching(view.show)
+        result = run_training(request, on_event=show, should_stop=signals.requested, started=STARTED)
     if not quiet:
         show_result(result)
     if leads:
-        typer.echo(str(result.path))
+        write_name(result.path)
     if result.interrupted:
         raise SystemExit(signals.exit_code)
 
 
 class _StopSignals:
-    """The first Ctrl-C or SIGTERM asks the run to save and stop; the second Ctrl-C ends it at once."""
+    """The first Ctrl-C or SIGTERM asks the loop to save and stop; the second Ctrl-C ends it at once. Before the loop
+    has begun there is nothing to save, and either ends the command: it may wait for input that never comes."""
 
-    def __init__(self) -> None:
-        self.exit_code = 0
+    def __init__(self, began: bool = False) -> None:
+        self.exit_code, self.began = 0, began
         for number in STOPPING:
             if signal.getsignal(number) is not signal.SIG_IGN:  # nohup, or a script's background
                 signal.signal(number, self._handle)
@@ -124,7 +131,19 @@ class _StopSignals:
     def _handle(self, number: int, frame: object) -> None:
         if self.exit_code and number == signal.SIGINT:
             stop(number, frame)
+        if not self.began:
+            stop(number, frame)
         self.exit_code = 128 + number
+
+    def watching(self, show: Callable[[Event], None]) -> Callable[[Event], None]:
+        """Show events, and learn from them that the loop begins."""
+        from seqmodel.training.events import Planned
+
+        def seen(event: Event) -> None:
+            self.began = self.began or isinstance(event, Planned)
+            show(event)
+
+        return seen
 
     def requested(self) -> bool:
         return bool(self.exit_code)

@@ -131,10 +131,10 @@ def answer_requests(model: Model, request: CompleteRequest, out: TextIO) -> None
     answers = RowWriter(out, ["completions", "missing"], "jsonl", False)
     errors = RowWriter(out, ["error"], "jsonl", False)
     for line in _read(any_bytes=True):
-        beside: dict[str, Any] = {}
+        beside = ""
         try:
             asked = _parsed(line.text)
-            beside = _identity(asked)
+            beside = json.dumps(identity) if (identity := _identity(asked)) else ""
             found = model.completions(_prefix(asked), asked.get("k", request.k), effort=request.effort)
             best = [{"text": one.text, "probability": _rounded(one.probability)} for one in found.best]
             answers.write([[best, found.missing]], beside)

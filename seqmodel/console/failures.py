@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import functools
 import os
+import re
 import sys
 import traceback
 from collections.abc import Callable
@@ -12,9 +13,11 @@ from contextlib import suppress
 from typing import NoReturn, ParamSpec
 
 from seqmodel.console.signals import Stopped, die_on_signals, stopped
-from seqmodel.errors import ResourceError, SeqmodelError, StoppedElsewhere, UsageError
+from seqmodel.errors import DataError, ResourceError, SeqmodelError, StoppedElsewhere, UsageError
 
 P = ParamSpec("P")
+
+_EXTRA = re.compile(r"(?<=extra argument\(s\)) \(.*\)$")  # more words than a command takes: often a text
 
 CLOSED_PIPE = 141
 
@@ -49,15 +52,25 @@ def _as_ours(error: Exception) -> SeqmodelError:
     if isinstance(error, SeqmodelError):
         return error
     if hasattr(error, "format_message"):  # the command line's own errors
-        return UsageError(" ".join(error.format_message().split()).rstrip("."), "See --help.")
-    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":  # torch's, of a GPU
-        return ResourceError("out of memory", "Use a smaller --width, fewer --lanes, or shorter lines.")
+        message = _EXTRA.sub("", " ".join(error.format_message().split()))
+        return UsageError(message.rstrip("."), "See --help.")
+    if isinstance(error, MemoryError) or _is_of_memory(error):
+        return ResourceError("out of memory", "Use a smaller model, shorter lines, or in training fewer --lanes.")
+    if isinstance(error, UnicodeEncodeError):  # of what was written, for texts that are read have been checked
+        return DataError("an argument holds bytes that are no UTF-8", "Write it in UTF-8.")
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
         return ResourceError("no space left on the output", "Free some disk space, or write elsewhere.")
     if isinstance(error, OSError) and error.errno:
         return SeqmodelError(f"the system says: {os.strerror(error.errno)}", "Run again with --debug for more.")
     # The message of a foreign error may hold the user's text, so it is not shown.
     return SeqmodelError(f"internal error ({type(error).__name__})", "Run again with --debug and report what it shows.")
+
+
+def _is_of_memory(error: Exception) -> bool:
+    """Whether it is torch's own error of a GPU, or of memory that the system did not give."""
+    return type(error).__name__ == "OutOfMemoryError" or (
+        isinstance(error, RuntimeError) and "can't allocate memory" in str(error)
+    )
 
 
 def _tell(error: SeqmodelError) -> NoReturn:

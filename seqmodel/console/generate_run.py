@@ -17,12 +17,12 @@ from seqmodel.errors import UsageError
 from seqmodel.inference.generation import Piece
 from seqmodel.inference.loaded import Model
 from seqmodel.inference.search import LengthNormalisation
-from seqmodel.text.corpus import find_sources, read_lines
+from seqmodel.text.corpus import only_source, read_lines
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-_LENGTH = re.compile(r"(\d+)\.\.(\d+)")
+_LENGTH = re.compile(r"([0-9]{1,9})\.\.([0-9]{1,9})")
 # Up to so many bits a character (a probability of 1/2, 1/8, 1/64, less) in this style.
 PROBABILITY_STYLES = ((1, "green"), (3, "default"), (6, "yellow"), (math.inf, "red"))
 MAX_COPY = 40
@@ -64,8 +64,7 @@ def prefixes(model: Model, given: tuple[str, ...], file: Path | None) -> Iterato
         return iter(given or ("",))
     if given:
         raise UsageError("both --prefix and --prefix-file are given", "Give one of them.")
-    (source,) = find_sources([str(file)])
-    batches = read_lines(source, CorpusSettings(), model.header.unit == "byte")
+    batches = read_lines(only_source(str(file)), CorpusSettings(), model.header.unit == "byte")
     return (line.text.removesuffix("\r") if line.terminated else line.text for lines in batches for line in lines)
 
 

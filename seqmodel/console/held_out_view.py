@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from seqmodel.model.bundle import BundleHeader
+from seqmodel.model.bundle import BundleHeader, power
 
 
 def held_out_lines(header: BundleHeader) -> Iterator[str]:
@@ -34,5 +34,5 @@ def held_out_lines(header: BundleHeader) -> Iterator[str]:
     width = max(map(len, found))
     yield f"{'':{width}}  bits per {per}  perplexity per token"
     for name, bits in found.items():
-        perplexity = 2 ** (bits / max(1, held_out.tokens))
+        perplexity = power(bits / max(1, held_out.tokens))
         yield f"{name:<{width}}  {bits / max(1, amount):>{9 + len(per)}.4f}  {perplexity:>20,.3f}"

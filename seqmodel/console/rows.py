@@ -6,18 +6,29 @@ import csv
 import io
 import json
 import math
+import os
 import re
 import sys
 from collections.abc import Iterable, Sequence
+from itertools import islice
+from pathlib import Path
 from typing import Any, Literal, TextIO
 
 from seqmodel.kinds import Unit
 
 RowFormat = Literal["tsv", "csv", "jsonl"]
 
+ROWS_AT_ONCE = 1 << 12  # a long line has a row for each of its tokens
+
 _ESCAPES = str.maketrans({"\\": "\\\\", "\t": "\\t", "\n": "\\n", "\r": "\\r"})
 _JSON_ESCAPES = {code: f"\\u{code:04x}" for code in range(127, 160)}  # those below 32 JSON escapes itself
-_STEERING = {code: f"\\x{code:02x}" for code in [*range(32), *range(127, 160)] if code not in (9, 10, 13)}
+# What turns the order of the characters after it round, or begins a line.
+_TURNING = (0x061C, 0x200E, 0x200F, *range(0x2028, 0x202F), *range(0x2066, 0x206A))
+_STEERING = {
+    **{code: f"\\x{code:02x}" for code in [*range(32), *range(127, 160)] if code not in (9, 10, 13)},
+    **{code: f"\\u{code:04x}" for code in _TURNING},
+    **{0xDC00 + byte: f"\\x{byte:02x}" for byte in range(128, 256)},  # bytes that are no UTF-8
+}
 
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
@@ -28,6 +39,18 @@ def data_output(unit: Unit) -> TextIO:
     if isinstance(stdout, io.TextIOWrapper):
         stdout.reconfigure(encoding="utf-8", errors="surrogateescape" if unit == "byte" else "strict", newline="\n")
     return stdout
+
+
+def write_name(path: Path) -> None:
+    """A file's name as a line of standard output: its bytes, whatever they are; on a terminal visible characters."""
+    if sys.stdout.isatty():
+        from seqmodel.console.terminal import visible
+
+        sys.stdout.write(f"{visible(str(path))}\n")
+    else:
+        sys.stdout.flush()
+        sys.stdout.buffer.write(os.fsencode(path) + b"\n")
+    sys.stdout.flush()
 
 
 def steering(stream: TextIO) -> dict[int, str]:
@@ -54,18 +77,19 @@ class RowWriter:
         self.stream, self.columns, self.style = stream, columns, style
         self.steering = steering(stream)
         self.escapes = {**_ESCAPES, **self.steering}
+        self.json_escapes = _JSON_ESCAPES | ({code: f"\\u{code:04x}" for code in _TURNING} if self.steering else {})
         self._csv = csv.writer(stream)
         if header and style != "jsonl":
             self.write([columns])
 
-    def write(self, rows: Iterable[Sequence[Any]], beside: dict[str, Any] | None = None) -> None:
-        """Write rows; in JSON the columns come after the keys of `beside`."""
+    def write(self, rows: Iterable[Sequence[Any]], beside: str = "") -> None:
+        """Write rows; in JSON the columns come after those of the object `beside`, which stays as it was written."""
         if self.style == "csv":
             self._csv.writerows([self._plain_cell(value) for value in row] for row in rows)
             return
-        lines = [self._json(row, beside or {}) if self.style == "jsonl" else self._tsv(row) for row in rows]
-        if lines:
-            self.stream.write("\n".join(lines) + "\n")
+        lines = (self._json(row, beside) if self.style == "jsonl" else self._tsv(row) for row in rows)
+        while several := list(islice(lines, ROWS_AT_ONCE)):
+            self.stream.write("\n".join(several) + "\n")
 
     def flush(self) -> None:
         self.stream.flush()
@@ -81,9 +105,10 @@ class RowWriter:
     def _plain_cell(self, value: Any) -> str:
         return value.translate(self.steering) if isinstance(value, str) else _number(value)
 
-    def _json(self, row: Sequence[Any], beside: dict[str, Any]) -> str:
-        cells = beside | dict(zip(self.columns, map(_plain, row), strict=True))
-        return _surrogates_escaped(json.dumps(cells, ensure_ascii=False).translate(_JSON_ESCAPES))
+    def _json(self, row: Sequence[Any], beside: str) -> str:
+        own = json.dumps(dict(zip(self.columns, map(_plain, row), strict=True)), ensure_ascii=False)
+        joined = f"{beside.rstrip().removesuffix('}').rstrip()}, {own[1:]}" if beside else own
+        return _surrogates_escaped(joined.translate(self.json_escapes))
 
 
 def _number(value: Any) -> str:

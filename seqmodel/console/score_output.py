@@ -11,6 +11,7 @@ from seqmodel.console.score_view import CorpusTotals, ScoreView, TableView, toke
 from seqmodel.console.terminal import visible
 from seqmodel.inference.line_scores import LineScore
 from seqmodel.inference.words import word_scores
+from seqmodel.model.bundle import power
 from seqmodel.tokens.tokenizer import Tokenizer
 
 LOG10_2 = math.log10(2)
@@ -107,9 +108,9 @@ class KenlmOutput(ScoreOutput):
 
     def end(self, totals: CorpusTotals) -> None:
         known = self.words - self.oov
-        without = 2 ** ((self.bits - self.oov_bits) / known) if known else math.nan
+        without = power((self.bits - self.oov_bits) / known) if known else math.nan
         self.stream.write(
-            f"Perplexity including OOVs:\t{2 ** (self.bits / max(1, self.words)):.6g}\n"
+            f"Perplexity including OOVs:\t{power(self.bits / max(1, self.words)):.6g}\n"
             f"Perplexity excluding OOVs:\t{without:.6g}\nOOVs:\t{self.oov}\nTokens:\t{self.words}\n"
         )
 

@@ -13,6 +13,7 @@ from typing import TextIO
 
 from seqmodel.console.chain_view import ChainOutput
 from seqmodel.console.heatmap_view import HeatmapOutput
+from seqmodel.console.rows import write_name
 from seqmodel.console.score_output import ScoreOutput
 from seqmodel.console.score_view import CorpusTotals, Level, ScoreView
 from seqmodel.errors import UsageError
@@ -100,7 +101,7 @@ class PageOutput(ScoreOutput):
             return
         with write_alone(self.path, self.force) as file:
             file.writelines(part.encode() for part in parts)
-        self.stream.write(f"{self.path}\n")
+        write_name(self.path)
 
     def _heading(self, totals: CorpusTotals) -> Heading:
         header = self.model.header

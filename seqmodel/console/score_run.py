@@ -119,7 +119,9 @@ def _preamble(model: LineScorer, name: str, settings: CorpusSettings) -> str:
     """The text that stands before what is scored."""
     if name == STDIN:
         raise UsageError("--context cannot be standard input", "Name a file, carry or none.")
-    lines = [line for source in find_sources([name]) for batch in read_lines(source, settings) for line in batch]
+    any_bytes = model.header.unit == "byte"
+    batches = (batch for source in find_sources([name]) for batch in read_lines(source, settings, any_bytes))
+    lines = [line for batch in batches for line in batch]
     text = "".join(line.text + "\n" * line.terminated for line in lines).removesuffix("\n")
     if model.header.sequence == "line" and "\n" in text:
         raise UsageError(

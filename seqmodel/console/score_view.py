@@ -12,6 +12,7 @@ from seqmodel.console.table_columns import TableColumns
 from seqmodel.inference.line_scores import LineScore
 from seqmodel.inference.oddness import Span
 from seqmodel.inference.words import WordBoundary, WordKind, word_scores
+from seqmodel.model.bundle import power
 from seqmodel.text.tables import TableReader
 from seqmodel.tokens.tokenizer import END, FIRST_BYTE, FIRST_PIECE, UNKNOWN, Tokenizer
 
@@ -23,6 +24,7 @@ UNITS: dict[str, tuple[str, float]] = {
     "e": ("nats", math.log(2)),
     "10": ("bans", math.log10(2)),
 }
+TOKENS_AT_ONCE = 1 << 14  # of a line, as Python's own numbers
 _WORST = ("worst_start", "worst_end", "worst_bits")
 _TOTALS = ("sequences", "tokens", "words", "chars", "bytes", "bits", "bits_per_char", "bits_per_byte")
 
@@ -86,17 +88,21 @@ class ScoreView:
         return [*cells, row.text] if self.text else cells
 
     def _tokens(self, row: LineScore) -> Iterator[list[Any]]:
-        spans = row.spans(self.tokenizer).tolist()
+        spans = row.spans(self.tokenizer)
         scores = row.scores
         assert scores.entropy is not None and scores.rank is not None
-        unknown = row.out_of_vocabulary(self.tokenizer).tolist()
-        for i, (token, span) in enumerate(zip(row.ids.tolist(), spans, strict=True)):
-            yield [
-                *(row.line.number, i + 1, *span),
-                *([token_text(self.tokenizer, token, row.text, span)] if self.text else []),
-                *(float(scores.bits[i]) * self.scale, float(scores.entropy[i]) * self.scale, int(scores.rank[i])),
-                *([int(unknown[i])] if self.tokenizer.unit != "byte" else []),
-            ]
+        columns = (row.ids, spans, scores.bits * self.scale, scores.entropy * self.scale, scores.rank)
+        unknown = row.out_of_vocabulary(self.tokenizer)
+        for at in range(0, len(row.ids), TOKENS_AT_ONCE):
+            part = slice(at, at + TOKENS_AT_ONCE)
+            cells = zip(*(column[part].tolist() for column in (*columns, unknown)), strict=True)
+            for number, (token, span, bits, entropy, rank, oov) in enumerate(cells, start=at + 1):
+                yield [
+                    *(row.line.number, number, *span),
+                    *([token_text(self.tokenizer, token, row.text, span)] if self.text else []),
+                    *(bits, entropy, rank),
+                    *([int(oov)] if self.tokenizer.unit != "byte" else []),
+                ]
 
     def _words(self, row: LineScore) -> Iterator[list[Any]]:
         for number, word in enumerate(word_scores(row, self.tokenizer, self.words, self.boundary), start=1):
@@ -188,10 +194,10 @@ class CorpusTotals:
                 amount,
                 per_char,
                 per_byte,
-                _power(_ratio(self.bits, self.tokens)),
-                _power(_ratio(self.bits, self.words)),
+                power(_ratio(self.bits, self.tokens)),
+                power(_ratio(self.bits, self.words)),
             ),
-            *((self.unknown, _power(known)) if closed else ()),
+            *((self.unknown, power(known)) if closed else ()),
         ]
 
     def summary(self, base: Base, closed: bool, end: str) -> str:
@@ -200,16 +206,13 @@ class CorpusTotals:
         row = self.row(scale, closed)
         per_char = "" if math.isnan(row[6]) else f", {row[6]:.4f} {unit} per char"
         known = f", {row[11]:.3f} without the {self.unknown:,} unknown" if closed else ""
+        per_token = "" if math.isnan(row[8]) else f", perplexity {row[8]:.3f} per token{known}"
+        per_word = "" if math.isnan(row[9]) else f", {row[9]:.2f} per word"
         return (
-            f"{self.lines:,} line{'s' * (self.lines != 1)}, "
-            f"{self.tokens:,} tokens, {row[5]:,.2f} {unit}{per_char}, "
-            f"perplexity {row[8]:.3f} per token{known}, {row[9]:.2f} per word ({end})"
+            f"{self.lines:,} line{'s' * (self.lines != 1)}, {self.tokens:,} tokens, {row[5]:,.2f} {unit}"
+            f"{per_char}{per_token}{per_word} ({end})"
         )
 
 
 def _ratio(amount: float, count: int) -> float:
     return amount / count if count else math.nan
-
-
-def _power(bits: float) -> float:
-    return math.inf if bits >= 1000 else 2**bits

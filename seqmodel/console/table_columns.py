@@ -43,14 +43,14 @@ class TableColumns:
             return list(cells)
         return [Verbatim(cell) if self.style == "tsv" else unescaped(cell) for cell in cells]
 
-    def beside(self, line: Line) -> dict[str, Any]:
-        """A row's own object, of JSON lines."""
+    def beside(self, line: Line) -> str:
+        """A row's own object, of JSON lines, as it was written; nothing for others."""
         assert isinstance(line, TableRow)
         if not isinstance(line.cells, dict):
-            return {}
+            return ""
         if not line.cells.keys().isdisjoint(self.new):
             raise _taken()
-        return line.cells
+        return line.lines[0].text
 
 
 def _taken() -> UsageError:

@@ -4,19 +4,24 @@ from __future__ import annotations
 
 import sys
 from functools import lru_cache
+from typing import TYPE_CHECKING
 
-from rich.console import Console
-from rich.text import Text
+if TYPE_CHECKING:
+    from rich.console import Console
 
 
 @lru_cache(maxsize=1)
 def console() -> Console:
     """The console on standard error; rich itself honours NO_COLOR and TERM=dumb."""
+    from rich.console import Console
+
     return Console(stderr=True, highlight=False, soft_wrap=not sys.stderr.isatty())
 
 
 def say(message: str, style: str = "") -> None:
     """Write a line to standard error, as it is."""
+    from rich.text import Text
+
     console().print(Text(message, style=style))
 
 

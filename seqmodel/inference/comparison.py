@@ -22,6 +22,7 @@ from seqmodel.errors import DataError, UsageError
 from seqmodel.inference.line_mixture import LineScorer
 from seqmodel.inference.line_scores import LineScore
 from seqmodel.kinds import SequenceKind, Unit
+from seqmodel.model.bundle import power
 
 BLOCK_CHARS = 500  # that neighbouring lines make up before they are a block
 CONFIDENCE = 0.95
@@ -182,7 +183,7 @@ class Gathering:
             *(self.names[number], header.unit, header.sequence, tokens, bits),
             bits_per_char=_ratio(bits, sums[-2]) if not header.closed else math.nan,
             bits_per_word=_ratio(bits, sums[-1]),
-            perplexity=_power(_ratio(bits, tokens)),
+            perplexity=power(_ratio(bits, tokens)),
             per_char=per_char,
             per_word=per_word,
             worse=self.extremes[number][0].found,
@@ -228,7 +229,3 @@ def _difference(sums: npt.NDArray[np.float64], drawn: npt.NDArray[np.float64], n
 
 def _ratio(amount: float, count: float) -> float:
     return float(amount / count) if count else math.nan
-
-
-def _power(bits: float) -> float:
-    return math.inf if bits >= 1000 else 2**bits

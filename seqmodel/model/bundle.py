@@ -6,6 +6,7 @@ where the model came from and how it did on held-out text. Equal runs give equal
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -39,6 +40,11 @@ _LARGEST_WEIGHT = 1e4  # those of trained models are below ten
 _MOST_BITS = 1000  # of a token: no model makes one less probable
 
 Scalar = bool | int | float | str
+
+
+def power(bits: float) -> float:
+    """2^bits, infinite where no number holds it."""
+    return math.inf if bits >= 1000 else 2**bits
 
 
 class LengthBin(Settings):
@@ -94,7 +100,7 @@ class HeldOut(Settings):
     @property
     def perplexity(self) -> float:
         """Per token."""
-        return float(2 ** (self.bits / max(1, self.tokens)))
+        return power(self.bits / max(1, self.tokens))
 
 
 class Provenance(Settings):

@@ -12,7 +12,6 @@ import hashlib
 import os
 import re
 import select
-import shutil
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -23,24 +22,27 @@ from typing import BinaryIO
 from seqmodel.config import CorpusSettings
 from seqmodel.errors import DataError, ResourceError, UsageError
 from seqmodel.kinds import SequenceKind, TextErrors
+from seqmodel.text.archives import open_archive
+from seqmodel.text.folders import COMPRESSED, TEXT_SUFFIXES, text_files
 
 END_MARK = "\ud800"  # a lone surrogate: no UTF-8 text can hold it
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 REPLACEMENT = "\ufffd"
 READ_SIZE = 1 << 20
-COMPRESSED = (".gz", ".bz2", ".xz", ".zst")
-TEXT_SUFFIXES = (".txt", ".text", ".md")
 STDIN = "-"
+LINES_AT_ONCE = 1 << 14  # in a batch of lines: an empty one costs far more than its byte
 
 Bytes = bytes  # `CorpusSummary` has a field of that name
 
+_CHECK_NAME = "Check the name; use - for standard input."
 _BLANK_LINE = re.compile(r"(?m)^[^\S\n]+$")
 _NEWLINES = re.compile(r"\n{2,}")
 
 
 @dataclass(frozen=True)
 class Source:
-    """One input: a path, or an open binary file (standard input, or what was spooled from it)."""
+    """One input: a path, or an open binary file (standard input, or what was spooled from it). `name` is for people:
+    what is no UTF-8 in a path stands there as an escape."""
 
     name: str
     path: Path | None = None
@@ -108,44 +110,65 @@ def find_sources(names: Sequence[str]) -> list[Source]:
             continue
         try:
             found.extend(_named(name))
-        except (OSError, ValueError):  # too long a name, a NUL in it, a folder that may not be read
-            raise DataError("an input's name cannot be used", "Check the name; use - for standard input.") from None
+        except OSError as error:  # too long a name, a loop of links, a folder that may not be read
+            reason = os.strerror(error.errno or 5)
+            raise DataError(f"{shown_name(error.filename or name)}: cannot be read: {reason}", _CHECK_NAME) from None
+        except ValueError:
+            raise DataError("an input's name holds a NUL", _CHECK_NAME) from None
     if sum(source.file is not None for source in found) > 1:
         raise UsageError("standard input is named twice", "Give - once.")
     return found
+
+
+def only_source(name: str) -> Source:
+    """The one input of that name.
+
+    Raises:
+        DataError: as `find_sources`.
+        UsageError: if it is a folder with several files.
+    """
+    sources = find_sources([name])
+    if len(sources) > 1:
+        raise UsageError(f"{shown_name(name)}: a folder with several files", "Name one of them.")
+    return sources[0]
+
+
+def shown_name(name: str) -> str:
+    """A path for people, and for columns of UTF-8."""
+    return os.fsencode(name).decode("utf-8", "backslashreplace")
 
 
 def _named(name: str) -> list[Source]:
     """The file, or the text files in the folder, of that name."""
     path = Path(name)
     if path.is_dir():
-        inside = [
-            Source(str(p), p) for p in sorted(path.rglob("*")) if _is_text_name(p.relative_to(path)) and p.is_file()
-        ]
+        inside = [Source(shown_name(str(file)), file) for file in text_files(path)]
         if not inside:
             kinds = " ".join("*" + suffix for suffix in TEXT_SUFFIXES)
-            raise DataError(f"{name}: the folder holds no text files", f"Name the files, or call them {kinds}.")
+            raise DataError(
+                f"{shown_name(name)}: the folder holds no text files", f"Name the files, or call them {kinds}."
+            )
         return inside
-    if not path.exists():
-        raise DataError(f"{name}: no such file", "Check the name; use - for standard input.")
-    return [Source(name, path)]
-
-
-def _is_text_name(path: Path) -> bool:
-    stem = path.name.lower()
-    for suffix in COMPRESSED:
-        stem = stem.removesuffix(suffix)
-    return stem.endswith(TEXT_SUFFIXES) and not any(part.startswith(".") for part in path.parts)
-
-
-def spooled(source: Source) -> Source:
-    """A source that can be read more than once: standard input and FIFOs are copied to a temporary file."""
-    if source.path is not None and (source.path.is_file() or source.compression):
-        return source
-    spool: BinaryIO = tempfile.TemporaryFile()
     try:
-        with _opened(source) as file:
-            shutil.copyfileobj(file, spool, READ_SIZE)
+        path.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        raise DataError(f"{shown_name(name)}: no such file", _CHECK_NAME) from None
+    return [Source(shown_name(name), path)]
+
+
+def spooled(source: Source, max_line: int) -> Source:
+    """A source that can be read more than once: standard input, FIFOs and devices are copied to a temporary file.
+
+    Raises:
+        DataError: if it cannot be read, or a line is over the limit: a device may never end.
+        ResourceError: if there is no space.
+    """
+    if source.path is not None and source.path.is_file():
+        return source
+    try:
+        spool: BinaryIO = tempfile.TemporaryFile()
+        for block in _line_blocks(source, max_line):
+            spool.write(block.data)
     except OSError as error:
         raise ResourceError(
             f"{source.name}: cannot be copied to a temporary file", "Set TMPDIR to a folder with space."
@@ -168,10 +191,7 @@ class _opened:
         assert source.path is not None
         try:
             if source.compression:
-                import xopen
-
-                kind = source.compression[1:]
-                self.handle: BinaryIO = xopen.xopen(source.path, "rb", threads=0, format=kind)
+                self.handle: BinaryIO = open_archive(source.path, source.compression)
             else:
                 self.handle = source.path.open("rb", buffering=0)
         except OSError as error:
@@ -221,6 +241,7 @@ def _is_pipe(file: BinaryIO) -> bool:
 def _read_ready(file: BinaryIO) -> bytes:
     """Wait for some bytes, then take all that is ready, up to READ_SIZE."""
     descriptor = file.fileno()
+    select.select([descriptor], [], [])  # who shares the pipe may have said that reading never waits
     data = os.read(descriptor, READ_SIZE)
     parts = [data]
     size = len(data)
@@ -328,20 +349,20 @@ def read_lines(
     for block in _before(_line_blocks(source, settings.max_line, begin), end):
         text = _decode(source, block, settings.errors, any_bytes)
         parts = text.split("\n")
-        last = parts.pop()
-        lines = [Line(block.line + i, part, True) for i, part in enumerate(parts)]
-        if last:
-            lines.append(Line(block.line + len(parts), last, False))
+        raws: Sequence[bytes | None] = (None,) * len(parts)
         if settings.errors == "replace" and not any_bytes and REPLACEMENT in text:
-            lines = _with_bytes(lines, block)
-        yield lines
+            raws = _raw_parts(block, parts)
+        last = len(parts) - 1
+        end = last + bool(parts[last])
+        for at in range(0, end, LINES_AT_ONCE):
+            numbers = range(at, min(at + LINES_AT_ONCE, end))
+            yield [Line(block.line + i, parts[i], i < last, raw=raws[i]) for i in numbers]
 
 
-def _with_bytes(lines: list[Line], block: _Block) -> list[Line]:
-    """The lines of a block, those in which something may have been replaced with their bytes."""
+def _raw_parts(block: _Block, parts: Sequence[str]) -> list[bytes | None]:
+    """The bytes of those lines of a block in which something may have been replaced."""
     raws = (block.data if block.offset else block.data.removeprefix(BYTE_ORDER_MARK)).split(b"\n")
-    pairs = zip(lines, raws, strict=False)
-    return [replace(line, raw=raw) if REPLACEMENT in line.text else line for line, raw in pairs]
+    return [raw if REPLACEMENT in part else None for raw, part in zip(raws, parts, strict=True)]
 
 
 def read_blocks(

@@ -11,7 +11,7 @@ from seqmodel.errors import UsageError
 from seqmodel.text.corpus import Line, Source, find_sources, read_lines
 from seqmodel.text.tables import TableReader
 
-_SHARD = re.compile(r"(\d+)/(\d+)")
+_SHARD = re.compile("([0-9]{1,9})/([0-9]{1,9})")
 
 
 @dataclass(frozen=True)
@@ -71,7 +71,9 @@ class LineInputs:
         for source in self.sources:
             part = None if self.shard is None else self._part(source, self.shard)
             lines = read_lines(source, self.settings, self.any_bytes, part)
-            yield source.name, lines if self.table is None else self.table.rows(lines, source.name)
+            if self.table is not None:
+                lines = self.table.rows(lines, source.name, self.settings.max_line, self.any_bytes)
+            yield source.name, lines
 
     def _part(self, source: Source, shard: Shard) -> tuple[int, int]:
         if source.path is None or source.compression or not source.path.is_file():

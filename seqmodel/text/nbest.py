@@ -13,8 +13,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from seqmodel.config import CorpusSettings
-from seqmodel.errors import DataError, UsageError
-from seqmodel.text.corpus import Line, find_sources, read_lines
+from seqmodel.errors import DataError
+from seqmodel.text.corpus import Line, only_source, read_lines
 from seqmodel.text.tables import TableRow
 
 _FIELD = re.compile(r"[^ \t\n\r\f\v]+")
@@ -219,8 +219,5 @@ class References:
 
 def _lines(name: str, settings: CorpusSettings, any_bytes: bool) -> Iterator[Line]:
     """The lines of one file."""
-    sources = find_sources([name])
-    if len(sources) > 1:
-        raise UsageError(f"{name}: a folder with several files", "Name one of them.")
-    for batch in read_lines(sources[0], settings, any_bytes):
+    for batch in read_lines(only_source(name), settings, any_bytes):
         yield from batch

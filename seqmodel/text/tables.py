@@ -1,7 +1,8 @@
 """Tables whose column is the text: TSV, CSV (RFC 4180) and JSON lines, row by row, the other columns kept.
 
-A row of a table is a `Line` that also holds its cells. TSV cells are those of `seqmodel score`'s own output: a
-backslash before t, n, r and backslash stands for a tab, a line end and itself.
+A row of a table is a `Line` that also holds its cells; a JSON object stands in its line as it was written. TSV cells
+are those of `seqmodel score`'s own output: a backslash before t, n, r and backslash stands for a tab, a line end and
+itself.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import json
 import re
 import sys
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from seqmodel.errors import DataError, UsageError
@@ -19,6 +20,7 @@ from seqmodel.text.corpus import Line
 
 TableFormat = Literal["tsv", "csv", "jsonl"]
 
+_NUMBER = re.compile("[0-9]{1,9}")  # of a column
 _ESCAPED = re.compile(r"\\([tnr\\])")
 _MEANT = {"t": "\t", "n": "\n", "r": "\r", "\\": "\\"}
 
@@ -49,9 +51,9 @@ class TableReader:
         self.kind, self.column, self.given, self.others = kind, column, given, others
         self.header: list[str] | None = None
         self.header_lines: Sequence[Line] = ()
-        self.name = ""
+        self.name, self.longest, self.errors = "", sys.maxsize, "strict"
         self.width: int | None = None  # columns, of TSV and CSV
-        numbered = [name.isdecimal() for name in self._chosen]
+        numbered = [_NUMBER.fullmatch(name) is not None for name in self._chosen]
         if any(numbered) and (kind == "jsonl" or not all(numbered)):
             raise UsageError("columns are given by number and by name", "Give names; JSON lines have no numbers.")
         self.has_header = kind != "jsonl" and not any(numbered)
@@ -60,15 +62,19 @@ class TableReader:
     def _chosen(self) -> list[str]:
         return [name for name in (self.column, self.given, *self.others) if name is not None]
 
-    def rows(self, batches: Iterable[list[Line]], name: str) -> Iterator[list[Line]]:
-        """The rows of one file, in the batches that its lines come in; the header is kept apart.
+    def rows(
+        self, batches: Iterable[list[Line]], name: str, longest: int = sys.maxsize, any_bytes: bool = False
+    ) -> Iterator[list[Line]]:
+        """The rows of one file, in the batches that its lines come in; the header is kept apart. `any_bytes`: cells may
+        hold bytes that are no UTF-8.
 
         Raises:
-            DataError: if a line is no row of the table, or a file's header differs from that of the first.
+            DataError: if a line is no row of the table, a row has more than `longest` characters, or a file's header
+                differs from that of the first.
         """
-        self.name = name
+        self.name, self.longest, self.errors = name, longest, "surrogateescape" if any_bytes else "strict"
         header_due = self.has_header
-        for batch in self._records(batches):
+        for batch in self._records(_without_mark(batches) if any_bytes else batches):
             out: list[Line] = []
             for lines, cells in batch:
                 if header_due:
@@ -107,6 +113,7 @@ class TableReader:
                 return str(value)
             if not isinstance(value, str):
                 raise self._failure(line, f"no text{' or number' * numbers} under that key")
+            self._refuse_surrogates(line, value)
             return value
         at = int(column) - 1 if self.header is None else self.header.index(column)
         if self.width is None:
@@ -116,6 +123,13 @@ class TableReader:
         if not 0 <= at < len(cells):
             raise self._failure(line, f"{len(cells)} columns, so no column {column}")
         return unescaped(cells[at]) if self.kind == "tsv" else str(cells[at])
+
+    def _refuse_surrogates(self, line: Line, text: str) -> None:
+        """An escape in JSON may spell half a character."""
+        try:
+            text.encode("utf-8", self.errors)
+        except UnicodeEncodeError:
+            raise self._failure(line, "a lone surrogate, which is no text") from None
 
     def _records(self, batches: Iterable[list[Line]]) -> Iterator[list[tuple[Sequence[Line], Any]]]:
         """The lines of each record, and its cells."""
@@ -141,15 +155,18 @@ class TableReader:
         """Records of CSV: one goes on over line ends while a quotation mark is open."""
         csv.field_size_limit(sys.maxsize)
         parts: list[Line] = []
-        quotes = 0
+        quotes = size = 0
         for batch in batches:
             out: list[tuple[Sequence[Line], list[str]]] = []
             for line in batch:
                 parts.append(line)
                 quotes += line.text.count('"')
+                size += len(line.text) + 1
                 if quotes % 2 == 0:
                     out.append((parts, self._csv_cells(parts)))
-                    parts, quotes = [], 0
+                    parts, quotes, size = [], 0, 0
+                elif size > self.longest:
+                    raise self._failure(parts[0], f"a quotation mark that is not closed in {self.longest} characters")
             yield out
         if parts:
             raise self._failure(parts[0], "a quotation mark that is never closed")
@@ -168,6 +185,14 @@ class TableReader:
         return DataError(
             f"{self.name}, line {line.number}: {what}", "Mend the line, or check the column's name and --input."
         )
+
+
+def _without_mark(batches: Iterable[list[Line]]) -> Iterator[list[Line]]:
+    """Lines without the byte order mark, which stays in a text of any bytes, but is no part of a cell."""
+    for batch in batches:
+        if batch and batch[0].number == 1:
+            batch = [replace(batch[0], text=batch[0].text.removeprefix("\ufeff")), *batch[1:]]
+        yield batch
 
 
 def _body(line: Line) -> str:

@@ -49,6 +49,13 @@ _SYMBOL_NAME = re.compile(r"<unk>|</?s>|<0x[0-9A-F]{2}>")  # how ids that are no
 _COUNTER_LIMIT = 1 << 21
 
 
+class NoText(DataError):
+    """There is nothing in `where`."""
+
+    def __init__(self, where: str = "the corpus") -> None:
+        super().__init__(f"{where} holds no text", "Name a file with some text in it.")
+
+
 def fit(blocks: Iterable[str], settings: TokenizerSettings) -> Tokenizer:
     """Learn a tokenizer from blocks of text (`END_MARK` between sequences).
 
@@ -65,7 +72,7 @@ def fit(blocks: Iterable[str], settings: TokenizerSettings) -> Tokenizer:
     if closed_words:
         del counts[" "]  # it stands between words and is no token
     if not counts:
-        raise DataError("the corpus holds no text", "Name a file with some text in it.")
+        raise NoText
     if settings.unit == "subword":
         return Tokenizer(_train_subwords(counts, settings), "subword", settings.closed)
     entries = _frequent(counts, settings)

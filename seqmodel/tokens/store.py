@@ -22,10 +22,11 @@ import numpy.typing as npt
 from pydantic import Field, ValidationError
 
 from seqmodel.config import MAX_VOCABULARY, CorpusSettings, Count, Digest, Settings, TokenizerSettings
-from seqmodel.errors import DataError, ModelError, UsageError
+from seqmodel.errors import ModelError, UsageError
 from seqmodel.files import atomic_write
 from seqmodel.kinds import SequenceKind, Unit
 from seqmodel.text.corpus import CorpusSummary, find_sources, read_blocks, spooled
+from seqmodel.tokens.fitting import NoText, fit
 from seqmodel.tokens.tokenizer import END, FIRST_BYTE, FIRST_PIECE, UNKNOWN, Tokenizer, never_predicted
 
 MAGIC = b"SEQMTOK1"
@@ -127,7 +128,7 @@ def write_store(
             spelled += int(((ids >= FIRST_BYTE) & (ids < FIRST_PIECE)).sum())
             unknown += int((ids == UNKNOWN).sum())
         if not sequences or tokens == sequences:
-            raise DataError("the corpus holds no text", "Name a file with some text in it.")
+            raise NoText
         body.align()
         index.seek(0)
         while data := index.read(_COPY):
@@ -157,8 +158,10 @@ def write_store(
 
 
 def is_store(path: Path) -> bool:
-    """Whether a file begins as a token store does."""
+    """Whether a file begins as a token store does. A pipe is not looked into: what is read of it is gone."""
     try:
+        if not path.is_file():
+            return False
         with path.open("rb") as file:
             return file.read(len(MAGIC)) == MAGIC
     except OSError:
@@ -248,18 +251,19 @@ def make_store(
         DataError: if the corpus cannot be read or holds no text.
         UsageError: if the vocabulary size does not fit.
     """
-    from seqmodel.tokens.fitting import fit
-
     if settings.closed and settings.unit in ("subword", "byte"):
         raise UsageError(f"--closed-vocab does not go with --unit {settings.unit}", "It is for words and characters.")
     if settings.unit == "byte" and settings.vocabulary_size is not None:
         raise UsageError("--vocab-size does not go with --unit byte", "A byte vocabulary has one size; leave it out.")
     sources = find_sources(inputs)
     if tokenizer is None:
-        sources = [spooled(source) for source in sources]
+        sources = [spooled(source, corpus.max_line) for source in sources]
     any_bytes = (tokenizer.unit if tokenizer else settings.unit) == "byte"
     learned = settings if tokenizer is None else None
-    if tokenizer is None:
-        tokenizer = fit(read_blocks(sources, corpus, any_bytes=any_bytes), settings)
     summary = CorpusSummary()
-    write_store(path, read_blocks(sources, corpus, summary, any_bytes), tokenizer, corpus, summary, learned)
+    try:
+        if tokenizer is None:
+            tokenizer = fit(read_blocks(sources, corpus, any_bytes=any_bytes), settings)
+        write_store(path, read_blocks(sources, corpus, summary, any_bytes), tokenizer, corpus, summary, learned)
+    except NoText:
+        raise (NoText(sources[0].name) if len(sources) == 1 else NoText()) from None

@@ -42,6 +42,7 @@ from seqmodel.training.events import (
     StepDone,
     Validated,
 )
+from seqmodel.training.memory import refuse_what_does_not_fit
 from seqmodel.training.optimization import Optimizers, Schedule, choose_threads
 from seqmodel.training.pace import Cadence, Pace
 from seqmodel.training.recovery import Recovery
@@ -50,6 +51,7 @@ VALIDATION_SHARE = 0.05  # of the time, at most
 CHECKPOINT_SHARE = 0.03
 CHECKPOINT_SECONDS = 30.0
 SUBSET_TOKENS = 1 << 14
+ROWS_TIMED = 1 << 13  # at most, where the threads are chosen
 STRETCH = 1 << 11  # held-out text is read in stretches of this many tokens, side by side
 PATIENCE = 3  # validations without a gain before the learning rate goes down for good
 VALIDATIONS = 20  # in a run that is counted in steps
@@ -100,6 +102,8 @@ class Trainer:
     ) -> None:
         self.data, self.settings, self.index, self.clock = data, settings, index, clock
         self.group, self.device = group or Group(), device
+        if device == CPU:
+            refuse_what_does_not_fit(model_settings, settings, token_count(data.train))
         if device.type == "cuda":
             torch.cuda.set_device(device)  # where NCCL keeps its own memory
         self.tokenizer: Tokenizer = data.store.tokenizer
@@ -142,7 +146,7 @@ class Trainer:
             torch.set_num_threads(self.settings.threads)
         elif self.device == CPU:
             rows = min(self.settings.lanes * self.settings.segment, token_count(self.data.train))
-            rows = max(1, rows // self.group.size)
+            rows = max(1, min(rows // self.group.size, ROWS_TIMED))
             torch.set_num_threads(choose_threads(width, rows, self.group.place.local_size))
 
     def begin_from(self, weights: Mapping[str, Array]) -> None:

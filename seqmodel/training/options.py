@@ -179,7 +179,7 @@ def _parsed(path: str | os.PathLike[str]) -> dict[str, Any]:
     if len(data) > MAX_FILE:
         raise UsageError(f"{os.fspath(path)}: larger than 1 MiB", "Name a TOML file with --config.")
     try:
-        text = data.decode()
+        text = data.decode().removeprefix("\ufeff")
         return tomllib.loads(text)
     except UnicodeDecodeError as error:
         line, reason = 1 + data[: error.start].count(b"\n"), "this is no UTF-8"

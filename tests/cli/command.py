@@ -61,6 +61,22 @@ def run(*arguments: str | Path, stdin: bytes = b"", **more: Any) -> Result:
     return Result(done.returncode, done.stdout, done.stderr.decode())
 
 
+def on_terminal(*arguments: str | Path, cwd: Path, **more: str) -> tuple[int, bytes]:
+    """Run seqmodel on a pseudo-terminal, with variables of its environment; the exit code, and all that was shown."""
+    leader, follower = os.openpty()
+    streams: dict[str, Any] = {"stdin": subprocess.DEVNULL, "stdout": follower, "stderr": follower}
+    with subprocess.Popen(command(*arguments), env=environment(**more), cwd=cwd, **streams) as process:
+        os.close(follower)
+        shown = []
+        try:
+            while data := os.read(leader, 1 << 16):
+                shown.append(data)
+        except OSError:  # Linux says so where nobody writes any more
+            pass
+        os.close(leader)
+    return process.returncode, b"".join(shown)
+
+
 FULL = Path("/dev/full")
 
 

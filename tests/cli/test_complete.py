@@ -103,7 +103,7 @@ def test_newlines_are_for_models_of_more_than_lines(train_little: Callable[..., 
         (["cat", "--jsonl"], "--jsonl"),
         (["--next", "--jsonl"], "--jsonl"),
         (["--format", "tsv", "--jsonl"], "--jsonl"),
-        (["cat", "dog"], "dog"),
+        (["cat", "extra argument"], "dog"),
     ],
     ids=str,
 )

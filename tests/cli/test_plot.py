@@ -52,7 +52,7 @@ def test_what_cannot_be_drawn_is_told_in_one_line(log: Path, tmp_path: Path) -> 
     told(run_here("plot", log, closed), 2, "closed vocabulary")
     told(run_here("plot", tmp_path / "none.jsonl"), 3, "none.jsonl", "no such file")
     told(run_here("plot", damaged), 3, "damaged.jsonl:4", ".jsonl log")
-    told(run_here("plot", tmp_path), 1, "reading failed")
+    told(run_here("plot", tmp_path), 3, "Is a directory")
     told(run_here("plot", log, "-o", tmp_path / "nowhere" / "x.svg"), 2, "is not a folder")
     assert {path.name for path in tmp_path.iterdir()} == {"run.jsonl", "damaged.jsonl", "closed.jsonl"}
 

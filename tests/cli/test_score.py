@@ -217,6 +217,11 @@ def test_the_ratios_of_nothing_are_empty_or_null(train_little: Callable[..., Pat
     assert [row_[name] for name in undefined] == [None] * 4
 
 
+def test_the_summary_of_nothing_has_no_ratios(train_little: Callable[..., Path]) -> None:
+    assert run_here("score", "-m", train_little()).err == "0 lines, 0 tokens, 0.00 bits (end symbols counted)\n"
+    assert "per word" not in run_here("score", "-m", train_little(), stdin=b"\n").err
+
+
 def test_a_perplexity_beyond_all_numbers_is_still_json(train_little: Callable[..., Path]) -> None:
     one_word = b"x" * 2000 + b"\n"
     (row,) = jsonl(run_here("score", "-m", train_little(), "--by", "corpus", "--format", "jsonl", stdin=one_word))
@@ -424,6 +429,17 @@ def test_a_preamble_stands_before_every_line_of_a_line_model(train_little: Calla
     told(run_here("score", *arguments, "--context", tmp_path / "none.txt"), 3, "no such file")
 
 
+def test_a_byte_model_takes_any_bytes_as_preamble_and_a_table_with_a_mark(
+    train_little: Callable[..., Path], tmp_path: Path
+) -> None:
+    model = train_little(unit="byte", steps=2)
+    (tmp_path / "before.bin").write_bytes(b"\xff\xfe")
+    result = run_here("score", "-m", model, "--context", tmp_path / "before.bin", stdin=b"cat\n")
+    assert result.code == 0 and len(result.lines) == 2
+    result = run_here("score", "-m", model, "--column", "text", stdin=b"\xef\xbb\xbftext\ncat\xff\n")
+    assert result.code == 0 and result.out.split(b"\n")[1].startswith(b"cat\xff\t")
+
+
 def test_a_preamble_of_a_stream_is_text_before_it(stream_model: Path, tmp_path: Path) -> None:
     (tmp_path / "before.txt").write_bytes(b"cat dog\nanna\n")
     whole = run_here("score", "-m", stream_model, stdin=b"cat dog\nanna\nkite\nboil\n").rows
@@ -454,6 +470,24 @@ def test_a_tables_columns_pass_through_and_scores_stand_beside_them(train_little
         stdin="\n".join("\t".join(row.values()) for row in [dict(zip(rows[0], rows[0], strict=True)), *rows]).encode(),
     ).rows
     assert [row["b_bits"] for row in again] == bits == [row["bits"] for row in again]
+
+
+def test_an_object_stays_as_it_was_written(train_little: Callable[..., Path]) -> None:
+    lines = [
+        '{ "text" : "cat", "a": 1.10000000000000000000001, "b": 1e999, "c": NaN, "a": -0.0 }',
+        '{"n": 123456789012345678901234567890, "text": "d\\u006fg", "z": "\\ud800", "é": {"k": [1.50, {}]}}',
+    ]
+    data = "".join(f"{line} \r\n" for line in lines).encode()
+    result = run_here("score", "-m", train_little(), "--column", "text", "--input", "jsonl", stdin=data)
+    rows = [json.loads(line) for line in result.lines]
+    assert [line.startswith(given[:-1].rstrip() + ", ") for line, given in zip(result.lines, lines, strict=True)] == [
+        True,
+        True,
+    ]
+    scores = json.loads(run_here("score", "-m", train_little(), "--format", "jsonl", "-t", "cat").lines[0])
+    assert {name: rows[0][name] for name in ("bits", "tokens", "chars")} == {
+        name: scores[name] for name in ("bits", "tokens", "chars")
+    }
 
 
 def test_a_score_column_never_hides_one_of_the_table(train_little: Callable[..., Path]) -> None:
@@ -532,6 +566,11 @@ def test_the_layout_of_kenlm(train_little: Callable[..., Path]) -> None:
     ]
     assert lines[-1] == "Tokens:\t6"
     assert float(lines[3].split("\t")[1]) == pytest.approx(2 ** (sum(bits) / 6), rel=1e-3)
+
+
+def test_a_perplexity_of_words_beyond_all_numbers_is_infinite(train_little: Callable[..., Path]) -> None:
+    result = run_here("score", "-m", train_little(), "--format", "kenlm", stdin=b"x" * 5_000)
+    assert result.code == 0 and "Perplexity including OOVs:\tinf" in result.text
 
 
 def test_the_layout_of_lm_zoo(train_little: Callable[..., Path]) -> None:

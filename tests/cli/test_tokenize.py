@@ -125,9 +125,13 @@ def test_the_filter_answers_each_line_before_the_next_is_given(stores: dict[str,
 def test_what_cannot_be_decoded_is_told_without_its_text(
     given: bytes, options: list[str], stores: dict[str, Path]
 ) -> None:
-    result = run_here("tokenize", "-m", stores["char"], "--decode", *options, stdin=given)
-    told(result, 3)
+    result = run_here("tokenize", "-m", stores["char"], "--decode", *options, stdin=b"\n" + given)
+    told(result, 3, "<stdin>, line 2")
     assert "canary" not in result.err
+
+
+def test_ids_may_come_from_windows(stores: dict[str, Path]) -> None:
+    assert run_here("tokenize", "-m", stores["char"], "--decode", "--ids", stdin=b"102 100\r\n\r\n").text == "ca\n\n"
 
 
 def test_a_store_is_trained_on_as_its_text_would_be(tmp_path: Path) -> None:

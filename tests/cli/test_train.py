@@ -215,6 +215,23 @@ def test_sigterm_saves_and_ends_with_its_own_code(
     assert names(tmp_path) == {"m.seqmodel", "m.checkpoint", "m.tokens", "m.jsonl"}
 
 
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)])
+def test_a_signal_ends_a_run_that_waits_for_its_corpus(tmp_path: Path, number: signal.Signals, code: int) -> None:
+    arguments = command("train", "-", "-o", "m.seqmodel")
+    streams: dict[str, Any] = {name: subprocess.PIPE for name in ("stdin", "stdout", "stderr")}
+    with subprocess.Popen(arguments, cwd=tmp_path, env=environment(), **streams) as process:
+        assert process.stdin is not None and process.stdout is not None and process.stderr is not None
+        process.stdin.write(b"cat\n")
+        process.stdin.flush()
+        while not (tmp_path / "m.lock").exists() and process.poll() is None:
+            time.sleep(0.02)
+        time.sleep(0.3)  # it reads, which no file tells
+        process.send_signal(number)
+        assert process.wait(timeout=60) == code
+        assert process.stdout.read() + process.stderr.read() == b""
+    assert names(tmp_path) == set()
+
+
 def test_a_killed_run_blocks_nobody(
     tmp_path: Path, corpus: Path, trainer: Callable[..., subprocess.Popen[bytes]]
 ) -> None:

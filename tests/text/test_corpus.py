@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import bz2
+import errno
 import gzip
 import hashlib
 import io
@@ -26,6 +27,7 @@ from seqmodel.text import corpus
 from seqmodel.text.corpus import END_MARK, CorpusSummary, Line, Source, find_sources, read_blocks, read_lines, spooled
 
 E = END_MARK
+LONG = CorpusSettings().max_line
 KINDS: tuple[SequenceKind, ...] = ("line", "paragraph", "document", "stream")
 
 # Line ends, blanks of several kinds and letters of one to four bytes, in texts short enough to shrink well.
@@ -313,6 +315,36 @@ def test_a_folder_without_text_says_so(tmp_path: Path) -> None:
         find_sources([str(tmp_path)])
 
 
+def test_a_folder_that_may_not_be_looked_into_is_told_and_not_left_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "a.txt").write_bytes(b"one\n")
+    (tmp_path / "locked").mkdir()
+    (tmp_path / ".hidden").mkdir()
+    look = os.scandir
+
+    def scandir(path: str) -> Iterator[os.DirEntry[str]]:
+        if Path(path).name in ("locked", ".hidden"):
+            raise PermissionError(errno.EACCES, "no", str(path))
+        return look(path)
+
+    monkeypatch.setattr(os, "scandir", scandir)
+    with pytest.raises(DataError, match="locked: cannot be read: Permission denied"):
+        find_sources([str(tmp_path)])
+    (tmp_path / "locked").rmdir()
+    assert [source.path for source in find_sources([str(tmp_path)])] == [tmp_path / "a.txt"]
+
+
+def test_a_name_that_is_no_utf8_is_escaped_for_people_alone(tmp_path: Path) -> None:
+    path = os.fsdecode(os.fsencode(tmp_path) + b"/\xff.txt")
+    Path(path).write_bytes(b"one\n")
+    for name in (path, str(tmp_path)):
+        (source,) = find_sources([name])
+        assert (source.name, source.path) == (f"{tmp_path}/\\xff.txt", Path(path))
+    with pytest.raises(DataError, match=r"\\xfe: no such file"):
+        find_sources(["\udcfe"])
+
+
 @pytest.mark.parametrize("name", ["nothing.txt", "no/such/folder/a.txt", "a\0b", "x" * 5000])
 def test_a_name_that_cannot_be_is_a_data_error(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
@@ -389,6 +421,23 @@ def test_truncated_compressed_text_is_an_error_and_no_shorter_text(suffix: str, 
 
 
 @compressed
+def test_archives_one_after_another_are_read_to_the_end_of_the_file(suffix: str, tmp_path: Path) -> None:
+    data, path = incompressible_lines(), tmp_path / f"c.txt{suffix}"
+    path.write_bytes(COMPRESSIONS[suffix](data) + bytes(8) * (suffix == ".xz") + COMPRESSIONS[suffix](data))
+    assert "".join(read_blocks(find_sources([str(path)]), CorpusSettings(sequence="stream"))) == data.decode() * 2 + E
+
+
+@compressed
+def test_damage_after_an_archives_first_part_is_an_error_and_no_end(suffix: str, tmp_path: Path) -> None:
+    path = tmp_path / f"c.txt{suffix}"
+    part = COMPRESSIONS[suffix](incompressible_lines())
+    for rest in (b"noise", b"?" + part[1:], part[:9]):
+        path.write_bytes(part + rest)
+        with pytest.raises(DataError, match="the compressed file is truncated or damaged"):
+            list(read_blocks(find_sources([str(path)]), CorpusSettings()))
+
+
+@compressed
 def test_what_is_not_compressed_in_spite_of_its_name_is_an_error(suffix: str, tmp_path: Path) -> None:
     path = tmp_path / f"c.txt{suffix}"
     path.write_bytes(b"plain text\n" * 20)
@@ -444,6 +493,15 @@ def test_lines_from_a_pipe_come_as_soon_as_they_are_complete() -> None:
         assert list(batches) == [[Line(4, "four", False)]]
 
 
+def test_a_pipe_that_never_waits_is_waited_for() -> None:
+    with piped_stdin() as write:
+        os.set_blocking(sys.stdin.fileno(), False)
+        writing = threading.Timer(0.2, write, [b"one\n"])
+        writing.start()
+        assert next(read_lines(find_sources(["-"])[0], CorpusSettings())) == [Line(1, "one", True)]
+        writing.join()
+
+
 def test_a_byte_order_mark_that_comes_in_parts_through_a_pipe_is_no_text() -> None:
     with piped_stdin() as write:
         batches = read_lines(find_sources(["-"])[0], CorpusSettings())
@@ -477,11 +535,19 @@ def test_standard_input_that_is_a_file_is_read_from_where_it_stands(tmp_path: Pa
         ]
 
 
+def test_a_line_over_the_limit_ends_what_is_spooled() -> None:
+    with piped_stdin() as write:
+        write(b"one\ntwo two\n")
+        write(b"")
+        with pytest.raises(DataError, match="<stdin>, line 2: longer than 5 bytes"):
+            spooled(find_sources(["-"])[0], 5)
+
+
 def test_spooled_standard_input_can_be_read_again() -> None:
     with piped_stdin() as write:
         write(b"one\ntwo\n")
         write(b"")
-        source = spooled(find_sources(["-"])[0])
+        source = spooled(find_sources(["-"])[0], LONG)
         for _ in range(3):
             assert "".join(read_blocks([source], CorpusSettings())) == f"one{E}two{E}"
         assert source.name == "<stdin>"
@@ -494,12 +560,22 @@ def test_a_named_pipe_is_spooled_and_a_file_is_not(tmp_path: Path) -> None:
     file.write_bytes(b"x")
     writing = threading.Thread(target=pipe.write_bytes, args=(b"one\n" * 50_000,))
     writing.start()
-    source = spooled(find_sources([str(pipe)])[0])
+    source = spooled(find_sources([str(pipe)])[0], LONG)
     writing.join()
     for _ in range(2):
         assert "".join(read_blocks([source], CorpusSettings())) == f"one{E}" * 50_000
     (plain,) = find_sources([str(file)])
-    assert spooled(plain) is plain
+    assert spooled(plain, LONG) is plain
+
+
+def test_a_batch_has_few_lines_however_short_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(corpus, "LINES_AT_ONCE", 7)
+    data = "a\n\n\ufffd\n".encode() * 20 + b"\xff\nlast"
+    batches = list(read_lines(given_bytes(data), CorpusSettings(errors="replace")))
+    assert [len(batch) for batch in batches] == [7] * 8 + [5, 1]
+    lines = [line for batch in batches for line in batch]
+    assert [line.number for line in lines] == list(range(1, 63))
+    assert b"".join(line.as_read for line in lines) == data
 
 
 def test_memory_is_bounded_by_blocks_not_by_the_corpus(tmp_path: Path) -> None:

@@ -116,3 +116,27 @@ def test_the_format_is_that_of_the_names() -> None:
     assert format_of(["a.csv", "B.CSV"]) == "csv"
     assert format_of(["a.jsonl.gz"]) == "jsonl"
     assert format_of(["<stdin>"]) == format_of([]) == format_of(["a.csv", "b.jsonl"]) == "tsv"
+
+
+def test_a_quotation_mark_that_is_never_closed_is_found_before_all_is_read() -> None:
+    batches = iter(lines_of('text\ncat\n"dog\n' + "eat\n" * 99, [10, 20, 30]))
+    reader = TableReader("csv", "text")
+    with pytest.raises(DataError, match="table, line 3: a quotation mark that is not closed in 20 characters"):
+        for _ in reader.rows(batches, "table", 20):
+            pass
+    assert next(batches)[0].number > 10, "the rest was not read"
+
+
+def test_half_a_character_is_refused_by_its_line_unless_it_is_a_byte() -> None:
+    data = lines_of('{"t": "cat"}\n{"t": "c\\udcff"}\n')
+    with pytest.raises(DataError, match="table, line 2: a lone surrogate"):
+        list(TableReader("jsonl", "t").rows(data, "table"))
+    rows = [row.text for batch in TableReader("jsonl", "t").rows(data, "table", any_bytes=True) for row in batch]
+    assert rows == ["cat", "c\udcff"]
+    with pytest.raises(DataError, match="line 1: a lone surrogate"):
+        list(TableReader("jsonl", "t").rows(lines_of('{"t": "\\ud800"}\n'), "table", any_bytes=True))
+
+
+@pytest.mark.parametrize("column", ["٣", "9" * 30, "²"])
+def test_what_only_looks_like_a_number_is_a_name(column: str) -> None:
+    assert rows_of(TableReader("tsv", column), f"a\t{column}\ncat\tdog\n")[0].text == "dog"

@@ -1,0 +1,61 @@
+"""Whether a run fits into memory, found out before it begins: a process that takes more is ended without a word."""
+
+from __future__ import annotations
+
+import math
+import os
+import re
+import resource
+from pathlib import Path
+
+from seqmodel.config import ModelSettings, TrainingSettings
+from seqmodel.errors import ResourceError
+from seqmodel.model.bundle import weight_shapes
+
+FLOAT = 4  # bytes
+OF_A_WEIGHT = 4  # itself, its gradient and both moments
+OF_A_LAYER = 8  # numbers per token and width that the backward pass comes back to, at the least
+_LIMITS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")  # of a container
+_FREE = re.compile(r"^(?:MemAvailable|SwapFree): *([0-9]+) kB$", re.MULTILINE)
+
+
+def refuse_what_does_not_fit(model: ModelSettings, training: TrainingSettings, tokens: int) -> None:
+    """What training on so many tokens takes, against what there is.
+
+    Raises:
+        ResourceError: if training surely takes more memory than there is.
+    """
+    needed, free = least_bytes(model, training, tokens), free_bytes()
+    if needed > free:
+        raise ResourceError(
+            f"training takes at least {needed / 1e9:,.1f} GB of memory, and {free / 1e9:,.1f} GB are free",
+            "Use a smaller --width, fewer --layers or --networks, or fewer --lanes and a shorter --segment.",
+        )
+
+
+def least_bytes(model: ModelSettings, training: TrainingSettings, tokens: int) -> int:
+    """What the weights with their optimizer and the activations of one step take; no step has more than all tokens."""
+    weights = sum(math.prod(shape) for shape in weight_shapes(model).values())
+    layers = model.networks * model.layers * model.width * OF_A_LAYER
+    return FLOAT * (OF_A_WEIGHT * weights + min(tokens, training.lanes * training.segment) * layers)
+
+
+def free_bytes() -> int:
+    """Memory that this process may still take, swap included."""
+    page = os.sysconf("SC_PAGE_SIZE")
+    free = [page * os.sysconf("SC_PHYS_PAGES")]
+    if found := _FREE.findall(_read("/proc/meminfo")):
+        free.append(1024 * sum(map(int, found)))
+    free += [int(limit) for limit in map(_read, _LIMITS) if limit.strip().isdecimal()]
+    allowed, _ = resource.getrlimit(resource.RLIMIT_AS)
+    if allowed != resource.RLIM_INFINITY:
+        taken = _read("/proc/self/statm").split()
+        free.append(allowed - page * int(taken[0]) if taken else allowed)
+    return max(0, min(free))
+
+
+def _read(name: str) -> str:
+    try:
+        return Path(name).read_text(encoding="ascii")
+    except OSError:
+        return ""
