@@ -64,7 +64,7 @@ INPUTS: dict[str, tuple[str, bytes]] = {
     "bomb": ("bomb.txt.gz", gzip.compress(b"cat dog " * (LONG // 8))),
 }
 PLAIN = [kind for kind, (name, data) in INPUTS.items() if len(data) < 1 << 13 and not name.endswith(COMPRESSED)]
-NO_LIMIT = ("plot", "info", "generate", "--config", "score -m")  # have no --max-line
+NO_LIMIT = ("plot", "info", "generate", "--config", "score -m", "compare -m")  # have no --max-line
 
 
 @pytest.fixture(scope="module")
@@ -112,7 +112,7 @@ def test_any_bytes_give_a_result_or_one_line(command: str, kind: str, model: Pat
         pytest.skip("it continues any line")
     result = ended(command, name, model)
     if result.code == 3:
-        assert name in result.err or "no text" in result.err
+        assert name in result.err or "no text" in result.err or "--tune" in result.err
 
 
 @pytest.mark.parametrize(
@@ -166,10 +166,10 @@ def _alarm() -> Iterator[None]:
     """A test that would wait for ever fails instead."""
 
     def give_up(number: int, frame: object) -> None:
-        raise TimeoutError
+        raise SystemExit(99)
 
     before = signal.signal(signal.SIGALRM, give_up)
-    signal.alarm(60)
+    signal.alarm(30)
     yield
     signal.alarm(0)
     signal.signal(signal.SIGALRM, before)
