@@ -132,8 +132,8 @@ class SamplingSettings(Settings):
     the one with the number `first` comes out alike whether it is made alone or among others.
     """
 
-    count: int = Field(1, ge=1, le=MAX_SAMPLES)
-    first: int = Field(0, ge=0, lt=MAX_SAMPLES)
+    count: PositiveInt = 1
+    first: int = Field(0, ge=0)
     temperature: float = Field(1.0, ge=0, le=100)
     top_k: PositiveInt | None = None
     top_p: float | None = Field(None, gt=0, le=1)

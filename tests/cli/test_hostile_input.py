@@ -35,14 +35,13 @@ LONG = 4 << 20  # a line, in bytes; --max-line is half of that where there is su
 INPUTS: dict[str, tuple[str, bytes]] = {
     "empty": ("empty.txt", b""),
     "one byte": ("byte.txt", b"a"),
-    "a newline": ("newline.txt", b"\n"),
     "high byte": ("high.txt", b"\xff"),
     "invalid UTF-8": ("invalid.txt", b"cat dog\ntext\n\xf0\x9f dog\n"),
     "UTF-16": ("utf16.txt", "cat dog\neat\n".encode("utf-16")),
     "UTF-16 without a mark": ("utf16le.txt", "cat dog\neat\n".encode("utf-16-le")),
     "NULs": ("nuls.txt", b"\0" * 900 + b"\n" + b"text\0cat\n"),
     "controls": ("controls.txt", f"text\n{CONTROLS}\n".encode()),
-    "blank lines": ("blank.txt", b"\n" * 2_000),
+    "blank lines": ("blank.txt", b"\n" * 200),
     "CRLF": ("crlf.txt", b"text\r\ncat dog\r\n\r\neat"),
     "CR": ("cr.txt", b"text\rcat dog\r\reat\r"),
     "mark": ("mark.txt", b"\xef\xbb\xbftext\ncat\n"),
@@ -57,14 +56,13 @@ INPUTS: dict[str, tuple[str, bytes]] = {
     "noise": ("noise.bin", random.Random(1).randbytes(5_000)),
     "long line": ("long.txt", b"cat dog " * (LONG // 8)),
     "cut gzip": ("cut.txt.gz", gzip.compress(random.Random(2).randbytes(4_000).hex().encode())[:1_500]),
-    "no gzip": ("no.txt.gz", b"cat\n"),
     "bzip2 and noise": ("rest.txt.bz2", bz2.compress(b"cat\n") + b"noise"),
     "empty gzip": ("empty.txt.gz", b""),
     "damaged xz": ("damaged.txt.xz", lzma.compress(b"cat dog\n" * 100)[:-9] + b"\0" * 9),
     "bomb": ("bomb.txt.gz", gzip.compress(b"cat dog " * (LONG // 8))),
 }
 PLAIN = [kind for kind, (name, data) in INPUTS.items() if len(data) < 1 << 13 and not name.endswith(COMPRESSED)]
-NO_LIMIT = ("plot", "info", "generate", "--config", "score -m")  # have no --max-line
+NO_LIMIT = ("plot", "info", "generate", "--config", "score -m", "compare -m")  # have no --max-line
 
 
 @pytest.fixture(scope="module")
@@ -112,7 +110,7 @@ def test_any_bytes_give_a_result_or_one_line(command: str, kind: str, model: Pat
         pytest.skip("it continues any line")
     result = ended(command, name, model)
     if result.code == 3:
-        assert name in result.err or "no text" in result.err
+        assert name in result.err or "no text" in result.err or "--tune" in result.err
 
 
 @pytest.mark.parametrize(
@@ -143,6 +141,19 @@ def test_what_is_no_regular_file_gives_a_result_or_one_line(command: str, name: 
         assert result.code > 0 and name in result.err, result.err
 
 
+@pytest.fixture
+def _little_memory() -> Iterator[None]:
+    """What would take all memory fails instead."""
+    before = resource.getrlimit(resource.RLIMIT_AS)
+    taken = Path("/proc/self/statm")
+    if taken.exists():
+        size = int(taken.read_text().split()[0]) * resource.getpagesize()
+        resource.setrlimit(resource.RLIMIT_AS, (size + (512 << 20), before[1]))
+    yield
+    resource.setrlimit(resource.RLIMIT_AS, before)
+
+
+@pytest.mark.usefixtures("_little_memory")
 @pytest.mark.skipif(not Path("/dev/zero").exists(), reason="needs /dev/zero")
 @pytest.mark.parametrize("command", [command for command in READING if command != "generate"])
 def test_what_never_ends_is_given_up(command: str, model: Path) -> None:
@@ -166,10 +177,10 @@ def _alarm() -> Iterator[None]:
     """A test that would wait for ever fails instead."""
 
     def give_up(number: int, frame: object) -> None:
-        raise TimeoutError
+        raise SystemExit(99)
 
     before = signal.signal(signal.SIGALRM, give_up)
-    signal.alarm(60)
+    signal.alarm(30)
     yield
     signal.alarm(0)
     signal.signal(signal.SIGALRM, before)
@@ -251,6 +262,7 @@ def peak(*arguments: str | Path) -> tuple[Result, float]:
         tracemalloc.stop()
 
 
+@pytest.mark.usefixtures("_little_memory")
 @pytest.mark.parametrize("suffix", ["gz", "bz2", "xz"])
 def test_what_unpacks_to_very_much_takes_little_memory(suffix: str, model: Path, tmp_path: Path) -> None:
     bomb = tmp_path / f"bomb.{suffix}"
@@ -264,10 +276,10 @@ def test_what_unpacks_to_very_much_takes_little_memory(suffix: str, model: Path,
 
 def test_the_rows_of_a_long_line_take_little_memory(model: Path, tmp_path: Path) -> None:
     path = tmp_path / "long.txt"
-    path.write_bytes(b"cat dog " * (1 << 15))
+    path.write_bytes(b"cat dog " * (1 << 13))
     result, most = peak("score", path, "-m", model, "--by", "token", "--no-text", "-q")
-    assert len(result.lines) == 2 + (8 << 15)
-    assert most < 45
+    assert len(result.lines) == 2 + (8 << 13)
+    assert most < 18
 
 
 def test_a_line_that_does_not_fit_into_memory_is_told(model: Path, tmp_path: Path) -> None:

@@ -140,6 +140,11 @@ GIVEN = {
     "rescore": "lists.txt",
     "rescore --scores": "good.scores",
     "rescore jsonl": "lists.jsonl",
+    "filter a table": "table.tsv",
+    "rescore --tune": "said.txt",
+    "train --init": "MODEL",
+    "compare -m": "MODEL",
+    "score -m": "MODEL",
 }
 
 
@@ -153,9 +158,10 @@ def test_standard_output_is_the_same_whatever_is_said_beside_it(command: str, mo
         "short.txt": "cat\n",
         "good.scores": "u-1 1\nu-2 2\n",
         "lists.jsonl": json.dumps({"id": "u", "text": "cat"}) + "\n",
+        "said.txt": "u cat\n",
     }.items():
         Path(name).write_text(data, encoding="utf-8")
-    given = str(model) if command == "score -m" else GIVEN.get(command, "lines.txt")
+    given = GIVEN.get(command, "lines.txt").replace("MODEL", str(model))
     before = set(Path().iterdir())
     line = [part for part in arguments(command, given, model) if part != "-q"]
     results = []

@@ -9,7 +9,9 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from rich.console import Console
 
+from seqmodel.console import training_view
 from seqmodel.console.failures import guarded
 from seqmodel.console.signals import Stopped
 from seqmodel.console.terminal import console, say, visible
@@ -80,6 +82,19 @@ def test_off_a_terminal_a_run_is_told_in_plain_lines(capsys: pytest.CaptureFixtu
     assert "25%" in lines[2] and "train 2.000" in lines[2]
     assert "no gain" in lines[3]
     assert len(lines) == 4
+
+
+def test_a_sample_on_a_terminal_is_shown_and_steers_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    out = io.StringIO()
+    live = Console(file=out, force_terminal=True, highlight=False, width=120)
+    monkeypatch.setattr(training_view, "console", lambda: live)
+    with TrainingView(quiet=False) as view:
+        view.show(EVENTS[0])
+        view.show(Sampled(7, "cat\x1b[35m\x07\x9b2J\u202e\ndog"))
+        view.show(STEP)
+    shown = out.getvalue()
+    assert r"cat\x1b[35m\x07\x9b2J\u202e ⏎ dog" in shown
+    assert not any(part in shown for part in ("\x1b[35m", "\x07", "\x9b", "\u202e"))
 
 
 def test_a_quiet_run_tells_nothing(capsys: pytest.CaptureFixture[str]) -> None:

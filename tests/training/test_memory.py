@@ -6,9 +6,12 @@ import resource
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
 
 from seqmodel.config import ModelSettings, TrainingSettings
+from seqmodel.console.failures import _as_ours
 from seqmodel.errors import ResourceError
 from seqmodel.model.language_model import LanguageModel
 from seqmodel.training import memory
@@ -84,3 +87,11 @@ def test_absurd_batches_are_no_larger_than_the_corpus(tmp_path: Path, train_litt
         arguments = ("train", corpus, "-o", tmp_path / f"{cell}.seqmodel", "--steps", "1", "-q", "--cell", cell, *shape)
         result = run(*arguments, preexec_fn=lambda: resource.setrlimit(*limit))
         assert result.code == 0, result.err
+
+
+def test_memory_that_the_system_does_not_give_is_told() -> None:
+    for ask in (lambda: torch.empty(1 << 50), lambda: np.empty(1 << 50)):
+        with pytest.raises((RuntimeError, MemoryError)) as caught:
+            ask()
+        told = _as_ours(caught.value)
+        assert isinstance(told, ResourceError) and told.message == "out of memory"

@@ -111,6 +111,7 @@ def test_what_the_command_takes_are_options_or_about_the_call_itself() -> None:
 def test_an_empty_file_says_nothing_and_one_input_needs_no_list(write: Write) -> None:
     assert read_options(write("")) == {} == read_options(write("# nothing\n[text]\n[model]\n"))
     assert read_options(write('inputs = "a.txt"')) == {"inputs": ("a.txt",)}
+    assert read_options(write('\ufeffinputs = "a.txt"')) == {"inputs": ("a.txt",)}  # as some editors begin a file
 
 
 def test_flags_win_over_the_file_and_the_file_over_defaults(write: Write) -> None:
