@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from os.path import realpath
 from pathlib import Path
 from typing import Any
 
@@ -158,7 +159,7 @@ class TrainingRun:
         names = [Path(name) for name in inputs if name != "-"]
         written += [] if any(map(is_store, names)) else [self.store_path]
         for name in [*names, *([self.request.write_valid] if self.request.write_valid is not None else [])]:
-            if name.resolve() in [path.resolve() for path in written]:
+            if realpath(name) in map(realpath, written):
                 raise UsageError(f"{name} would be overwritten by this run", "Choose another name with -o.")
 
     # Tokens

@@ -103,7 +103,7 @@ def test_newlines_are_for_models_of_more_than_lines(train_little: Callable[..., 
         (["cat", "--jsonl"], "--jsonl"),
         (["--next", "--jsonl"], "--jsonl"),
         (["--format", "tsv", "--jsonl"], "--jsonl"),
-        (["cat", "extra argument"], "dog"),
+        (["cat", "dog"], "extra argument"),
     ],
     ids=str,
 )

@@ -98,9 +98,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory, model: Path) -> Path:
     (made / "other.seqmodel").write_bytes(model.read_bytes())
     assert run_here("train", made / "lines.txt", "-o", made / "other.seqmodel", *QUICK, "--force").code == 0
     bundle = read_bundle(model)
-    training = bundle.header.training.model_copy(update={"budget": f"60 {STEERING}"})
-    provenance = bundle.header.provenance.model_copy(update={"corpus_digest": STEERING, "began_from": STEERING})
-    header = bundle.header.model_copy(update={"training": training, "provenance": provenance})
+    training = bundle.header.training.model_copy(update={"settings": {"cell": STEERING, STEERING: STEERING}})
+    header = bundle.header.model_copy(update={"training": training})
     write_bundle(made / "odd.seqmodel", dataclasses.replace(bundle, header=header))
     return made
 
