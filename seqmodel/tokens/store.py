@@ -14,6 +14,7 @@ import os
 import tempfile
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import BinaryIO
 
@@ -118,8 +119,7 @@ def write_store(
         body = _Body(file)
         body.write(tokenizer.proto)
         body.align()
-        for block in blocks:
-            ids = tokenizer.encode(block)
+        for ids in chain.from_iterable(map(tokenizer.encode_parts, blocks)):
             ends = np.flatnonzero(ids == END) + (tokens + 1)
             index.write(ends.astype("<i8").tobytes())
             body.write(ids.astype(dtype).tobytes())

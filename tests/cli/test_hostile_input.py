@@ -287,5 +287,7 @@ def test_a_line_that_does_not_fit_into_memory_is_told(model: Path, tmp_path: Pat
     with path.open("wb") as file:
         file.truncate(700 << 20)  # zeros, which take no space
     limit = (resource.RLIMIT_AS, (2 << 30, 2 << 30))
-    result = run("score", path, "-m", model, "--max-line", "1000", preexec_fn=lambda: resource.setrlimit(*limit))
+    result = run(
+        "score", path, "-m", model, "--by", "word", "--max-line", "1000", preexec_fn=lambda: resource.setrlimit(*limit)
+    )
     told(result, 5, "out of memory")
