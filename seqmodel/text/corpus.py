@@ -23,7 +23,7 @@ from typing import BinaryIO
 from seqmodel.config import CorpusSettings
 from seqmodel.errors import DataError, ResourceError, UsageError
 from seqmodel.kinds import SequenceKind, TextErrors
-from seqmodel.text.archives import open_archive
+from seqmodel.text.archives import archive_failure, open_archive
 from seqmodel.text.folders import COMPRESSED, TEXT_SUFFIXES, text_files
 from seqmodel.text.parts import Cuts, Unfinished, word_count
 
@@ -226,15 +226,9 @@ def _reads(source: Source, file: BinaryIO) -> Iterator[bytes]:
 
 def _read_failure(source: Source, error: Exception) -> DataError:
     if source.compression:
-        return DataError(
-            f"{source.name}: the compressed file is truncated or damaged",
-            f"Test it with: {_TEST_WITH[source.compression]}",
-        )
+        return archive_failure(source.name, source.compression, error)
     reason = os.strerror(error.errno) if isinstance(error, OSError) and error.errno else type(error).__name__
     return DataError(f"{source.name}: cannot be read: {reason}", "Check the file.")
-
-
-_TEST_WITH = {".gz": "gzip -t", ".bz2": "bzip2 -t", ".xz": "xz -t", ".zst": "zstd -t"}
 
 
 def _is_pipe(file: BinaryIO) -> bool:
