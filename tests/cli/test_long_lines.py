@@ -94,12 +94,12 @@ def test_memory_does_not_grow_with_a_line(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    in_parts(monkeypatch, 1 << 11)
+    in_parts(monkeypatch, 1 << 10)
     model = little(train_little, {"ngram": "off", "ngram_embeddings": False, **settings})
     sizes = []
     for copies in (1, 1, 6):  # the first one imports
         path = tmp_path / f"{copies}.txt"
-        path.write_text(little_text(200).replace("\n", " ") * copies)
+        path.write_text(little_text(100).replace("\n", " ") * copies)
         result, most = peak(*command, path, "-m", model)
         assert result.code == 0
         sizes.append(most)
@@ -110,11 +110,11 @@ def test_memory_does_not_grow_with_a_line(
 def test_a_store_of_a_long_line_is_made_in_a_few_times_its_memory(
     unit: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    in_parts(monkeypatch, 1 << 14)
+    in_parts(monkeypatch, 1 << 13)
     sizes = []
     for copies in (1, 1, 10):
         path = tmp_path / f"{copies}.txt"
-        path.write_text(little_text(1000).replace("\n", " ") * copies)
+        path.write_text(little_text(500).replace("\n", " ") * copies)
         result, most = peak("tokenize", path, "-o", tmp_path / "out.tokens", "--force", "--unit", unit)
         assert result.code == 0
         sizes.append((path.stat().st_size, most))

@@ -66,7 +66,7 @@ def test_parts_of_lines_are_the_lines(cuts: Cuts, tmp_path: Path) -> None:
     path = tmp_path / "corpus.txt"
 
     @given(texts, st.integers(1, 4))
-    @settings(max_examples=150, deadline=None)
+    @settings(max_examples=60, deadline=None)
     @example("a" * 40, 3)
     @example("a b" * 9 + "\r\n" + "b " * 9, 2)
     def check(text: str, shares: int) -> None:
@@ -85,7 +85,7 @@ def test_any_bytes_are_cut_between_characters(errors: TextErrors, any_bytes: boo
     path = tmp_path / "corpus.txt"
 
     @given(st.lists(st.sampled_from(b"\x80\x9f\xc3\xe2\xf0a\n"), max_size=30).map(bytes))
-    @settings(max_examples=300, deadline=None)
+    @settings(max_examples=150, deadline=None)
     @example(b"\x80" * 20)
     def check(data: bytes) -> None:
         path.write_bytes(data)
@@ -100,7 +100,7 @@ def test_parts_have_the_tokens_of_the_whole(tokenizer: Tokenizer, tmp_path: Path
     path = tmp_path / "corpus.txt"
 
     @given(st.lists(texts, max_size=4).map(END_MARK.join))
-    @settings(max_examples=150, deadline=None)
+    @settings(max_examples=60, deadline=None)
     @example("ab   \tba  ")
     @example(f"abab{END_MARK} b")
     def check(text: str) -> None:
