@@ -97,7 +97,7 @@ def test_memory_does_not_grow_with_a_line(
     in_parts(monkeypatch, 1 << 10)
     model = little(train_little, {"ngram": "off", "ngram_embeddings": False, **settings})
     sizes = []
-    for copies in (1, 1, 6):  # the first one imports
+    for copies in (1, 1, 15):  # the first one imports
         path = tmp_path / f"{copies}.txt"
         path.write_text(little_text(100).replace("\n", " ") * copies)
         result, most = peak(*command, path, "-m", model)
@@ -112,7 +112,7 @@ def test_a_store_of_a_long_line_is_made_in_a_few_times_its_memory(
 ) -> None:
     in_parts(monkeypatch, 1 << 13)
     sizes = []
-    for copies in (1, 1, 10):
+    for copies in (1, 40, 120):
         path = tmp_path / f"{copies}.txt"
         path.write_text(little_text(500).replace("\n", " ") * copies)
         result, most = peak("tokenize", path, "-o", tmp_path / "out.tokens", "--force", "--unit", unit)
