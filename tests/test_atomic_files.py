@@ -212,7 +212,7 @@ def content(path: Path) -> Any:
     """All of a file, as a reader gets it."""
     if path.suffix == ".tokens":
         found = open_store(path)
-        return found.header.digest, found.ids.tolist(), found.ends.tolist()
+        return found.header.digest, found.ids[:].tolist(), found.ends[:].tolist()
     read = read_bundle(path)
     return read.digest, read.header, {name: np.asarray(weight).tobytes() for name, weight in read.weights.items()}
 

@@ -108,6 +108,7 @@ def command(
             show_default=False,
         ),
     ] = None,
+    max_line: options.MaxLineOption = 16,
     quiet: options.QuietOption = False,
     debug: options.DebugOption = False,
 ) -> None:
@@ -139,4 +140,5 @@ def command(
         length=parsed_length(length),
     )
     search = BeamSearch(beam, length_normalisation) if beam is not None else None
-    run_generate(loaded, prefixes(loaded, tuple(prefix or ()), prefix_file), settings, style, show_probs, search, quiet)
+    given = prefixes(loaded, tuple(prefix or ()), prefix_file, max_line << 20)
+    run_generate(loaded, given, settings, style, show_probs, search, quiet)

@@ -16,7 +16,7 @@ from seqmodel.kinds import SubwordMethod
 if TYPE_CHECKING:
     from seqmodel.config import CorpusSettings
     from seqmodel.tokens.store import TokenStore
-    from seqmodel.tokens.tokenizer import Tokenizer
+    from seqmodel.tokens.tokenizer import Ids, Tokenizer
 
 
 _ID = re.compile("[0-9]{1,9}")
@@ -103,24 +103,29 @@ def _filter(tokenizer: Tokenizer, inputs: list[str], corpus: CorpusSettings, ids
 
     out = data_output(tokenizer.unit)
     shown = visible if out.isatty() else str
+    cuts = None if decode else tokenizer.cuts
     for source in find_sources(inputs):
-        for batch in read_lines(source, corpus, any_bytes=tokenizer.unit == "byte"):
+        inside, written = False, 0  # what has come of a line in parts
+        for batch in read_lines(source, corpus, any_bytes=tokenizer.unit == "byte", cuts=cuts):
             for line in batch:
                 try:
-                    parts = [_decoded(tokenizer, line.text, ids)] if decode else _encoded(tokenizer, line.text, ids)
-                    out.writelines(map(shown, parts))
+                    if decode:
+                        out.write(shown(_decoded(tokenizer, line.text, ids)))
+                    else:
+                        tokens = tokenizer.encode(line.text, inside)
+                        out.writelines(map(shown, _pieces(tokenizer, tokens, ids, written)))
+                        inside, written = line.open, line.open * (written + len(tokens))
                 except DataError as error:
                     raise DataError(f"{source.name}, line {line.number}: {error.message}", error.hint) from None
-                out.write("\n")
+                out.write("" if line.open else "\n")
             out.flush()
 
 
-def _encoded(tokenizer: Tokenizer, text: str, ids: bool) -> Iterator[str]:
-    """The line in parts: a long one has far more characters than its text."""
-    tokens = tokenizer.encode(text)
+def _pieces(tokenizer: Tokenizer, tokens: Ids, ids: bool, before: int) -> Iterator[str]:
+    """Tokens of a line, so many before them, a few at once: they have far more characters than its text."""
     for at in range(0, len(tokens), _TOKENS_AT_ONCE):
         part = tokens[at : at + _TOKENS_AT_ONCE].tolist()
-        yield " " * bool(at) + " ".join(str(token) if ids else tokenizer.piece(token) for token in part)
+        yield " " * bool(before + at) + " ".join(str(token) if ids else tokenizer.piece(token) for token in part)
 
 
 def _decoded(tokenizer: Tokenizer, text: str, ids: bool) -> str:

@@ -54,7 +54,7 @@ def longest_copy(novel: bool, most: int | None) -> int | None:
     return None if not novel else MAX_COPY if most is None else most
 
 
-def prefixes(model: Model, given: tuple[str, ...], file: Path | None) -> Iterator[str]:
+def prefixes(model: Model, given: tuple[str, ...], file: Path | None, max_line: int) -> Iterator[str]:
     """The prefixes of the command line, or of a file's lines as they come; one empty prefix if there are none.
 
     Raises:
@@ -64,7 +64,7 @@ def prefixes(model: Model, given: tuple[str, ...], file: Path | None) -> Iterato
         return iter(given or ("",))
     if given:
         raise UsageError("both --prefix and --prefix-file are given", "Give one of them.")
-    batches = read_lines(only_source(str(file)), CorpusSettings(), model.header.unit == "byte")
+    batches = read_lines(only_source(str(file)), CorpusSettings(max_line=max_line), model.header.unit == "byte")
     return (line.text.removesuffix("\r") if line.terminated else line.text for lines in batches for line in lines)
 
 

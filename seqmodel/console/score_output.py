@@ -7,7 +7,7 @@ from abc import ABC, abstractmethod
 from typing import TextIO
 
 from seqmodel.console.rows import RowWriter
-from seqmodel.console.score_view import CorpusTotals, ScoreView, TableView, token_text
+from seqmodel.console.score_view import NOTHING, CorpusTotals, ScoreView, TableView, token_text
 from seqmodel.console.terminal import visible
 from seqmodel.inference.line_scores import LineScore
 from seqmodel.inference.words import word_scores
@@ -42,10 +42,13 @@ class RowOutput(ScoreOutput):
     def __init__(self, view: ScoreView, writer: RowWriter) -> None:
         super().__init__(writer.stream)
         self.view, self.writer = view, writer
+        self.begun = NOTHING
 
     def line(self, file: str, row: LineScore) -> None:
         prefix = [file] if self.view.files else []
-        self.writer.write([*prefix, *cells] for cells in self.view.rows(row))
+        self.writer.write([*prefix, *cells] for cells in self.view.rows(row, self.begun))
+        keep = self.view.level == "line" and self.view.text
+        self.begun = self.begun.and_then(row, keep) if row.line.open else NOTHING
 
     def file(self, file: str, totals: CorpusTotals) -> None:
         if self.view.level == "document":

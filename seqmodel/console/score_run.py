@@ -57,6 +57,8 @@ def run_score(model: LineScorer, request: ScoreRequest, settings: CorpusSettings
     is_plain = request.style is None and request.base == "2" and request.header and request.show_text
     request.pictures.check(request.level, is_plain)
     inputs = line_inputs(model, request, settings)
+    if _in_parts(model, request):
+        inputs = replace(inputs, cuts=model.tokenizer.cuts)
     output = _output(model, request, inputs, data_output(model.header.unit))
     reading = reading_of(model, request, settings)
     ends = model.header.model.ends
@@ -98,6 +100,14 @@ def line_inputs(model: LineScorer, request: ScoreRequest, settings: CorpusSettin
             raise UsageError("the sequences of this model are longer than a line", "Use --context none with --shard.")
         inputs = replace(inputs, shard=Shard.parse(request.shard))
     return inputs
+
+
+def _in_parts(model: LineScorer, request: ScoreRequest) -> bool:
+    """Whether what is asked for of a long line is sums, or tokens one by one, and of nothing but the line."""
+    alone = request.context in (CARRY, NONE) and request.column is None and isinstance(model, Model)
+    carried = request.context == CARRY and model.header.sequence == "paragraph"  # which end at a line that is blank
+    odd = request.percentile or request.worst or request.pictures.wanted
+    return alone and not (carried or odd or request.level == "word" or request.style in ("kenlm", "lmzoo"))
 
 
 def reading_of(model: LineScorer, request: ScoreRequest, settings: CorpusSettings) -> Reading:

@@ -13,6 +13,7 @@ from seqmodel.inference.line_scores import LineScore
 from seqmodel.inference.oddness import Span
 from seqmodel.inference.words import WordBoundary, WordKind, word_scores
 from seqmodel.model.bundle import power
+from seqmodel.text.parts import word_count
 from seqmodel.text.tables import TableReader
 from seqmodel.tokens.tokenizer import END, FIRST_BYTE, FIRST_PIECE, UNKNOWN, Tokenizer
 
@@ -27,6 +28,23 @@ UNITS: dict[str, tuple[str, float]] = {
 TOKENS_AT_ONCE = 1 << 14  # of a line, as Python's own numbers
 _WORST = ("worst_start", "worst_end", "worst_bits")
 _TOTALS = ("sequences", "tokens", "words", "chars", "bytes", "bits", "bits_per_char", "bits_per_byte")
+
+
+@dataclass(frozen=True)
+class Begun:
+    """What has come of a line that is scored in parts; `text` is kept where it will be shown."""
+
+    bits: float = 0.0
+    tokens: int = 0
+    chars: int = 0
+    text: tuple[str, ...] = ()
+
+    def and_then(self, row: LineScore, keep: bool) -> Begun:
+        text = (*self.text, row.text) if keep else ()
+        return Begun(self.bits + row.bits, self.tokens + len(row.ids), self.chars + len(row.text), text)
+
+
+NOTHING = Begun()
 
 
 @dataclass(frozen=True)
@@ -67,27 +85,29 @@ class ScoreView:
         kept = [name.replace("bits", unit) for name in names if self.text or name != "text"]
         return (["file"] if self.files and self.level in ("line", "token", "word") else []) + kept
 
-    def rows(self, row: LineScore) -> Iterator[list[Any]]:
-        """The rows of a line, without its file; none at the levels that are sums."""
-        if self.level == "line":
-            yield self._line(row)
+    def rows(self, row: LineScore, begun: Begun = NOTHING) -> Iterator[list[Any]]:
+        """The rows of a line, or of what one that has begun goes on with, without its file; none at the levels that are
+        sums."""
+        if self.level == "line" and not row.line.open:
+            yield self._line(row, begun)
         elif self.level == "token":
-            yield from self._tokens(row)
+            yield from self._tokens(row, begun)
         elif self.level == "word":
             yield from self._words(row)
 
-    def _line(self, row: LineScore) -> list[Any]:
-        chars = len(row.text)
-        per_char = row.bits * self.scale / chars if chars and not self.tokenizer.closed else math.nan
-        cells: list[Any] = [row.line.number, row.bits * self.scale, len(row.ids), chars, per_char]
+    def _line(self, row: LineScore, begun: Begun) -> list[Any]:
+        whole = begun.and_then(row, keep=self.text)
+        amount = whole.bits * self.scale
+        per_char = amount / whole.chars if whole.chars and not self.tokenizer.closed else math.nan
+        cells: list[Any] = [row.line.number, amount, whole.tokens, whole.chars, per_char]
         if self.percentile is not None:
             cells.append(Tenths(self.percentile(row)))
         if self.worst is not None:
             span = self.worst(row)
             cells += [None] * len(_WORST) if span is None else [span.start, span.end, span.bits * self.scale]
-        return [*cells, row.text] if self.text else cells
+        return [*cells, "".join(whole.text)] if self.text else cells
 
-    def _tokens(self, row: LineScore) -> Iterator[list[Any]]:
+    def _tokens(self, row: LineScore, begun: Begun) -> Iterator[list[Any]]:
         spans = row.spans(self.tokenizer)
         scores = row.scores
         assert scores.entropy is not None and scores.rank is not None
@@ -96,9 +116,9 @@ class ScoreView:
         for at in range(0, len(row.ids), TOKENS_AT_ONCE):
             part = slice(at, at + TOKENS_AT_ONCE)
             cells = zip(*(column[part].tolist() for column in (*columns, unknown)), strict=True)
-            for number, (token, span, bits, entropy, rank, oov) in enumerate(cells, start=at + 1):
+            for number, (token, span, bits, entropy, rank, oov) in enumerate(cells, start=begun.tokens + at + 1):
                 yield [
-                    *(row.line.number, number, *span),
+                    *(row.line.number, number, span[0] + begun.chars, span[1] + begun.chars),
                     *([token_text(self.tokenizer, token, row.text, span)] if self.text else []),
                     *(bits, entropy, rank),
                     *([int(oov)] if self.tokenizer.unit != "byte" else []),
@@ -161,18 +181,20 @@ class CorpusTotals:
     lines: int = 0
     unknown: int = 0
     unknown_bits: float = 0.0
+    in_word: bool = False  # the last part of a line ended inside a word
 
     def add(self, row: LineScore, ends: bool) -> None:
-        """Add a line; `ends` tells whether a sequence ends with it."""
+        """Add a line, or a part of one; `ends` tells whether a sequence ends with it."""
         newline = row.line.terminated
         text = row.line.text
-        self.lines += 1
+        self.lines += not row.line.open
         self.sequences += ends
         if row.unknown:
             self.unknown += row.unknown
             self.unknown_bits += float(row.scores.bits[row.ids == UNKNOWN].sum())
         self.tokens += len(row.ids)
-        self.words += len(text.split())
+        self.words += word_count(text) - (self.in_word and row.inside and not text[0].isspace())
+        self.in_word = row.line.open and not text[-1].isspace()
         self.chars += len(text) + newline
         self.bytes += len(text.encode("utf-8", "surrogateescape")) + newline
         self.bits += row.bits

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from itertools import groupby, pairwise
+from itertools import groupby, zip_longest
 from typing import Any
 
 import numpy as np
@@ -43,7 +43,7 @@ class LineScore:
     """A line, the ids that it is spelled with (its newline or end symbol last) and their scores.
 
     `before` are the ids of what it was scored given; `shift` characters of those ids' text and the line's together
-    come before the line's own.
+    come before the line's own. A later part of a line begins `inside` it.
     """
 
     line: Line
@@ -52,6 +52,7 @@ class LineScore:
     scores: TokenScores
     before: npt.NDArray[Any] = field(default_factory=_no_ids)
     shift: int = 0
+    inside: bool = False
 
     @property
     def bits(self) -> float:
@@ -76,7 +77,7 @@ class LineScore:
         """Character offsets (start, end) in the text of each token, (tokens, 2); symbols have none (start == end)."""
         if tokenizer.closed:
             return self._closed_spans(tokenizer)
-        whole = tokenizer.spans(np.concatenate([self.before, self.ids]))
+        whole = tokenizer.spans(np.concatenate([self.before, self.ids]), self.inside)
         return np.clip(whole[len(self.before) :] - self.shift, 0, len(self.text))
 
     def _closed_spans(self, tokenizer: Tokenizer) -> npt.NDArray[np.int64]:
@@ -109,7 +110,8 @@ class Reading:
 def score_lines(
     model: SequenceModel, tokenizer: Tokenizer, reading: Reading, batches: Iterable[list[Line]]
 ) -> Iterator[list[LineScore]]:
-    """Score batches of lines of one file."""
+    """Score batches of lines of one file. Of a line in parts, each has a score; it cannot be given a text, nor stand
+    where paragraphs carry a state from line to line."""
     if reading.kind == "line" or reading.restart:
         scorer = _Separate(model, tokenizer, reading)
         for batch in batches:
@@ -126,9 +128,13 @@ class _Separate:
         self.model, self.tokenizer, self.reading = model, tokenizer, reading
         self.kind = reading.kind
         self._last: tuple[bytes, tuple[Any, int]] | None = None
+        self._begun: RunningScorer | None = None  # of a line that comes in parts
 
     def score(self, lines: list[Line]) -> list[LineScore]:
         """The rows of some lines."""
+        if self._begun is not None or lines[0].open:
+            part = self._part(lines[0])
+            return [part, *self.score(lines[1:])] if lines[1:] else [part]
         rows = [self._spelled(line) for line in lines]
         done: dict[int, TokenScores] = {}
         order = sorted(range(len(rows)), key=lambda i: rows[i].before.tobytes())
@@ -139,6 +145,13 @@ class _Separate:
             scores = score_sequences(self.model, [rows[i].ids for i in members], firsts, self.reading.wanted, state)
             done.update(zip(members, scores, strict=True))
         return [replace(row, scores=done[i]) for i, row in enumerate(rows)]
+
+    def _part(self, line: Line) -> LineScore:
+        """The row of a part of a line."""
+        row = self._spelled(line, inside=self._begun is not None)
+        scorer = self._begun or RunningScorer(self.model)
+        self._begun = scorer if line.open else None
+        return replace(row, scores=scorer.score(row.ids, self.reading.wanted))
 
     def _after(self, before: npt.NDArray[Any]) -> tuple[Any, int]:
         """The state after all but the last of the ids that a line is given, and that last one."""
@@ -151,18 +164,18 @@ class _Separate:
             self._last = key, (scorer.state, scorer.last)
         return self._last[1]
 
-    def _spelled(self, line: Line) -> LineScore:
-        """A line and its ids, not yet scored."""
+    def _spelled(self, line: Line, inside: bool = False) -> LineScore:
+        """A line, or part of one, and its ids, not yet scored."""
         text = line.text.removesuffix("\r") if self.kind == "line" and line.terminated else line.text
         given = self.reading.preamble + (line.given or "")
         newline = "\n" if self.kind == "stream" and line.terminated else ""
         whole = given + self._between(given, text) + text if given else text
-        ids = self.tokenizer.encode_line(whole + newline)
+        ids = self.tokenizer.encode_line(whole + newline, inside)
         shared = self._shared(given, ids) if given else 0
         before, ids = ids[:shared], ids[shared:]
-        if self.kind != "stream":
+        if self.kind != "stream" and not line.open:
             ids = np.append(ids, np.int32(END))
-        return LineScore(line, text, ids, nothing(PLAIN), before, len(whole) - len(text))
+        return LineScore(line, text, ids, nothing(PLAIN), before, len(whole) - len(text), inside)
 
     def _between(self, given: str, text: str) -> str:
         """What joins a line to what it is given."""
@@ -187,15 +200,17 @@ def _carried(
         preamble = reading.preamble.removesuffix("\n") + "\n"
         refuse_end_mark(preamble)
         scorer.score(tokenizer.encode(preamble))
+    inside = False
     for lines, terminators in _terminated(batches, reading.kind):
-        yield _running(scorer, tokenizer, lines, terminators, reading.wanted)
+        yield _running(scorer, tokenizer, lines, terminators, reading.wanted, inside)
+        inside = lines[-1].open if lines else inside
 
 
 def _terminated(batches: Iterable[list[Line]], kind: SequenceKind) -> Iterator[tuple[list[Line], list[str | None]]]:
     """Lines with what ends each: a newline, the end of the sequence, or nothing at the end of a stream; None for
     a blank line that separates paragraphs.
 
-    Outside streams a line waits until it is known whether another follows it.
+    Outside streams a line waits until it is known whether another follows it; after an open part one does.
     """
     if kind == "stream":
         for batch in batches:
@@ -204,13 +219,16 @@ def _terminated(batches: Iterable[list[Line]], kind: SequenceKind) -> Iterator[t
     waiting: list[Line] = []
     for batch in batches:
         lines = waiting + batch
-        waiting = lines[-1:]
-        yield lines[:-1], [_terminator(a, b, kind) for a, b in pairwise(lines)]
+        waiting = [line for line in lines[-1:] if not line.open]
+        done = lines[: len(lines) - len(waiting)]
+        yield done, [_terminator(a, b, kind) for a, b in zip_longest(done, lines[1:][: len(done)])]
     if waiting:
         yield waiting, [_terminator(waiting[0], None, kind)]
 
 
 def _terminator(line: Line, following: Line | None, kind: SequenceKind) -> str | None:
+    if line.open:
+        return ""
     separates = kind == "paragraph"
     if separates and not line.text.strip():
         return None
@@ -220,17 +238,25 @@ def _terminator(line: Line, following: Line | None, kind: SequenceKind) -> str |
 
 
 def _running(
-    scorer: RunningScorer, tokenizer: Tokenizer, lines: list[Line], terminators: list[str | None], wanted: Wanted
+    scorer: RunningScorer,
+    tokenizer: Tokenizer,
+    lines: list[Line],
+    terminators: list[str | None],
+    wanted: Wanted,
+    inside: bool,
 ) -> list[LineScore]:
+    """The rows of lines, an open one last; the first may begin inside a line."""
     parts = [(line.text, end) for line, end in zip(lines, terminators, strict=True) if end is not None]
     for text, _ in parts:
         refuse_end_mark(text)
-    ids = tokenizer.encode("".join(text + end for text, end in parts))
+    ids = tokenizer.encode("".join(text + end for text, end in parts), inside)
     scores = scorer.score(ids, wanted)
     cuts = np.flatnonzero(np.isin(ids, [*tokenizer.newline_ids, END])) + 1
     bounds = iter(zip([0, *cuts], [*cuts, len(ids)], strict=True))
-    rows = []
+    rows: list[LineScore] = []
     for line, terminator in zip(lines, terminators, strict=True):
         begin, end = (0, 0) if terminator is None else next(bounds)
-        rows.append(LineScore(line, line.text, ids[begin:end], scores.at(slice(begin, end))))
+        rows.append(
+            LineScore(line, line.text, ids[begin:end], scores.at(slice(begin, end)), inside=inside and not rows)
+        )
     return rows

@@ -15,6 +15,7 @@ import numpy.typing as npt
 
 from seqmodel.inference.sequence_model import Ids, SequenceModel
 from seqmodel.inference.workers import side_by_side
+from seqmodel.tokens.stored_array import Stored
 from seqmodel.tokens.tokenizer import END, START
 
 CHUNK_FLOATS = 1 << 19  # log-probabilities held at once, about: what fits a cache
@@ -217,7 +218,7 @@ def _after_end(inputs: Ids) -> Ids:
 
 
 def score_ranges(
-    model: SequenceModel, ids: npt.NDArray[Any], ranges: Iterable[tuple[int, int]], is_stream: bool
+    model: SequenceModel, ids: Stored, ranges: Iterable[tuple[int, int]], is_stream: bool
 ) -> tuple[float, int]:
     """Bits and number of the tokens that ranges of a store hold; a range may begin inside a sequence.
 

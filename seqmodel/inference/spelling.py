@@ -34,6 +34,7 @@ class Spelling:
             for data in [text.encode()]
             for size in range(1, len(data) + 1)
         )
+        self.longest = max(map(len, texts), default=0)  # characters
 
     @cached_property
     def anything(self) -> Mask:
@@ -131,7 +132,9 @@ class Speller:
         self.tokenizer = spelling.tokenizer
         self.at_line_start = True
         self.pending = b""
-        self.run: str | None = None  # a word that is being spelled in bytes, as far as it is known
+        self.run: str | None = (
+            None  # a word that is being spelled in bytes; of one longer than any entry, the beginning
+        )
         self.bare = False  # may a word begin without a blank?
         self.owes_blank = False  # a lone blank at a line start is the virtual one: another must follow
 
@@ -191,7 +194,8 @@ class Speller:
         self.owes_blank = text == " " and self.at_line_start
         is_byte = FIRST_BYTE <= token < FIRST_PIECE
         if is_byte and (text == " " or not text.isspace()):
-            self.run = text if text == " " else (self.run or "") + text
+            run = text if text == " " else (self.run or "") + text
+            self.run = run[: self.spelling.longest + 1]
             self.bare = False
         else:
             self.run = None

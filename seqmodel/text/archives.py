@@ -5,32 +5,56 @@ from __future__ import annotations
 import bz2
 import io
 import lzma
+import sys
 from pathlib import Path
-from typing import BinaryIO, cast
+from typing import Any, BinaryIO, cast
+
+from seqmodel.errors import DataError
 
 _CHUNK = 1 << 16
+_MEMORY_LOG = 27  # 128 MiB: what xz -9 and zstd --long may need
+_TEST_WITH = {".gz": "gzip -t", ".bz2": "bzip2 -t", ".xz": "xz -t", ".zst": "zstd -t"}
 
 
 def open_archive(path: Path, suffix: str) -> BinaryIO:
     """What is packed in a file of this suffix. No other program is run."""
-    if suffix in (".bz2", ".xz"):
+    if suffix != ".gz":
         return cast(BinaryIO, _Streams(path, suffix))
     import xopen
 
-    return xopen.xopen(path, "rb", threads=0, format=suffix[1:])
+    return xopen.xopen(path, "rb", threads=0, format="gz")
+
+
+def archive_failure(name: str, suffix: str, error: Exception) -> DataError:
+    """What is wrong with the file of that name, which could not be unpacked."""
+    if "memory" in str(error).lower():
+        return DataError(
+            f"{name}: the compressed file needs more than {1 << _MEMORY_LOG - 20} MiB of memory",
+            "Pack it again with a smaller window or dictionary.",
+        )
+    return DataError(f"{name}: the compressed file is truncated or damaged", f"Test it with: {_TEST_WITH[suffix]}")
 
 
 class _Streams(io.RawIOBase):
-    """The streams of bzip2 or xz in a file, one after another. Python's own readers take what is damaged at the
-    beginning of a later one for the end of the file, and what stands there is lost without a word."""
+    """The streams of bzip2, xz or Zstandard in a file, one after another. Python's own readers take what is damaged at
+    the beginning of a later one for the end of the file, and what stands there is lost without a word; and they take
+    whatever memory a file asks for."""
 
     def __init__(self, path: Path, suffix: str) -> None:
         self.suffix = suffix
         self.file = path.open("rb", buffering=0)
         self.engine = self._engine()
 
-    def _engine(self) -> bz2.BZ2Decompressor | lzma.LZMADecompressor:
-        return bz2.BZ2Decompressor() if self.suffix == ".bz2" else lzma.LZMADecompressor()
+    def _engine(self) -> Any:
+        if self.suffix == ".bz2":
+            return bz2.BZ2Decompressor()
+        if self.suffix == ".xz":
+            return lzma.LZMADecompressor(memlimit=1 << _MEMORY_LOG)
+        if sys.version_info >= (3, 14):
+            from compression import zstd
+        else:
+            from backports import zstd
+        return zstd.ZstdDecompressor(options={zstd.DecompressionParameter.window_log_max: _MEMORY_LOG})
 
     def readable(self) -> bool:
         return True
@@ -39,7 +63,7 @@ class _Streams(io.RawIOBase):
         """
         Raises:
             EOFError: if a stream has no end.
-            OSError, lzma.LZMAError: if what stands there is no stream.
+            OSError, lzma.LZMAError, ZstdError: if what stands there is no stream, or needs too much memory.
         """
         view = memoryview(buffer)  # type: ignore[arg-type]
         while True:

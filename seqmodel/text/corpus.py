@@ -16,14 +16,16 @@ import sys
 import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import chain
 from pathlib import Path
 from typing import BinaryIO
 
 from seqmodel.config import CorpusSettings
 from seqmodel.errors import DataError, ResourceError, UsageError
 from seqmodel.kinds import SequenceKind, TextErrors
-from seqmodel.text.archives import open_archive
+from seqmodel.text.archives import archive_failure, open_archive
 from seqmodel.text.folders import COMPRESSED, TEXT_SUFFIXES, text_files
+from seqmodel.text.parts import Cuts, Unfinished, word_count
 
 END_MARK = "\ud800"  # a lone surrogate: no UTF-8 text can hold it
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
@@ -57,13 +59,14 @@ class Source:
 
 @dataclass(frozen=True)
 class Line:
-    """A line without its terminator. `number` counts from 1 within its file."""
+    """A line without its terminator, or a part of one. `number` counts from 1 within its file."""
 
     number: int
     text: str
     terminated: bool
     given: str | None = None  # what it is to be scored given, where that stands beside it
     raw: bytes | None = None  # its bytes, where some were replaced in the text
+    open: bool = False  # it goes on in the next one
 
     @property
     def as_read(self) -> bytes:
@@ -87,7 +90,7 @@ class CorpusSummary:
         self._hash.update(data)
         self.bytes += len(data)
         self.chars += len(text)
-        self.words += len(text.split())
+        self.words += word_count(text)
         self.lines += data.count(b"\n") + (not data.endswith(b"\n"))
 
     @property
@@ -223,15 +226,9 @@ def _reads(source: Source, file: BinaryIO) -> Iterator[bytes]:
 
 def _read_failure(source: Source, error: Exception) -> DataError:
     if source.compression:
-        return DataError(
-            f"{source.name}: the compressed file is truncated or damaged",
-            f"Test it with: {_TEST_WITH[source.compression]}",
-        )
+        return archive_failure(source.name, source.compression, error)
     reason = os.strerror(error.errno) if isinstance(error, OSError) and error.errno else type(error).__name__
     return DataError(f"{source.name}: cannot be read: {reason}", "Check the file.")
-
-
-_TEST_WITH = {".gz": "gzip -t", ".bz2": "bzip2 -t", ".xz": "xz -t", ".zst": "zstd -t"}
 
 
 def _is_pipe(file: BinaryIO) -> bool:
@@ -254,35 +251,35 @@ def _read_ready(file: BinaryIO) -> bytes:
 
 @dataclass(frozen=True)
 class _Block:
-    """Whole lines of one file: their bytes, where they begin (byte offset), and the first one's number."""
+    """Whole lines of one file: their bytes, where they begin (byte offset), and the first one's number. A block that is
+    `open` is a part of a line, which goes on in the next one."""
 
     data: bytes
     offset: int
     line: int
+    open: bool = False
 
 
-def _line_blocks(source: Source, max_line: int, begin: int = 0) -> Iterator[_Block]:
+def _line_blocks(source: Source, max_line: int, begin: int = 0, cuts: Cuts | None = None) -> Iterator[_Block]:
     """The source's bytes, from the first line that begins at byte `begin` or later, in blocks of whole lines; only the
-    last may lack its newline."""
-    size = 0
-    pending: list[bytes] = []
+    last may lack its newline. With `cuts` long lines come in parts, once they are known not to be too long."""
+    pending = Unfinished(cuts)
     with _opened(source) as file:
         offset, line = _sought(source, file, begin) if begin else (0, 1)
-        for data in _reads(source, file):
+        for data in chain(_reads(source, file), [b""]):  # which is the end
             head, newline, tail = data.rpartition(b"\n")
-            if newline:
-                block = b"".join([*pending, head, newline])
-                _check_lengths(source, block, line, max_line)
-                yield _Block(block, offset, line)
-                offset, line = offset + len(block), line + block.count(b"\n")
-                pending, size = [], 0
-            if tail:
-                pending.append(tail)
-                size += len(tail)
-            if size > max_line:
+            if pending.size + (data.index(b"\n") if newline else len(tail)) > max_line:
                 raise _too_long(source, line, max_line)
-    if pending:
-        yield _Block(b"".join(pending), offset, line)
+            if newline or not data:
+                for part in pending.parts():
+                    yield _Block(part, offset, line, open=True)
+                    offset += len(part)
+                block = b"".join([pending.take(), head, newline])
+                _check_lengths(source, block, line, max_line)
+                if block:
+                    yield _Block(block, offset, line)
+                offset, line = offset + len(block), line + block.count(b"\n")
+            pending.add(tail)
 
 
 def _sought(source: Source, file: BinaryIO, begin: int) -> tuple[int, int]:
@@ -300,11 +297,14 @@ def _sought(source: Source, file: BinaryIO, begin: int) -> tuple[int, int]:
 
 def _before(blocks: Iterator[_Block], end: int) -> Iterator[_Block]:
     """The lines that begin before byte `end`."""
+    begun = False
     for block in blocks:
-        if block.offset >= end:
+        if block.offset >= end and not begun:
             return
-        cut = block.data.find(b"\n", end - 1 - block.offset) + 1 if block.offset + len(block.data) > end else 0
+        beyond = block.offset + len(block.data) > end
+        cut = block.data.find(b"\n", max(0, end - 1 - block.offset)) + 1 if beyond else 0
         yield replace(block, data=block.data[:cut]) if cut else block
+        begun = block.open
 
 
 def _check_lengths(source: Source, block: bytes, line: int, max_line: int) -> None:
@@ -337,16 +337,21 @@ def _decode(source: Source, block: _Block, errors: TextErrors, any_bytes: bool) 
 
 
 def read_lines(
-    source: Source, settings: CorpusSettings, any_bytes: bool = False, part: tuple[int, int] | None = None
+    source: Source,
+    settings: CorpusSettings,
+    any_bytes: bool = False,
+    part: tuple[int, int] | None = None,
+    cuts: Cuts | None = None,
 ) -> Iterator[list[Line]]:
     """The lines of a source in batches; a batch ends where no further input is ready. `part` limits them to those that
-    begin between two bytes (begin, end); they keep their numbers.
+    begin between two bytes (begin, end); they keep their numbers. With `cuts` long lines come in parts: all but the
+    last of a line are `open`, and batches of their own.
 
     Raises:
         DataError: on invalid UTF-8, a line over the limit or a file that cannot be read.
     """
     begin, end = part or (0, sys.maxsize)
-    for block in _before(_line_blocks(source, settings.max_line, begin), end):
+    for block in _before(_line_blocks(source, settings.max_line, begin, cuts), end):
         text = _decode(source, block, settings.errors, any_bytes)
         parts = text.split("\n")
         raws: Sequence[bytes | None] = (None,) * len(parts)
@@ -356,7 +361,7 @@ def read_lines(
         end = last + bool(parts[last])
         for at in range(0, end, LINES_AT_ONCE):
             numbers = range(at, min(at + LINES_AT_ONCE, end))
-            yield [Line(block.line + i, parts[i], i < last, raw=raws[i]) for i in numbers]
+            yield [Line(block.line + i, parts[i], i < last, raw=raws[i], open=block.open) for i in numbers]
 
 
 def _raw_parts(block: _Block, parts: Sequence[str]) -> list[bytes | None]:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from seqmodel.config import CorpusSettings
 from seqmodel.errors import UsageError
 from seqmodel.text.corpus import Line, Source, find_sources, read_lines
+from seqmodel.text.parts import Cuts
 from seqmodel.text.tables import TableReader
 
 _SHARD = re.compile("([0-9]{1,9})/([0-9]{1,9})")
@@ -49,6 +50,7 @@ class LineInputs:
     any_bytes: bool = False
     table: TableReader | None = None
     shard: Shard | None = None
+    cuts: Cuts | None = None  # where long lines, of no table, may be cut
 
     @classmethod
     def of(cls, names: Iterable[str], texts: Sequence[str], settings: CorpusSettings, any_bytes: bool) -> LineInputs:
@@ -70,7 +72,7 @@ class LineInputs:
             yield "", iter([given])
         for source in self.sources:
             part = None if self.shard is None else self._part(source, self.shard)
-            lines = read_lines(source, self.settings, self.any_bytes, part)
+            lines = read_lines(source, self.settings, self.any_bytes, part, self.cuts)
             if self.table is not None:
                 lines = self.table.rows(lines, source.name, self.settings.max_line, self.any_bytes)
             yield source.name, lines

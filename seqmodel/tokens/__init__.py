@@ -1,1 +1,1 @@
-"""Tokens: the vocabulary, the memory-mapped store of ids, and the batches that training reads from it."""
+"""Tokens: the vocabulary, the store of ids, and the batches that training reads from it."""

@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from seqmodel.tokens.store import Ranges, TokenStore
+from seqmodel.tokens.stored_array import Stored
 from seqmodel.tokens.tokenizer import END, FIRST_BYTE, FIRST_PIECE, START, Tokenizer
 
 MAX_BLOCKS = 1 << 16
@@ -97,7 +98,8 @@ def _tail(store: TokenStore, wanted: int) -> Split:
     """Hold out the end of the text, from a line start on."""
     total = store.header.tokens
     cut = _line_start(store, total - wanted, min(_LINE_SEARCH, wanted - 1))
-    whole = store.ends[store.ends > cut]
+    ends = np.asarray(store.ends)
+    whole = ends[ends > cut]
     starts = np.concatenate([[cut], whole[:-1]])
     return Split(_blocks(store, np.empty(0, np.int64), cut), np.stack([starts, whole], 1).astype(np.int64))
 
@@ -148,7 +150,7 @@ def _line_start(store: TokenStore, position: int, reach: int) -> int:
     return position + int(found[0]) if len(found) else position
 
 
-def inputs_and_targets(ids: npt.NDArray[np.unsignedinteger], positions: IdArray) -> tuple[IdArray, IdArray]:
+def inputs_and_targets(ids: Stored, positions: IdArray) -> tuple[IdArray, IdArray]:
     """The tokens at `positions`, and what a model is given to predict them."""
     targets = ids[positions].astype(np.int64)
     before = ids[np.maximum(positions - 1, 0)].astype(np.int64)

@@ -17,7 +17,7 @@ import tempfile
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from io import BytesIO
-from itertools import pairwise
+from itertools import chain, pairwise
 from pathlib import Path
 
 import numpy as np
@@ -27,13 +27,14 @@ from seqmodel.errors import DataError, UsageError
 from seqmodel.kinds import SubwordMethod
 from seqmodel.text.corpus import END_MARK
 from seqmodel.tokens.tokenizer import (
-    _LINE_BEGINS,
     _NEVER_A_PIECE,
     _SEGMENT,
     FIRST_PIECE,
     SPACE_SYMBOL,
     SYMBOLS,
     Tokenizer,
+    text_parts,
+    with_virtual_blanks,
     words_apart,
 )
 
@@ -81,10 +82,10 @@ def fit(blocks: Iterable[str], settings: TokenizerSettings) -> Tokenizer:
 
 def _count_chars(blocks: Iterable[str]) -> Counter[str]:
     totals = np.zeros(0x110000, np.int64)
-    for block in blocks:
-        codes = np.frombuffer(block.encode("utf-32-le", "surrogatepass"), np.uint32)
-        part = np.bincount(codes)
-        totals[: len(part)] += part
+    for part, _ in chain.from_iterable(text_parts(block, "characters") for block in blocks):
+        codes = np.frombuffer(part.encode("utf-32-le", "surrogatepass"), np.uint32)
+        found = np.bincount(codes)
+        totals[: len(found)] += found
     totals[ord(END_MARK)] = 0
     return Counter({chr(code): int(totals[code]) for code in np.flatnonzero(totals)})
 
@@ -96,7 +97,8 @@ def _count_segments(blocks: Iterable[str]) -> Counter[str]:
     for number, block in enumerate(blocks):
         if number % stride:
             continue
-        counts.update(_SEGMENT.findall(_LINE_BEGINS.sub(" ", block)))
+        for part, inside in text_parts(block, "blanks"):
+            counts.update(_SEGMENT.findall(with_virtual_blanks(part, inside)))
         seen += len(block)
         if seen > SAMPLE_CHARS:
             seen, stride = seen // 2, stride * 2

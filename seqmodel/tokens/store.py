@@ -1,4 +1,4 @@
-"""A corpus as token ids in one file that can be memory-mapped: written once, read in place, never held whole.
+"""A corpus as token ids in one file: written once, read in place, never held whole.
 
 Layout, little-endian: 8 bytes magic, a header of HEADER_SIZE bytes (JSON, padded with blanks), the
 SentencePiece model, zeros up to a multiple of 8, the ids (uint16 or uint32; each sequence ends with the end
@@ -14,6 +14,7 @@ import os
 import tempfile
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import BinaryIO
 
@@ -27,6 +28,7 @@ from seqmodel.files import atomic_write
 from seqmodel.kinds import SequenceKind, Unit
 from seqmodel.text.corpus import CorpusSummary, find_sources, read_blocks, spooled
 from seqmodel.tokens.fitting import NoText, fit
+from seqmodel.tokens.stored_array import Stored, StoredArray
 from seqmodel.tokens.tokenizer import END, FIRST_BYTE, FIRST_PIECE, UNKNOWN, Tokenizer, never_predicted
 
 MAGIC = b"SEQMTOK1"
@@ -65,13 +67,13 @@ class StoreHeader(Settings):
 
 @dataclass(frozen=True)
 class TokenStore:
-    """An open store: `ids` (tokens,) and `ends` (sequences,) are memory-mapped."""
+    """An open store: `ids` (tokens,) and `ends` (sequences,) stay in the file, unless they were put into memory."""
 
     path: Path
     header: StoreHeader
     tokenizer: Tokenizer
-    ids: npt.NDArray[np.unsignedinteger]
-    ends: npt.NDArray[np.int64]
+    ids: Stored
+    ends: Stored
 
     @property
     def bytes_per_token(self) -> float:
@@ -118,8 +120,7 @@ def write_store(
         body = _Body(file)
         body.write(tokenizer.proto)
         body.align()
-        for block in blocks:
-            ids = tokenizer.encode(block)
+        for ids in chain.from_iterable(map(tokenizer.encode_parts, blocks)):
             ends = np.flatnonzero(ids == END) + (tokens + 1)
             index.write(ends.astype("<i8").tobytes())
             body.write(ids.astype(dtype).tobytes())
@@ -169,7 +170,7 @@ def is_store(path: Path) -> bool:
 
 
 def open_store(path: Path) -> TokenStore:
-    """Map a store. It is opened once: another file may take the name meanwhile.
+    """Open a store, once: another file may take the name meanwhile.
 
     Raises:
         ModelError: if it is no store, was cut short, or does not hold what its header says.
@@ -191,8 +192,8 @@ def open_store(path: Path) -> TokenStore:
                 body.update(data)
             if _digest(header, body) != header.digest or not _ids_fit(file, header, ids_at, ends_at):
                 raise damaged
-            ids = np.memmap(file, header.dtype, "r", ids_at, (header.tokens,))
-            ends = np.memmap(file, np.dtype("<i8"), "r", ends_at, (header.sequences,))
+            ids = StoredArray(path, file, header.dtype, ids_at, header.tokens)
+            ends = StoredArray(path, file, "<i8", ends_at, header.sequences)
     except OSError as error:
         reason = os.strerror(error.errno) if error.errno else "it cannot be read"
         raise ModelError(f"{path}: {reason}", "Make a token store with seqmodel tokenize.") from error
@@ -214,10 +215,7 @@ def _json(header: StoreHeader) -> bytes:
 
 
 def _ids_fit(file: BinaryIO, header: StoreHeader, ids_at: int, ends_at: int) -> bool:
-    """Whether all ids are of the vocabulary and may come in a text, and the index tells where the end symbols are.
-
-    Read in parts, and not through the mapping: what is once touched there counts as this process's memory.
-    """
+    """Whether all ids are of the vocabulary and may come in a text, and the index tells where the end symbols are."""
     counted = 0
     possible = np.ones(max(header.vocabulary, FIRST_PIECE), bool)
     possible[never_predicted(True, header.closed)] = False

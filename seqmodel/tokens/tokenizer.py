@@ -17,7 +17,7 @@ Example (word): "the cat\\n the" -> "▁the", "▁cat", "\\n", "▁", "▁the"; 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property
 
 import numpy as np
@@ -27,6 +27,7 @@ import sentencepiece
 from seqmodel.errors import DataError, ModelError
 from seqmodel.kinds import Unit
 from seqmodel.text.corpus import END_MARK
+from seqmodel.text.parts import PART, Cuts
 
 UNKNOWN, START, END = 0, 1, 2
 FIRST_BYTE = 3
@@ -43,6 +44,7 @@ _BETWEEN_WORDS = re.compile(r"[^\S\n]+")
 _CLOSED_WORD = re.compile(r"\S+|\n")
 _NEVER_A_PIECE = re.compile("[\u2581\u2585\x00]")
 _CACHE_LIMIT = 1 << 18
+_CACHED_LENGTH = 64  # characters of a segment whose ids are kept
 
 
 def never_predicted(ends: bool, closed: bool) -> list[int]:
@@ -130,8 +132,14 @@ class Tokenizer:
                 "a piece is not in the vocabulary", "Give the pieces that seqmodel tokenize wrote."
             ) from None
 
-    def encode(self, text: str) -> Ids:
-        """Token ids of a text that begins at a line start; `END_MARK` gives the end symbol.
+    @property
+    def cuts(self) -> Cuts:
+        """Where a text may be cut so that its parts have the tokens of the whole."""
+        return "blanks" if self.has_virtual_blanks else "characters"
+
+    def encode(self, text: str, inside: bool = False) -> Ids:
+        """Token ids of a text that begins at a line start or, as the later parts of a line do, `inside` one; `END_MARK`
+        gives the end symbol.
 
         Raises:
             DataError: if the text holds a lone surrogate (no UTF-8 can spell it).
@@ -141,18 +149,22 @@ class Tokenizer:
                 return self._encode_bytes(text)
             if self.unit == "char":
                 return self._encode_chars(text)
-            return self._encode_segments(self._with_virtual_blanks(text))
+            return self._encode_segments(self._with_virtual_blanks(text, inside))
         except UnicodeEncodeError:
             raise _lone_surrogate() from None
 
-    def encode_line(self, text: str) -> Ids:
+    def encode_parts(self, text: str) -> Iterator[Ids]:
+        """As `encode`, of a long text part by part."""
+        return (self.encode(part, inside) for part, inside in text_parts(text, self.cuts))
+
+    def encode_line(self, text: str, inside: bool = False) -> Ids:
         """As `encode`, for text that is no block of sequences: the mark of an end is a lone surrogate there.
 
         Raises:
             DataError: if the text holds a lone surrogate.
         """
         refuse_end_mark(text)
-        return self.encode(text)
+        return self.encode(text, inside)
 
     def encode_open(self, text: str) -> tuple[Ids, bytes]:
         """As `encode_line`, for a text that may go on: the ids that stand whatever follows, and the bytes after them,
@@ -177,8 +189,8 @@ class Tokenizer:
         except UnicodeEncodeError:
             raise _lone_surrogate() from None
 
-    def _with_virtual_blanks(self, text: str) -> str:
-        return _LINE_BEGINS.sub(" ", words_apart(text) if self.closed else text)
+    def _with_virtual_blanks(self, text: str, inside: bool = False) -> str:
+        return with_virtual_blanks(words_apart(text) if self.closed else text, inside)
 
     def _encode_bytes(self, text: str) -> Ids:
         parts = [part.encode("utf-8", "surrogateescape") for part in text.split(END_MARK)]
@@ -221,7 +233,7 @@ class Tokenizer:
             ids = cache.get(segment)
             if ids is None:
                 ids = self._spell(segment)
-                if len(cache) < _CACHE_LIMIT:
+                if len(cache) < _CACHE_LIMIT and len(segment) <= _CACHED_LENGTH:
                     cache[segment] = ids
             out.extend(ids)
         return np.array(out, np.int32)
@@ -271,7 +283,7 @@ class Tokenizer:
             return text
         return _VIRTUAL_BLANK.sub("", text)
 
-    def spans(self, ids: Sequence[int] | Ids) -> npt.NDArray[np.int64]:
+    def spans(self, ids: Sequence[int] | Ids, inside: bool = False) -> npt.NDArray[np.int64]:
         """Character offsets (start, end) of each token of a text that `encode` gave; shape (tokens, 2).
 
         All the bytes of one character share its span; symbols and virtual blanks have none (start == end).
@@ -279,17 +291,17 @@ class Tokenizer:
         if self.unit == "byte":
             return self._byte_spans(ids)
         counts = np.empty(len(ids), np.int64)
-        inside = np.zeros(len(ids), bool)  # a later byte of a character that has begun
-        line_start = True
+        later = np.zeros(len(ids), bool)  # a later byte of a character that has begun
+        line_start = not inside
         for i, token in enumerate(ids):
             data = self.piece_bytes[token]
-            inside[i] = FIRST_BYTE <= token < FIRST_PIECE and 0x80 <= data[0] < 0xC0
-            counts[i] = 0 if inside[i] else self._char_counts[token]
+            later[i] = FIRST_BYTE <= token < FIRST_PIECE and 0x80 <= data[0] < 0xC0
+            counts[i] = 0 if later[i] else self._char_counts[token]
             if line_start and self.has_virtual_blanks and data.startswith(b" "):
                 counts[i] -= 1
             line_start = data.endswith(b"\n")
         ends = np.cumsum(counts)
-        return np.stack([ends - np.where(inside, 1, counts), ends], axis=1)
+        return np.stack([ends - np.where(later, 1, counts), ends], axis=1)
 
     def _byte_spans(self, ids: Sequence[int] | Ids) -> npt.NDArray[np.int64]:
         """As `spans`, where any bytes may come: one that belongs to no character is one by itself."""
@@ -302,6 +314,26 @@ class Tokenizer:
     @cached_property
     def _char_counts(self) -> list[int]:
         return [len(data.decode("utf-8", "replace")) for data in self.piece_bytes]
+
+
+def text_parts(text: str, cuts: Cuts) -> Iterator[tuple[str, bool]]:
+    """A text in parts that have its tokens, and whether each begins inside a line."""
+    begin = 0
+    while begin < len(text):
+        end = begin + PART
+        if cuts == "blanks" and end < len(text):
+            found = text.rfind(" ", begin + 1, end)
+            if found < 0:
+                found = text.find(" ", end)
+            end = found if found > 0 else len(text)
+        yield text[begin:end], begin > 0 and text[begin - 1] not in ("\n", END_MARK)
+        begin = end
+
+
+def with_virtual_blanks(text: str, inside: bool = False) -> str:
+    """The text with the virtual blank at each line start; its own beginning is none if that is `inside` a line."""
+    marked = _LINE_BEGINS.sub(" ", text)
+    return marked[1:] if inside and _LINE_BEGINS.match(text) else marked
 
 
 def words_apart(text: str) -> str:

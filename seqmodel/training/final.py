@@ -18,6 +18,7 @@ from seqmodel.model.bundle import HeldOut
 from seqmodel.model.ngram import CountModel
 from seqmodel.tokens.batches import inputs_and_targets, token_count
 from seqmodel.tokens.store import Ranges
+from seqmodel.tokens.stored_array import Stored
 from seqmodel.tokens.tokenizer import END, START, UNKNOWN, never_predicted
 from seqmodel.training.events import Evaluated, Per
 from seqmodel.training.loop import TrainingData, stretches
@@ -110,7 +111,7 @@ def unigram_bits(data: TrainingData) -> float:
     return float((seen[possible] * (np.log2(found.sum()) - np.log2(found[possible]))).sum())
 
 
-def _token_counts(ids: Numbers, ranges: Ranges, vocabulary: int, most: int | None = None) -> Numbers:
+def _token_counts(ids: Stored, ranges: Ranges, vocabulary: int, most: int | None = None) -> Numbers:
     """How often each id occurs in the ranges, or in the first part of each, so that at most about `most` are read."""
     share = 1.0 if most is None else min(1.0, most / max(1, token_count(ranges)))
     counts = np.zeros(vocabulary, np.int64)

@@ -62,7 +62,7 @@ INPUTS: dict[str, tuple[str, bytes]] = {
     "bomb": ("bomb.txt.gz", gzip.compress(b"cat dog " * (LONG // 8))),
 }
 PLAIN = [kind for kind, (name, data) in INPUTS.items() if len(data) < 1 << 13 and not name.endswith(COMPRESSED)]
-NO_LIMIT = ("plot", "info", "generate", "--config", "score -m", "compare -m")  # have no --max-line
+NO_LIMIT = ("plot", "info", "--config", "score -m", "compare -m")  # have no --max-line
 
 
 @pytest.fixture(scope="module")
@@ -155,7 +155,7 @@ def _little_memory() -> Iterator[None]:
 
 @pytest.mark.usefixtures("_little_memory")
 @pytest.mark.skipif(not Path("/dev/zero").exists(), reason="needs /dev/zero")
-@pytest.mark.parametrize("command", [command for command in READING if command != "generate"])
+@pytest.mark.parametrize("command", READING)
 def test_what_never_ends_is_given_up(command: str, model: Path) -> None:
     result = ended(command, "/dev/zero", model)
     assert result.code > 0 and "/dev/zero" in result.err, result.err
@@ -234,7 +234,7 @@ def test_a_corpus_may_change_between_its_two_readings(
         return
     assert result.code == 0, result.err
     opened = store.open_store(Path("out.tokens"))
-    assert opened.tokenizer.decode(opened.ids.tolist()).encode() == path.read_bytes().replace(b"\n", b"")
+    assert opened.tokenizer.decode(opened.ids[:].tolist()).encode() == path.read_bytes().replace(b"\n", b"")
 
 
 @pytest.mark.parametrize("size", [0, 12, 1 << 20])
@@ -282,10 +282,19 @@ def test_the_rows_of_a_long_line_take_little_memory(model: Path, tmp_path: Path)
     assert most < 18
 
 
+@pytest.mark.skipif(not Path("/dev/zero").exists(), reason="needs /dev/zero")
+def test_a_prefix_that_never_ends_takes_little_memory(model: Path) -> None:
+    result, most = peak("generate", "--prefix-file", "/dev/zero", "-m", model)
+    told(result, 3, "/dev/zero, line 1", "--max-line")
+    assert most < 50
+
+
 def test_a_line_that_does_not_fit_into_memory_is_told(model: Path, tmp_path: Path) -> None:
     path = tmp_path / "long.txt"
     with path.open("wb") as file:
         file.truncate(700 << 20)  # zeros, which take no space
     limit = (resource.RLIMIT_AS, (2 << 30, 2 << 30))
-    result = run("score", path, "-m", model, "--max-line", "1000", preexec_fn=lambda: resource.setrlimit(*limit))
+    result = run(
+        "score", path, "-m", model, "--by", "word", "--max-line", "1000", preexec_fn=lambda: resource.setrlimit(*limit)
+    )
     told(result, 5, "out of memory")

@@ -11,6 +11,7 @@ import lzma
 import os
 import sys
 import threading
+import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from itertools import islice, pairwise
@@ -443,6 +444,36 @@ def test_what_is_not_compressed_in_spite_of_its_name_is_an_error(suffix: str, tm
     path.write_bytes(b"plain text\n" * 20)
     with pytest.raises(DataError, match="the compressed file is truncated or damaged"):
         list(read_blocks(find_sources([str(path)]), CorpusSettings()))
+
+
+def zstd_of_window(log: int) -> bytes:
+    """A frame that asks for a window of 2^log bytes and holds one short line."""
+    data = b"ab\n"
+    return b"\x28\xb5\x2f\xfd\0" + bytes([(log - 10) << 3]) + (len(data) << 3 | 1).to_bytes(3, "little") + data
+
+
+def xz_of_dictionary(log: int) -> bytes:
+    """A stream that asks for a dictionary of 2^log bytes and holds one short line."""
+    packed = bytearray(lzma.compress(b"ab\n"))
+    header = slice(12, 12 + 4 * packed[12])  # of the block; a checksum after it
+    packed[16] = 2 * (log - 12)
+    packed[header.stop : header.stop + 4] = zlib.crc32(packed[header]).to_bytes(4, "little")
+    return bytes(packed)
+
+
+@pytest.mark.parametrize(
+    ("suffix", "packed", "most"), [(".zst", zstd_of_window, 27), (".xz", xz_of_dictionary, 26)], ids=["zst", "xz"]
+)
+def test_an_archive_that_asks_for_much_memory_is_refused(
+    suffix: str, packed: Callable[[int], bytes], most: int, tmp_path: Path
+) -> None:
+    path = tmp_path / f"c.txt{suffix}"
+    path.write_bytes(packed(most))
+    assert "".join(read_blocks(find_sources([str(path)]), CorpusSettings())) == f"ab{E}"
+    for log in (28, 31):
+        path.write_bytes(packed(most) + packed(log))
+        with pytest.raises(DataError, match="needs more than 128 MiB of memory"):
+            list(read_blocks(find_sources([str(path)]), CorpusSettings()))
 
 
 @compressed

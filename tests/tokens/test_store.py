@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,8 @@ from seqmodel.config import CorpusSettings, TokenizerSettings
 from seqmodel.errors import DataError, ModelError, SeqmodelError, UsageError
 from seqmodel.kinds import SequenceKind, Unit
 from seqmodel.text.corpus import END_MARK, CorpusSummary, find_sources, read_blocks
+from seqmodel.tokens import stored_array
+from seqmodel.tokens.batches import LaneBatches, whole_store
 from seqmodel.tokens.fitting import vocabulary_proto
 from seqmodel.tokens.store import HEADER_SIZE, MAGIC, TokenStore, is_store, make_store, open_store, write_store
 from seqmodel.tokens.tokenizer import END, FIRST_BYTE, FIRST_PIECE, START, UNKNOWN, Tokenizer
@@ -67,10 +70,10 @@ def test_a_store_holds_the_ids_of_the_corpus(
     store = make(unit=unit, sequence=kind)
     text = "".join(read_blocks(find_sources([str(tmp_path / "corpus.txt")]), CorpusSettings(sequence=kind)))
     expected = store.tokenizer.encode(text)
-    assert store.ids.tolist() == expected.tolist()
-    assert store.ends.tolist() == (np.flatnonzero(expected == END) + 1).tolist()
+    assert store.ids[:].tolist() == expected.tolist()
+    assert store.ends[:].tolist() == (np.flatnonzero(expected == END) + 1).tolist()
     begins = [0, *store.ends[:-1].tolist()]
-    sequences = [store.tokenizer.decode(store.ids[b:e]) for b, e in zip(begins, store.ends, strict=True)]
+    sequences = [store.tokenizer.decode(store.ids[b:e]) for b, e in zip(begins, store.ends[:], strict=True)]
     assert sequences == text.split(END_MARK)[:-1]
 
 
@@ -94,7 +97,7 @@ def test_a_store_from_before_a_field_was_there_is_read(make: Callable[..., Token
     store.path.write_bytes(MAGIC + json.dumps(fields).encode().ljust(HEADER_SIZE) + raw[HEADER.stop :])
     old = open_store(store.path)
     assert (old.header.tokenizer, old.header.corpus) == (None, None)
-    assert old.ids.tolist() == store.ids.tolist()
+    assert old.ids[:].tolist() == store.ids[:].tolist()
 
 
 def test_the_header_counts_what_is_there(make: Callable[..., TokenStore]) -> None:
@@ -115,7 +118,7 @@ def test_the_header_counts_bytes_and_unknown_tokens(tmp_path: Path) -> None:
     closed = Tokenizer(tokenizer.proto, "char", closed=True)
     write_store(path, ["aéa" + END_MARK, "日" + END_MARK], closed, CorpusSettings(), CorpusSummary())
     assert (open_store(path).header.byte_tokens, open_store(path).header.unknown_tokens) == (0, 2)
-    assert UNKNOWN in open_store(path).ids and open_store(path).tokenizer.closed
+    assert UNKNOWN in open_store(path).ids[:] and open_store(path).tokenizer.closed
 
 
 @settings(max_examples=60, deadline=None)
@@ -144,7 +147,7 @@ def test_ids_take_two_bytes_as_long_as_they_fit(pieces: int, dtype: str, tmp_pat
     write_store(tmp_path / "a", [entries[0] + entries[-1] + END_MARK], tokenizer, CorpusSettings(), CorpusSummary())
     store = open_store(tmp_path / "a")
     assert store.ids.dtype == np.dtype(dtype) and store.header.dtype == np.dtype(dtype)
-    assert store.ids.tolist() == [FIRST_PIECE, FIRST_PIECE + pieces - 1, END]
+    assert store.ids[:].tolist() == [FIRST_PIECE, FIRST_PIECE + pieces - 1, END]
 
 
 def test_any_bytes_are_kept_by_the_byte_unit(make: Callable[..., TokenStore]) -> None:
@@ -172,14 +175,63 @@ def test_a_tokenizer_that_is_given_is_kept(make: Callable[..., TokenStore], tmp_
     make_store(path, [str(tmp_path / "other.txt")], TokenizerSettings(), CorpusSettings(), tokenizer)
     store = open_store(path)
     assert store.tokenizer.proto == tokenizer.proto
-    assert store.tokenizer.decode(store.ids) == "xyz" and store.header.byte_tokens == 3
+    assert store.tokenizer.decode(store.ids[:]) == "xyz" and store.header.byte_tokens == 3
 
 
-def test_the_ids_cannot_be_written_to(make: Callable[..., TokenStore]) -> None:
-    store = make()
-    for array in (store.ids, store.ends):
-        with pytest.raises(ValueError, match="read-only"):
-            array[0] = 1
+def test_a_store_that_is_cut_short_while_it_is_open_is_told(make: Callable[..., TokenStore]) -> None:
+    store = make("ab\n" * 20_000)
+    batches = LaneBatches(store, whole_store(store), lanes=4, segment=16, seed=1).read()
+    next(batches)
+    os.truncate(store.path, HEADER.stop + 5_000)
+    with pytest.raises(ModelError, match="the token store has been cut short"):
+        for _ in zip(range(2000), batches, strict=False):
+            pass
+
+
+numbers = st.lists(st.integers(-50, 49), max_size=12).map(np.array)
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.integers(-50, 49) | st.slices(50).filter(lambda part: part.step in (1, None)) | numbers)
+def test_what_is_stored_is_indexed_as_an_array_is(tmp_path_factory: pytest.TempPathFactory, where: Any) -> None:
+    array = np.arange(50, dtype="<u2") * 3
+    path = tmp_path_factory.getbasetemp() / "array"
+    path.write_bytes(b"ab" + array.tobytes())
+    if isinstance(where, np.ndarray):
+        where = where.astype(np.int64).reshape(-1, 2) if len(where) % 2 == 0 else where
+    with pytest.MonkeyPatch.context() as patch, path.open("rb") as file:
+        patch.setattr(stored_array, "GAP", 3)
+        patch.setattr(stored_array, "PLACES", 2)
+        patch.setattr(stored_array, "_MOST", 7)
+        stored = stored_array.StoredArray(path, file, "<u2", 2, 50)
+        found = stored[where]
+    assert found.dtype == array.dtype and found.shape == array[where].shape
+    np.testing.assert_array_equal(found, array[where])
+    np.testing.assert_array_equal(np.asarray(stored), array)
+    for outside in (50, -51, np.array([3, 50])):
+        with pytest.raises(IndexError):
+            stored[outside]
+
+
+def test_what_lies_together_is_read_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Lanes of segments take a reading each; sparse places in order take few."""
+    path = tmp_path / "array"
+    path.write_bytes(bytes(1 << 18))
+    with path.open("rb") as file:
+        stored = stored_array.StoredArray(path, file, "<u2", 0, 1 << 17)
+    sizes: list[int] = []
+    pread = os.pread
+
+    def counted(descriptor: int, size: int, at: int) -> bytes:
+        sizes.append(size)
+        return pread(descriptor, size, at)
+
+    monkeypatch.setattr(os, "pread", counted)
+    _ = stored[np.arange(64)[:, None] + np.array([90_000, 5_000, 70_000])]
+    assert sizes == [128] * 3
+    sizes.clear()
+    _ = stored[np.arange(0, 1 << 17, 100)]
+    assert len(sizes) == 1
 
 
 def test_the_layout_is_what_the_module_says(make: Callable[..., TokenStore]) -> None:
@@ -189,9 +241,9 @@ def test_the_layout_is_what_the_module_says(make: Callable[..., TokenStore]) -> 
     at = HEADER.stop
     assert raw[:8] == b"SEQMTOK1" and raw[at : at + header["proto_bytes"]] == store.tokenizer.proto
     at += -(-header["proto_bytes"] // 8) * 8
-    assert np.frombuffer(raw, "<u2", header["tokens"], at).tolist() == store.ids.tolist()
+    assert np.frombuffer(raw, "<u2", header["tokens"], at).tolist() == store.ids[:].tolist()
     at += -(-header["tokens"] * 2 // 8) * 8
-    assert np.frombuffer(raw, "<i8", header["sequences"], at).tolist() == store.ends.tolist()
+    assert np.frombuffer(raw, "<i8", header["sequences"], at).tolist() == store.ends[:].tolist()
     assert at + 8 * header["sequences"] == len(raw)
 
 

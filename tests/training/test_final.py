@@ -40,7 +40,7 @@ def test_the_unigram_baseline_is_what_counting_by_hand_gives(
     sequence: SequenceKind, closed: bool, tmp_path: Path
 ) -> None:
     data = data_of(tmp_path, sequence, closed)
-    ids = data.store.ids.tolist()
+    ids = data.store.ids[:].tolist()
     train, held_out = (
         [token for begin, end in ranges.tolist() for token in ids[begin:end] if sequence == "line" or token != END]
         for ranges in (data.train, data.held_out)

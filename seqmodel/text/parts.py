@@ -1,0 +1,81 @@
+"""Long texts in parts, so that what is made of them takes the memory of a part.
+
+Knows where a line may be cut so that its tokens stay what they are; knows nothing of tokens.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator
+from typing import BinaryIO, Literal
+
+from seqmodel.errors import ResourceError
+
+Cuts = Literal["blanks", "characters"]  # before a blank, or before any character
+PART = 1 << 20  # bytes, or characters
+
+
+def word_count(text: str) -> int:
+    """Words by white space; those of a long text, as strings, would take many times its memory."""
+    count = 0
+    for at in range(0, len(text), PART):
+        part = text[at : at + PART]
+        count += len(part.split()) - (at > 0 and not text[at - 1].isspace() and not part[0].isspace())
+    return count
+
+
+class Unfinished:
+    """The beginning of a line whose end has not come. A long one that may be cut waits in a temporary file."""
+
+    def __init__(self, cuts: Cuts | None) -> None:
+        self.cuts = cuts
+        self.size = 0
+        self.last: list[bytes] = []
+        self.file: BinaryIO | None = None
+
+    def add(self, data: bytes) -> None:
+        """
+        Raises:
+            ResourceError: if there is no space for the file.
+        """
+        self.size += len(data)
+        self.last.append(data)
+        if self.cuts is not None and self.size > PART:
+            try:
+                if self.file is None:
+                    self.file = tempfile.TemporaryFile(buffering=0)
+                while self.last:
+                    self.file.write(self.last.pop(0))
+            except OSError as error:
+                raise ResourceError(
+                    "a long line cannot be copied to a temporary file", "Set TMPDIR to a folder with space."
+                ) from error
+
+    def parts(self) -> Iterator[bytes]:
+        """Take parts off a line in a file, until there is only a last one, which is never empty."""
+        file, self.file = self.file, None
+        if file is None:
+            return
+        with file:
+            file.seek(0)
+            while data := file.read(PART):
+                at = self._cut(data)
+                if at > 0:
+                    yield b"".join([*self.last, data[:at]])
+                    self.last = []
+                self.last.append(data[at:])
+
+    def take(self) -> bytes:
+        """What is left of the line, all if it is a short one."""
+        rest = b"".join(self.last)
+        self.size, self.last = 0, []
+        return rest
+
+    def _cut(self, data: bytes) -> int:
+        """Where to cut, so that the last character, or what follows the last blank, is left over. 0: nowhere."""
+        if self.cuts == "blanks":
+            return max(0, data.rfind(b" "))
+        for at in range(len(data) - 1, max(-1, len(data) - 5), -1):
+            if not 0x80 <= data[at] < 0xC0:
+                return at
+        return len(data) - 1 if len(data) > 3 else 0  # no character has four such bytes
