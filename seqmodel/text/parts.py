@@ -43,9 +43,10 @@ class Unfinished:
         if self.cuts is not None and self.size > PART:
             try:
                 if self.file is None:
-                    self.file = tempfile.TemporaryFile(buffering=0)
+                    self.file = tempfile.TemporaryFile()
                 while self.last:
                     self.file.write(self.last.pop(0))
+                self.file.flush()
             except OSError as error:
                 raise ResourceError(
                     "a long line cannot be copied to a temporary file", "Set TMPDIR to a folder with space."

@@ -27,6 +27,8 @@ from seqmodel.training.processes import Place, place_of_process
 TIMEOUT = timedelta(hours=1)  # the others wait so long while the first reads the corpus; a lost one is noticed at once
 MESSAGE = 8  # numbers in a broadcast; the first is the exit code with which rank 0 fails, or 0
 
+_met: list[Place] = []  # where this process has stood among others
+
 LossFunction = Callable[[Tensor, Tensor, Tensor, Tensor, list[Tensor]], tuple[Tensor, list[Tensor]]]
 
 
@@ -161,12 +163,12 @@ def process_group() -> Iterator[Group]:
         yield group
     except BaseException as error:
         if isinstance(error, RuntimeError) and (isinstance(error, dist.DistError) or "gloo" in str(error)):
-            _part()
+            part_ways()
             raise SeqmodelError("another process of this run has ended", "See what it says of its end.") from error
         if group.leads:
             group.fail(error)
         elif not isinstance(error, StoppedElsewhere):
-            _part()  # which the others notice
+            part_ways()  # which the others notice
         raise
 
 
@@ -178,9 +180,12 @@ def _meet(place: Place) -> None:
     except (RuntimeError, ValueError):
         hint = "Start them with torchrun; on several machines see its --rdzv-endpoint."
         raise UsageError(f"the {place.size} processes of this run do not find each other", hint) from None
-    atexit.register(_part)
+    _met.append(place)
+    atexit.register(part_ways)
 
 
-def _part() -> None:
+def part_ways() -> bool:
+    """Leave the other processes, if this one is still with them. Whether it ever was."""
     if dist.is_initialized():
         dist.destroy_process_group()
+    return bool(_met)
