@@ -129,9 +129,7 @@ class _StopSignals:
                 signal.signal(number, self._handle)
 
     def _handle(self, number: int, frame: object) -> None:
-        if self.exit_code and number == signal.SIGINT:
-            stop(number, frame)
-        if not self.began:
+        if not self.began or (self.exit_code and number == signal.SIGINT):
             stop(number, frame)
         self.exit_code = 128 + number
 
