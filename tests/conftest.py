@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import signal
 from collections.abc import Callable, Iterator
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -16,6 +17,9 @@ from seqmodel.inference.loaded import Model
 from tests.dying import SERVER
 
 os.environ["CUDA_VISIBLE_DEVICES"] = ""  # what is promised bit for bit is promised on a CPU
+for number, action in ((signal.SIGINT, signal.default_int_handler), (signal.SIGHUP, signal.SIG_DFL)):
+    if signal.getsignal(number) is signal.SIG_IGN:  # in a script's background, which commands inherit
+        signal.signal(number, action)
 
 WORDS = "anna boil cat dog eat far good hill into jam kite long".split()
 
