@@ -132,9 +132,7 @@ class Speller:
         self.tokenizer = spelling.tokenizer
         self.at_line_start = True
         self.pending = b""
-        self.run: str | None = (
-            None  # a word that is being spelled in bytes; of one longer than any entry, the beginning
-        )
+        self.run: str | None = None  # a word that is being spelled in bytes, or the beginning of a long one
         self.bare = False  # may a word begin without a blank?
         self.owes_blank = False  # a lone blank at a line start is the virtual one: another must follow
 
