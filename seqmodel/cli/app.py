@@ -10,7 +10,7 @@ import typer
 
 import seqmodel
 from seqmodel.cli import bench, compare, complete, filter, generate, info, plot, rescore, score, tokenize, top, train
-from seqmodel.console.failures import guarded, leave
+from seqmodel.console.failures import guarded
 from seqmodel.console.signals import die_on_signals, unwind_on_signals
 
 app = typer.Typer(
@@ -62,5 +62,5 @@ def main() -> None:
     unwind_on_signals()
     code = app(sys.argv[1:] or ["--help"], prog_name="seqmodel", standalone_mode=False)
     die_on_signals()
-    sys.stdout.flush()  # which may fail yet
-    leave(code or 0)
+    if code:
+        raise SystemExit(code)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from seqmodel.cli import options
-from seqmodel.console.failures import guarded, leave
+from seqmodel.console.failures import guarded
 from seqmodel.console.signals import STOPPING, stop
 from seqmodel.kinds import CellKind, Device, SequenceKind, Size, SubwordMethod, TextErrors, Unit
 
@@ -115,7 +115,7 @@ def command(
     if leads:
         write_name(result.path)
     if result.interrupted:
-        leave(signals.exit_code)
+        raise SystemExit(signals.exit_code)
 
 
 class _StopSignals:

@@ -94,14 +94,4 @@ def _leave(code: int) -> NoReturn:
         except (OSError, ValueError):
             sink = os.open(os.devnull, os.O_WRONLY)
             os.dup2(sink, stream.fileno())
-    leave(code)
-
-
-def leave(code: int) -> NoReturn:
-    """Exit. Where torch has threads that talk to other processes, Python is not taken down around them: one time in
-    twenty they would abort."""
-    if (distributed := sys.modules.get("seqmodel.training.distributed")) is not None and distributed.part_ways():
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(code)
     raise SystemExit(code)

@@ -11,7 +11,7 @@ import atexit
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import timedelta
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -26,8 +26,6 @@ from seqmodel.training.processes import Place, place_of_process
 
 TIMEOUT = timedelta(hours=1)  # the others wait so long while the first reads the corpus; a lost one is noticed at once
 MESSAGE = 8  # numbers in a broadcast; the first is the exit code with which rank 0 fails, or 0
-
-_met: list[Place] = []  # where this process has stood among others
 
 LossFunction = Callable[[Tensor, Tensor, Tensor, Tensor, list[Tensor]], tuple[Tensor, list[Tensor]]]
 
@@ -92,10 +90,12 @@ class _Loss(nn.Module):
 class Processes(Group):
     """Several processes."""
 
+    last: ClassVar[Any] = None  # a broadcast, kept: torch's thread would free it, and abort where Python ends meanwhile
+
     def broadcast(self, *numbers: float) -> tuple[float, ...]:
         message = torch.zeros(MESSAGE, dtype=torch.float64)
         message[1 : 1 + len(numbers)] = torch.tensor(numbers, dtype=torch.float64)
-        dist.broadcast(message, 0)
+        self._broadcast(message)
         failed, *told = message.tolist()
         if failed:
             raise StoppedElsewhere(int(failed))
@@ -106,7 +106,11 @@ class Processes(Group):
         message = torch.zeros(MESSAGE, dtype=torch.float64)
         message[0] = error.exit_code if isinstance(error, SeqmodelError) else 1
         with suppress(RuntimeError):  # they may be gone already
-            dist.broadcast(message, 0)
+            self._broadcast(message)
+
+    def _broadcast(self, message: Tensor) -> None:
+        Processes.last = dist.broadcast(message, 0, async_op=True)
+        Processes.last.wait()
 
     def common(self, error: SeqmodelError) -> SeqmodelError:
         if not self.leads:
@@ -163,12 +167,12 @@ def process_group() -> Iterator[Group]:
         yield group
     except BaseException as error:
         if isinstance(error, RuntimeError) and (isinstance(error, dist.DistError) or "gloo" in str(error)):
-            part_ways()
+            _part()
             raise SeqmodelError("another process of this run has ended", "See what it says of its end.") from error
         if group.leads:
             group.fail(error)
         elif not isinstance(error, StoppedElsewhere):
-            part_ways()  # which the others notice
+            _part()  # which the others notice
         raise
 
 
@@ -180,12 +184,9 @@ def _meet(place: Place) -> None:
     except (RuntimeError, ValueError):
         hint = "Start them with torchrun; on several machines see its --rdzv-endpoint."
         raise UsageError(f"the {place.size} processes of this run do not find each other", hint) from None
-    _met.append(place)
-    atexit.register(part_ways)
+    atexit.register(_part)
 
 
-def part_ways() -> bool:
-    """Leave the other processes, if this one is still with them. Whether it ever was."""
+def _part() -> None:
     if dist.is_initialized():
         dist.destroy_process_group()
-    return bool(_met)
