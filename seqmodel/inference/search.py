@@ -95,7 +95,7 @@ class _Limits:
             stop = "max_tokens"
         if stop in ("end", "max_tokens"):
             text += speller.finish()
-            stop = "max_chars" if len(text) > most else stop
+            stop = "max_chars" if len(text) >= most else stop
         return _Partial(speller, path, text[: self.max_chars], log, stop)
 
 

@@ -18,7 +18,7 @@ from seqmodel.inference.search import LengthNormalisation, beam
 from seqmodel.inference.spelling import Spelling
 from seqmodel.kinds import Unit
 from seqmodel.tokens.fitting import vocabulary_proto
-from seqmodel.tokens.tokenizer import END, FIRST_PIECE, START, UNKNOWN, Tokenizer
+from seqmodel.tokens.tokenizer import END, FIRST_BYTE, FIRST_PIECE, START, UNKNOWN, Tokenizer
 from tests.inference.exact import PREFIXES, random_table, sequences
 from tests.inference.test_generation import letters, tokenizer_for
 from tests.inference.test_scoring import Remembering, Table
@@ -68,6 +68,16 @@ def test_one_wide_is_greedy(unit: Unit, data: st.DataObject) -> None:
     (sample,) = found
     assert sample.bits == pytest.approx(expected.bits, abs=1e-4)
     assert (sample.text, sample.tokens, sample.stop) == (expected.text, expected.tokens, expected.stop)
+
+
+def test_both_limits_at_once_are_told_as_a_sample_tells_them() -> None:
+    tokenizer, model = random_table("byte", 0, ends=False)
+    model.p = (
+        np.where(np.arange(tokenizer.size) == FIRST_BYTE + 0xC3, 1.0, 0.0) + 0 * model.p
+    )  # a character's beginning
+    expected = greedy(model, tokenizer, "", ends=False, max_tokens=1, max_chars=1)
+    (sample,) = beam(model, tokenizer, "", 1, ends=False, max_tokens=1, max_chars=1)
+    assert (sample.text, sample.stop) == (expected.text, expected.stop) == ("\udcc3", "max_chars")
 
 
 @pytest.mark.parametrize("normalisation", ["none", "per-token"])
