@@ -65,7 +65,10 @@ def prefixes(model: Model, given: tuple[str, ...], file: Path | None, max_line: 
     if given:
         raise UsageError("both --prefix and --prefix-file are given", "Give one of them.")
     batches = read_lines(only_source(str(file)), CorpusSettings(max_line=max_line), model.header.unit == "byte")
-    return (line.text.removesuffix("\r") if line.terminated else line.text for lines in batches for line in lines)
+    return (line.body for lines in batches for line in lines)
+
+
+_ENDS = {"max_chars", "max_tokens", "max_lines", "stop"}  # settings that say where a continuation ends
 
 
 @dataclass(frozen=True)
@@ -81,18 +84,16 @@ class BeamSearch:
             UsageError: if settings are given that are those of sampling.
         """
         given = settings.model_dump(exclude_defaults=True).keys()
-        if given - {"count", "first", "seed", "max_chars", "max_tokens"}:
-            raise UsageError("--beam searches and draws nothing", "Limit it by --count, --max-chars, --max-tokens.")
+        if given - {"count", "first", "seed", *_ENDS}:
+            raise UsageError(
+                "--beam searches and draws nothing", "Limit it by --count, --max-chars, --stop and the like."
+            )
 
     def found(self, model: Model, prefix: str, settings: SamplingSettings) -> Iterator[Piece]:
         """The best continuations, as many as samples are asked for, in the form of samples."""
-        best = model.beam(
-            prefix,
-            max(self.width, settings.count),
-            max_tokens=settings.max_tokens,
-            max_chars=settings.max_chars,
-            length_normalisation=self.length_normalisation,
-        )
+        limits = settings.model_dump(include=_ENDS)
+        width = max(self.width, settings.count)
+        best = model.beam(prefix, width, length_normalisation=self.length_normalisation, **limits)
         for sample in best[: settings.count]:
             sample.sampling_bits = math.nan  # nothing was drawn
             yield Piece(sample, sample.text, sample.bits, True)

@@ -12,7 +12,7 @@ from seqmodel.console.table_columns import TableColumns
 from seqmodel.inference.line_scores import LineScore
 from seqmodel.inference.oddness import Span
 from seqmodel.inference.words import WordBoundary, WordKind, word_scores
-from seqmodel.model.bundle import power
+from seqmodel.model.bundle import power, ratio
 from seqmodel.text.parts import word_count
 from seqmodel.text.tables import TableReader
 from seqmodel.tokens.tokenizer import END, FIRST_BYTE, FIRST_PIECE, UNKNOWN, Tokenizer
@@ -206,18 +206,16 @@ class CorpusTotals:
 
     def row(self, scale: float, closed: bool) -> list[Any]:
         amount = self.bits * scale
-        per_char, per_byte = (
-            (math.nan, math.nan) if closed else (_ratio(amount, self.chars), _ratio(amount, self.bytes))
-        )
-        known = _ratio(self.bits - self.unknown_bits, self.tokens - self.unknown)
+        per_char, per_byte = (math.nan, math.nan) if closed else (ratio(amount, self.chars), ratio(amount, self.bytes))
+        known = ratio(self.bits - self.unknown_bits, self.tokens - self.unknown)
         return [
             *(self.sequences, self.tokens, self.words, self.chars, self.bytes),
             *(
                 amount,
                 per_char,
                 per_byte,
-                power(_ratio(self.bits, self.tokens)),
-                power(_ratio(self.bits, self.words)),
+                power(ratio(self.bits, self.tokens)),
+                power(ratio(self.bits, self.words)),
             ),
             *((self.unknown, power(known)) if closed else ()),
         ]
@@ -234,7 +232,3 @@ class CorpusTotals:
             f"{self.lines:,} line{'s' * (self.lines != 1)}, {self.tokens:,} tokens, {row[5]:,.2f} {unit}"
             f"{per_char}{per_token}{per_word} ({end})"
         )
-
-
-def _ratio(amount: float, count: int) -> float:
-    return amount / count if count else math.nan

@@ -22,7 +22,7 @@ from seqmodel.errors import DataError, UsageError
 from seqmodel.inference.line_mixture import LineScorer
 from seqmodel.inference.line_scores import LineScore
 from seqmodel.kinds import SequenceKind, Unit
-from seqmodel.model.bundle import power
+from seqmodel.model.bundle import power, ratio
 
 BLOCK_CHARS = 500  # that neighbouring lines make up before they are a block
 CONFIDENCE = 0.95
@@ -181,9 +181,9 @@ class Gathering:
             per_word = _difference(sums, drawn, number, -1)
         return ModelFigures(
             *(self.names[number], header.unit, header.sequence, tokens, bits),
-            bits_per_char=_ratio(bits, sums[-2]) if not header.closed else math.nan,
-            bits_per_word=_ratio(bits, sums[-1]),
-            perplexity=power(_ratio(bits, tokens)),
+            bits_per_char=ratio(bits, sums[-2]) if not header.closed else math.nan,
+            bits_per_word=ratio(bits, sums[-1]),
+            perplexity=power(ratio(bits, tokens)),
             per_char=per_char,
             per_word=per_word,
             worse=self.extremes[number][0].found,
@@ -224,8 +224,4 @@ def _difference(sums: npt.NDArray[np.float64], drawn: npt.NDArray[np.float64], n
     some = drawn[drawn[:, amount] > 0]
     ratios = some[:, number] / some[:, amount]
     low, high = np.quantile(ratios, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2]) if len(ratios) else (math.nan,) * 2
-    return Difference(_ratio(sums[number], sums[amount]), float(low), float(high))
-
-
-def _ratio(amount: float, count: float) -> float:
-    return float(amount / count) if count else math.nan
+    return Difference(ratio(sums[number], sums[amount]), float(low), float(high))

@@ -250,7 +250,7 @@ class Sampler:
         if limiter.stop:
             sample.stop = limiter.stop
         elif drawn.token == END or sample.tokens >= self.settings.max_tokens:
-            text += limiter.take(lane.speller.finish()) + limiter.finish()
+            text += limiter.take_last(lane.speller.finish())
             sample.stop = limiter.stop or ("end" if drawn.token == END else "max_tokens")
         lane.text.append(text)
         if self.settings.length is not None:

@@ -46,10 +46,11 @@ class Limiter:
         self.held = text[len(text) - keep :]
         return self._given(text[: len(text) - keep])
 
-    def finish(self) -> str:
-        """What was held back, when nothing more comes."""
+    def take_last(self, text: str) -> str:
+        """As `take`, when nothing more comes."""
+        text = self.take(text)
         held, self.held = self.held, ""
-        return self._given(held)
+        return text + self._given(held)
 
     def _given(self, text: str) -> str:
         self.chars += len(text)

@@ -166,7 +166,7 @@ class _Separate:
 
     def _spelled(self, line: Line, inside: bool = False) -> LineScore:
         """A line, or part of one, and its ids, not yet scored."""
-        text = line.text.removesuffix("\r") if self.kind == "line" and line.terminated else line.text
+        text = line.body if self.kind == "line" else line.text
         given = self.reading.preamble + (line.given or "")
         newline = "\n" if self.kind == "stream" and line.terminated else ""
         whole = given + self._between(given, text) + text if given else text

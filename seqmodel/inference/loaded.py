@@ -182,12 +182,11 @@ class Model:
         prefix: str = "",
         width: int = 10,
         *,
-        max_tokens: int = 1000,
-        max_chars: int | None = None,
         length_normalisation: LengthNormalisation = "none",
+        **settings: Any,
     ) -> list[Sample]:
         """The most probable continuations of a prefix that a beam search of so many open ones finds, best first; see
-        `inference.search.beam`.
+        `inference.search.beam`. Keywords as in `SamplingSettings`, of which the limits count.
 
         Raises:
             UsageError: if a line model is given a prefix with a newline in it.
@@ -195,12 +194,8 @@ class Model:
         from seqmodel.inference.search import beam
 
         self._refuse_lines(prefix)
-        if self.header.sequence == "stream" and max_chars is None:
-            max_chars = STREAM_MAX_CHARS
         return beam(
-            *(self.runtime, self.tokenizer, prefix, width),
-            max_tokens=max_tokens,
-            max_chars=max_chars,
+            *(self.runtime, self.tokenizer, prefix, width, self.sampling(**settings)),
             ends=self.header.model.ends,
             one_line=self.header.sequence == "line",
             length_normalisation=length_normalisation,

@@ -11,7 +11,9 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
+from seqmodel.config import SamplingSettings
 from seqmodel.inference.generation import Sample
+from seqmodel.inference.limits import Limiter
 from seqmodel.inference.scoring import LN2, RunningScorer
 from seqmodel.inference.sequence_model import Floats, SequenceModel
 from seqmodel.inference.spelling import Speller, Spelling
@@ -70,33 +72,25 @@ class _Partial:
     """A continuation on its way; `stop` says why it goes no further."""
 
     speller: Speller
+    limiter: Limiter
     path: Path = ()
     text: str = ""
     log: float = 0.0
     stop: str = ""
 
+    def extended(self, token: int, log: float) -> _Partial:
+        """This with one more token, cut where a limit is reached."""
+        speller, limiter, path = copy(self.speller), copy(self.limiter), (*self.path, token)
+        text = "" if token == END else limiter.take(speller.push(token))
+        stop = limiter.stop
+        if not stop and (token == END or len(path) >= limiter.settings.max_tokens):
+            text += limiter.take_last(speller.finish())
+            stop = limiter.stop or ("end" if token == END else "max_tokens")
+        return _Partial(speller, limiter, path, self.text + text, log, stop)
+
     @property
     def per_token(self) -> float:
         return self.log / len(self.path)
-
-
-@dataclass(frozen=True)
-class _Limits:
-    max_tokens: int
-    max_chars: int | None
-
-    def extended(self, partial: _Partial, token: int, log: float) -> _Partial:
-        """A continuation with one more token, cut where a limit is reached."""
-        speller, path = copy(partial.speller), (*partial.path, token)
-        text = partial.text + ("" if token == END else speller.push(token))
-        most = np.inf if self.max_chars is None else self.max_chars
-        stop = "end" if token == END else "max_chars" if len(text) >= most else ""
-        if not stop and len(path) >= self.max_tokens:
-            stop = "max_tokens"
-        if stop in ("end", "max_tokens"):
-            text += speller.finish()
-            stop = "max_chars" if len(text) >= most else stop
-        return _Partial(speller, path, text[: self.max_chars], log, stop)
 
 
 def beam(
@@ -104,14 +98,15 @@ def beam(
     tokenizer: Tokenizer,
     prefix: str,
     width: int,
+    settings: SamplingSettings,
     *,
-    max_tokens: int = 1000,
-    max_chars: int | None = None,
     ends: bool = True,
     one_line: bool = False,
     length_normalisation: LengthNormalisation = "none",
 ) -> list[Sample]:
     """The most probable continuations of a prefix that a beam of `width` open ones finds: at most `width`, best first.
+
+    Of the settings only max_chars, max_tokens, max_lines and stop count.
 
     At each step every open continuation is extended by every token, and the extensions are taken best first until
     `width` are open; what ends (or reaches a limit) on the way there is put aside. So a width of 1 is greedy. Like
@@ -126,15 +121,14 @@ def beam(
         DataError: if the prefix holds a lone surrogate.
     """
     start = begin(model, tokenizer, prefix, ends, one_line)
-    limits = _Limits(max_tokens, max_chars)
     score = attrgetter("per_token" if length_normalisation == "per-token" else "log")
-    partials, logs, state = [_Partial(start.speller)], start.logs, start.state
+    partials, logs, state = [_Partial(start.speller, Limiter(settings))], start.logs, start.state
     done: dict[tuple[str, str], _Partial] = {}  # by what they read and why they stopped
     while True:
         totals = allowed(logs, [partial.speller for partial in partials], [partial.log for partial in partials])
         parents, following = [], []
         for lane, token in _best(totals, 2 * width):  # as many may end as are open
-            partial = limits.extended(partials[lane], token, float(totals[lane, token]))
+            partial = partials[lane].extended(token, float(totals[lane, token]))
             if not partial.stop:
                 parents.append(lane)
                 following.append(partial)

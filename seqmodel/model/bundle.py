@@ -42,6 +42,11 @@ _MOST_BITS = 1000  # of a token: no model makes one less probable
 Scalar = bool | int | float | str
 
 
+def ratio(amount: float, count: float) -> float:
+    """A mean; not a number where nothing was counted."""
+    return float(amount / count) if count else math.nan
+
+
 def power(bits: float) -> float:
     """2^bits, infinite where no number holds it."""
     return math.inf if bits >= 1000 else 2**bits

@@ -69,6 +69,11 @@ class Line:
     open: bool = False  # it goes on in the next one
 
     @property
+    def body(self) -> str:
+        """The text without the carriage return that files from Windows have before a newline."""
+        return self.text.removesuffix("\r") if self.terminated else self.text
+
+    @property
     def as_read(self) -> bytes:
         """What stood in the file, the newline included."""
         body = self.text.encode("utf-8", "surrogateescape") if self.raw is None else self.raw

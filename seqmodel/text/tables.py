@@ -138,7 +138,7 @@ class TableReader:
             return
         for batch in batches:
             if self.kind == "tsv":
-                yield [((line,), _body(line).split("\t")) for line in batch]
+                yield [((line,), line.body.split("\t")) for line in batch]
             else:
                 yield [((line,), self._object(line)) for line in batch]
 
@@ -172,7 +172,7 @@ class TableReader:
             raise self._failure(parts[0], "a quotation mark that is never closed")
 
     def _csv_cells(self, lines: list[Line]) -> list[str]:
-        record = "\n".join([*(line.text for line in lines[:-1]), _body(lines[-1])])
+        record = "\n".join([*(line.text for line in lines[:-1]), lines[-1].body])
         try:
             rows = list(csv.reader([record], strict=True)) if record else [[""]]
         except csv.Error:
@@ -193,11 +193,6 @@ def _without_mark(batches: Iterable[list[Line]]) -> Iterator[list[Line]]:
         if batch and batch[0].number == 1:
             batch = [replace(batch[0], text=batch[0].text.removeprefix("\ufeff")), *batch[1:]]
         yield batch
-
-
-def _body(line: Line) -> str:
-    """A line without the carriage return that files from Windows have."""
-    return line.text.removesuffix("\r") if line.terminated else line.text
 
 
 def format_of(names: Sequence[str]) -> TableFormat:

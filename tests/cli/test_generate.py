@@ -302,5 +302,8 @@ def test_a_beam_gives_the_best_it_finds_and_draws_nothing(train_little: Callable
     long = samples(run_here(*arguments, "--beam", "8", "--count", "4", "--length-normalisation", "per-token"))
     means = [row["bits"] / row["tokens"] for row in long]
     assert means == sorted(means)
-    for option in (["--top-k", "3"], ["--stop", "a"], ["--temperature", "0.5"], ["--reproducible"]):
+    limits = ("--stop", "a", "--max-chars", "6")
+    for row in samples(run_here(*arguments, "--beam", "8", "--count", "4", *limits)):
+        assert ("a" not in row["text"] and row["stop"] in ("stop", "end")) or len(row["text"]) == 6
+    for option in (["--top-k", "3"], ["--ban", "a"], ["--temperature", "0.5"], ["--reproducible"]):
         told(run_here(*arguments, "--beam", "2", *option), 2, "draws nothing")

@@ -45,12 +45,13 @@ def test_pieces_are_cut_where_the_whole_would_be(
     limits = SamplingSettings(stop=tuple(stop), max_chars=max_chars, max_lines=max_lines)
     limiter = Limiter(limits)
     given_out = ""
-    for piece in pieces:
+    *first, last = pieces or [""]
+    for piece in first:
         given_out += limiter.take(piece)
         if limiter.stop:
             break
     else:
-        given_out += limiter.finish()
+        given_out += limiter.take_last(last)
     assert (given_out, limiter.stop) == expected("".join(pieces), limits)
 
 
