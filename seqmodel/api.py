@@ -78,6 +78,8 @@ def tokenize(
     path = Path(output)
     with exclusive(path):
         refuse_existing(path, force)
+        if os.path.realpath(path) in map(os.path.realpath, _names(inputs)):
+            raise UsageError(f"{path} is an input", "Choose another name for the token store.")
         make_store(path, _names(inputs), tokenizer or TokenizerSettings(), corpus or CorpusSettings(), model)
     return open_store(path)
 

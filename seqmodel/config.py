@@ -22,6 +22,7 @@ class Settings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
 
+MAX_EPOCHS = 1e6
 Count = Annotated[int, Field(ge=0, lt=1 << 63)]
 Digest = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
 Checked = TypeVar("Checked", bound=Settings)
@@ -81,8 +82,8 @@ class ModelSettings(Settings):
     def _orders_rise(cls, value: tuple[tuple[int, int], ...]) -> tuple[tuple[int, int], ...]:
         orders = [order for order, _ in value]
         rises = orders == sorted(set(orders)) and all(2 <= order <= MAX_ORDER for order in orders)
-        if not rises or any(rows < 0 for _, rows in value):
-            raise ValueError("orders rise from 2, rows are not negative")
+        if not rises or not all(0 <= rows < 1 << 63 for _, rows in value):
+            raise ValueError("orders rise from 2, rows are counts")
         return value
 
     @model_validator(mode="after")
@@ -97,7 +98,7 @@ class TrainingSettings(Settings):
 
     seconds: float | None = Field(None, gt=0)
     steps: int | None = Field(None, gt=0, lt=1 << 63)
-    epochs: float | None = Field(None, gt=0)
+    epochs: float | None = Field(None, gt=0, le=MAX_EPOCHS)
     lanes: int = Field(32, gt=0, le=1 << 16)
     segment: int = Field(64, gt=0, le=1 << 16)  # time steps per truncated back-propagation
     learning_rate: float = Field(4e-3, gt=0)

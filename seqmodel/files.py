@@ -11,7 +11,10 @@ from typing import BinaryIO
 
 from seqmodel.errors import ResourceError, SeqmodelError, UsageError
 
-TEMPORARY_SUFFIX = ".partial"
+
+def temporary_for(path: Path) -> Path:
+    """The file that becomes `path` when it is complete. Nothing of a user's has such a name, so it may be swept."""
+    return path.with_name(f".{path.name}.seqmodel-partial")
 
 
 def file_failure(error: OSError, path: Path | str, doing: str) -> SeqmodelError:
@@ -30,7 +33,7 @@ def atomic_write(path: Path) -> Iterator[BinaryIO]:
         ResourceError: if the disk is full.
         SeqmodelError: for any other failure of the file system.
     """
-    temporary = path.with_name(path.name + TEMPORARY_SUFFIX)
+    temporary = temporary_for(path)
     try:
         with temporary.open("wb") as file:
             yield file
@@ -86,6 +89,8 @@ def refuse_existing(path: Path, force: bool, also: str = "") -> None:
 
 def check_folder(path: Path) -> None:
     """Raise `UsageError` if `path` is a folder, or stands in none."""
+    if str(path) == "-":
+        raise UsageError("the output must be a file", "Standard output carries its name; choose another than -.")
     if not path.name or path.is_dir():
         raise UsageError(f"{path} is a folder", "Name a file in it.")
     if not path.parent.is_dir():
@@ -94,7 +99,17 @@ def check_folder(path: Path) -> None:
 
 def beside(path: Path, suffix: str) -> Path:
     """The file of another kind that belongs to a run: `m.seqmodel` has `m.checkpoint`, `m.tokens`, `m.jsonl` …"""
-    return path.with_name(path.name.removesuffix(".seqmodel").removesuffix(".tokens") + suffix)
+    return path.with_name(_stem(path) + suffix)
+
+
+def lock_of(path: Path) -> Path:
+    """The lock that guards `path` and the files beside it."""
+    return path.with_name(f".{_stem(path)}.seqmodel-lock")
+
+
+def _stem(path: Path) -> str:
+    name = path.name.removesuffix(".seqmodel").removesuffix(".tokens")
+    return name.removesuffix(".valid") if path.name.endswith(".valid.tokens") else name
 
 
 @contextmanager
@@ -107,7 +122,7 @@ def exclusive(path: Path) -> Iterator[None]:
     import filelock
 
     check_folder(path)
-    lock_path = beside(path, ".lock")
+    lock_path = lock_of(path)
     lock = filelock.FileLock(lock_path)
     try:
         lock.acquire(blocking=False)
@@ -118,8 +133,8 @@ def exclusive(path: Path) -> Iterator[None]:
         raise file_failure(error, path, "locking") from error
     try:
         for suffix in (".seqmodel", ".checkpoint", ".tokens", ".valid.tokens"):
-            beside(path, suffix + TEMPORARY_SUFFIX).unlink(missing_ok=True)
-        path.with_name(path.name + TEMPORARY_SUFFIX).unlink(missing_ok=True)  # whatever the bundle is called
+            temporary_for(beside(path, suffix)).unlink(missing_ok=True)
+        temporary_for(path).unlink(missing_ok=True)  # whatever the bundle is called
         yield
     finally:
         lock_path.unlink(missing_ok=True)

@@ -18,7 +18,7 @@ import pytest
 
 from seqmodel.config import CorpusSettings
 from seqmodel.errors import ResourceError, SeqmodelError, UsageError
-from seqmodel.files import TEMPORARY_SUFFIX, atomic_write, exclusive, write_alone
+from seqmodel.files import atomic_write, exclusive, temporary_for, write_alone
 from seqmodel.model.bundle import read_bundle, write_bundle
 from seqmodel.text.corpus import END_MARK, CorpusSummary
 from seqmodel.tokens.fitting import vocabulary_proto
@@ -253,7 +253,7 @@ def test_a_page_that_another_process_writes_is_refused(tmp_path: Path) -> None:
 
 def test_what_was_half_written_is_swept_by_the_next_writer(tmp_path: Path) -> None:
     path = tmp_path / "page.html"
-    stray = path.with_name(path.name + TEMPORARY_SUFFIX)
+    stray = temporary_for(path)
     stray.write_bytes(b"half")
     with exclusive(path):
         assert not stray.exists()
@@ -281,3 +281,19 @@ def test_files_are_written_by_the_one_function_that_does_so_atomically() -> None
             if writes or name in ("write_text", "write_bytes", "tofile", "savetxt"):
                 found.add(path.relative_to(PACKAGE).as_posix())
     assert found == {"files.py", *OWN_WAYS}
+
+
+@pytest.mark.parametrize("name", ["m.tokens", "m.seqmodel", "m"])
+def test_files_of_a_users_that_are_named_like_locks_stay(name: str, tmp_path: Path) -> None:
+    mine = [tmp_path / each for each in ("m.lock", f"{name}.lock", f"{name}.partial")]
+    for path in mine:
+        path.write_text("mine")
+    with write_alone(tmp_path / name, force=False) as file:
+        file.write(b"x")
+    assert [path.read_text() for path in mine] == ["mine"] * 3
+
+
+def test_held_out_tokens_are_guarded_by_the_lock_of_their_run(tmp_path: Path) -> None:
+    with exclusive(tmp_path / "m.valid.tokens"), pytest.raises(UsageError, match="another"):
+        with exclusive(tmp_path / "m.seqmodel"):
+            pass

@@ -21,10 +21,12 @@ if TYPE_CHECKING:
 
 _ID = re.compile("[0-9]{1,9}")
 _TOKENS_AT_ONCE = 1 << 14
+_VOCABULARY = ("unit", "vocab_size", "subword", "closed_vocab")  # options that say how one is learned
 
 
 @guarded
 def command(
+    context: typer.Context,
     inputs: options.Inputs = None,
     output: Annotated[
         Path | None,
@@ -69,6 +71,9 @@ def command(
     from seqmodel.console.rows import write_name
     from seqmodel.errors import UsageError
 
+    fixed = [name for name in _VOCABULARY if getattr(context.get_parameter_source(name), "name", "") == "COMMANDLINE"]
+    if model is not None and fixed:
+        raise UsageError("-m has a vocabulary already", f"Leave out --{fixed[0].replace('_', '-')}, or -m.")
     corpus = CorpusSettings(sequence=sequence, keep_blank=keep_blank, errors=errors, max_line=max_line << 20)
     tokenizer = _vocabulary(model) if model else None
     if output is None:

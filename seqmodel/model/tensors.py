@@ -28,6 +28,7 @@ from seqmodel.files import atomic_write
 Array = npt.NDArray[Any]
 
 MAX_HEADER = 16 << 20
+MAX_METADATA = 256 << 10  # checking them takes some hundreds of bytes for each of theirs
 _ZEROS = b"0" * 64
 _DTYPES = {
     "F32": "<f4",
@@ -162,6 +163,8 @@ def _read_head(path: Path, file: BinaryIO) -> tuple[TensorFile, bytes]:
     try:
         header = json.loads(head[8:])
         text = header.pop(_METADATA)[_KEY]
+        if len(text) > MAX_METADATA:
+            raise ValueError("metadata")
         metadata = json.loads(text)
         stored = metadata.pop("header_digest"), metadata["digest"]
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
@@ -198,9 +201,9 @@ def _layout(header: Mapping[str, Any], begin: int, size: int) -> dict[str, tuple
         shape = tuple(entry["shape"])
         if not all(type(n) is int and 0 <= n <= size for n in shape) or len(shape) > 4:
             raise ValueError(name)
-        count = 1
-        for n in shape:
-            count *= n
+        if math.prod(n for n in shape if n) > size:  # NumPy makes no such shape, though it hold nothing
+            raise ValueError(name)
+        count = math.prod(shape)
         first, last = entry["data_offsets"]
         if type(first) is not int or type(last) is not int:
             raise ValueError(name)

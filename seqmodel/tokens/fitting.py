@@ -12,7 +12,6 @@ in bytes, and what the model sees of that in training is what unseen characters 
 from __future__ import annotations
 
 import re
-import struct
 import tempfile
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
@@ -37,6 +36,7 @@ from seqmodel.tokens.tokenizer import (
     with_virtual_blanks,
     words_apart,
 )
+from seqmodel.tokens.wire import IDENTITY, field
 
 SAMPLE_CHARS = 64 << 20  # how much text words and subwords are counted on, about
 WORDS_LIMIT = 1 << 16
@@ -229,7 +229,6 @@ def _canonical_proto(trained: bytes, model_type: int) -> bytes:
     return _model_proto([(processor.id_to_piece(i), processor.get_score(i)) for i in ranked], model_type)
 
 
-# The wire format of sentencepiece_model.proto, as much of it as a list of pieces needs.
 _NORMAL, _UNKNOWN, _CONTROL, _BYTE = 1, 2, 3, 6
 _UNIGRAM_MODEL, _BPE_MODEL, _WORD_MODEL, _CHAR_MODEL = 1, 2, 3, 4
 
@@ -244,30 +243,11 @@ def _model_proto(pieces: list[tuple[str, float]], model_type: int) -> bytes:
     kinds = [_UNKNOWN, _CONTROL, _CONTROL, *[_BYTE] * 256]
     rows = [(name, float(-rank), kind) for rank, (name, kind) in enumerate(zip(SYMBOLS, kinds, strict=True))]
     rows += [(piece, score, _NORMAL) for piece, score in pieces]
-    out = [_field(1, _field(1, piece.encode()) + _field(2, score) + _field(3, kind)) for piece, score, kind in rows]
+    out = [field(1, field(1, piece.encode()) + field(2, score) + field(3, kind)) for piece, score, kind in rows]
     trainer = [
-        _field(3, model_type),
-        _field(4, len(rows)),
-        _field(35, 1),  # byte_fallback
-        _field(40, 0) + _field(41, 1) + _field(42, 2) + _field(43, (1 << 64) - 1),  # unk, bos, eos, no pad
+        field(3, model_type),
+        field(4, len(rows)),
+        field(35, 1),  # byte_fallback
+        field(40, 0) + field(41, 1) + field(42, 2) + field(43, (1 << 64) - 1),  # unk, bos, eos, no pad
     ]
-    normalizer = [_field(1, b"identity"), _field(3, 0), _field(4, 0), _field(5, 1)]
-    return b"".join([*out, _field(2, b"".join(trainer)), _field(3, b"".join(normalizer))])
-
-
-def _field(number: int, value: int | float | bytes) -> bytes:
-    """One field of a protocol-buffer message: varint, 32-bit float, or length-delimited."""
-    if isinstance(value, bytes):
-        return _varint(number << 3 | 2) + _varint(len(value)) + value
-    if isinstance(value, float):
-        return _varint(number << 3 | 5) + struct.pack("<f", value)
-    return _varint(number << 3) + _varint(value)
-
-
-def _varint(value: int) -> bytes:
-    out = bytearray()
-    while value > 0x7F:
-        out.append(value & 0x7F | 0x80)
-        value >>= 7
-    out.append(value)
-    return bytes(out)
+    return b"".join([*out, field(2, b"".join(trainer)), field(3, IDENTITY)])

@@ -28,6 +28,7 @@ from seqmodel.errors import DataError, ModelError
 from seqmodel.kinds import Unit
 from seqmodel.text.corpus import END_MARK
 from seqmodel.text.parts import PART, Cuts
+from seqmodel.tokens.wire import AS_IT_STANDS
 
 UNKNOWN, START, END = 0, 1, 2
 FIRST_BYTE = 3
@@ -68,7 +69,7 @@ class Tokenizer:
         self.unit: Unit = unit
         self.closed = closed
         try:
-            self._processor = sentencepiece.SentencePieceProcessor(model_proto=proto)
+            self._processor = sentencepiece.SentencePieceProcessor(model_proto=proto + AS_IT_STANDS)
         except Exception as error:
             raise ModelError("the tokenizer cannot be read", "The file is damaged; use another copy.") from error
         processor = self._processor

@@ -50,8 +50,10 @@ def _resumed(request: TrainingRequest, progress: Any) -> Beginning:
     return Beginning(TokenizerSettings(**notes["tokenizer"]), CorpusSettings(**notes["corpus"]), init)
 
 
-def notes_of(request: TrainingRequest, init: Bundle | None, store: TokenStore, valid: TokenStore | None) -> Any:
-    """What a checkpoint keeps of a run's beginning, as JSON; the bundle tells it too."""
+def notes_of(
+    request: TrainingRequest, init: Bundle | None, store: TokenStore, valid: TokenStore | None, own_store: bool
+) -> Any:
+    """What a checkpoint keeps of a run's beginning, as JSON; `own_store`: the run made the store, and may remove it."""
     header = store.header
     learned = init.header.tokenizer if init is not None else header.tokenizer
     return {
@@ -60,5 +62,8 @@ def notes_of(request: TrainingRequest, init: Bundle | None, store: TokenStore, v
         "learned": learned is not None,
         "tokenizer": (learned or TokenizerSettings(unit=header.unit, closed=header.closed)).model_dump(),
         "corpus": (header.corpus or CorpusSettings(sequence=header.sequence)).model_dump(),
+        "store": header.digest,
+        "own_store": own_store,
+        "valid_store": valid.header.digest if valid is not None else None,
         "valid": valid.header.corpus_digest if valid is not None else None,
     }

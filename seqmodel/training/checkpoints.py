@@ -13,6 +13,7 @@ from pydantic import Field, ValidationError, model_validator
 from torch import Tensor
 
 from seqmodel.config import (
+    MAX_EPOCHS,
     CorpusSettings,
     Count,
     Digest,
@@ -28,7 +29,7 @@ from seqmodel.model.cells import state_width
 from seqmodel.model.ngram_index import NgramIndex
 from seqmodel.model.tensors import Array, read_tensors, write_tensors
 
-FORMAT = 2
+FORMAT = 3
 KIND = "checkpoint"
 
 
@@ -83,15 +84,18 @@ class Notes(Settings):
     learned: bool
     tokenizer: TokenizerSettings
     corpus: CorpusSettings
+    store: Digest
+    own_store: bool
+    valid_store: Digest | None
     valid: Digest | None
 
 
 class Progress(Settings):
     """The numbers of a run; see `Trainer`."""
 
-    step: Count
-    tokens: Count
-    epoch: float = Field(ge=0)
+    step: Annotated[int, Field(ge=0, lt=1 << 62)]
+    tokens: Annotated[int, Field(ge=0, lt=1 << 62)]
+    epoch: float = Field(ge=0, le=MAX_EPOCHS)
     bits_per_char: float | None
     elapsed: float = Field(ge=0)
     best_bits: float | None

@@ -74,7 +74,7 @@ class TrainingData:
 
     @property
     def chars_per_token(self) -> float:
-        return self.store.header.corpus_chars / max(1, self.store.header.tokens)
+        return max(1, self.store.header.corpus_chars) / max(1, self.store.header.tokens)
 
 
 def stretches(ranges: Ranges, most_tokens: int | None = None) -> list[tuple[int, int]]:
@@ -413,12 +413,14 @@ class Trainer:
             )
         if self.tokenizer.size != self.model.settings.vocabulary or self.data.is_stream == self.model.settings.ends:
             raise misfit
+        if numbers["step"] > 2 * (numbers["epoch"] + 1) * len(self.batches) + 1:  # epochs differ a little in length
+            raise misfit
         lanes = {
             name: self._tensor(self.group.share(lane.numpy(), 0)) for name, lane in groups.get("lanes", {}).items()
         }
         try:
             self._take(Checkpoint({**groups, "lanes": lanes}, numbers))
-        except (KeyError, RuntimeError, ValueError, TypeError):
+        except (KeyError, RuntimeError, ValueError, TypeError, OverflowError):
             raise misfit from None
         self.best = dict(groups.get("best", {})) or None
         self.best_bits = math.inf if numbers["best_bits"] is None else numbers["best_bits"]

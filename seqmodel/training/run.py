@@ -12,7 +12,6 @@ from os.path import realpath
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from pydantic import ValidationError
 
@@ -51,11 +50,11 @@ from seqmodel.training.optimization import fast_arithmetic
 from seqmodel.training.planning import Task, describe, plan_model, plan_ngrams, plan_order, plan_training, warm_start
 from seqmodel.training.request import TrainingRequest, TrainingResult
 from seqmodel.training.run_log import RunLog
+from seqmodel.training.running_text import looks_like_running_text
 
 HELD_OUT_SHARE = 0.05
 HELD_OUT_BYTES = 200_000
 DEFAULT_SECONDS = 180.0
-LINES_LOOKED_AT = 200
 TRIAL_STRETCHES = 4
 SAVING_SECONDS = 0.5  # for the bundle and the rest of the end, beside what is measured
 
@@ -79,6 +78,7 @@ class TrainingRun:
         self.valid_path = beside(self.output, ".valid.tokens")
         self.log_path = beside(self.output, ".jsonl")
         self.made: list[Path] = []  # token stores of this run's own
+        self.remade = False  # the store of a resumed run is made again
         self.begin = Beginning(request.tokenizer, request.corpus)
         self.notes: dict[str, Any] = {}  # what the checkpoint keeps of this, beside the trainer's own
 
@@ -150,7 +150,7 @@ class TrainingRun:
     def _refuse_own_inputs(self) -> None:
         """No input, and no text that is held out, may be a file that this run writes (a token store to train on is only
         read)."""
-        if self.output.suffix in (".tokens", ".checkpoint", ".jsonl", ".lock"):
+        if self.output.suffix in (".tokens", ".checkpoint", ".jsonl"):
             raise UsageError(
                 f"{self.output} has the name of another kind of file", "Call the bundle something.seqmodel."
             )
@@ -161,6 +161,10 @@ class TrainingRun:
         for name in [*names, *([self.request.write_valid] if self.request.write_valid is not None else [])]:
             if realpath(name) in map(realpath, written):
                 raise UsageError(f"{name} would be overwritten by this run", "Choose another name with -o.")
+        export, init = self.request.write_valid, self.request.init
+        read = map(realpath, [*names, *([init] if init is not None else [])])
+        if export is not None and any(Path(realpath(export)).is_relative_to(name) for name in read):
+            raise UsageError(f"{export} is an input of this run", "Choose another name with --write-valid.")
 
     # Tokens
 
@@ -170,11 +174,23 @@ class TrainingRun:
             self._note_running_text(store)
         valid = self._valid_store(store, checkpoint)
         if checkpoint is None:
-            self.notes = notes_of(self.request, self.begin.init, store, valid)
+            self.notes = notes_of(self.request, self.begin.init, store, valid, self.store_path in self.made)
+        else:
+            self._refuse_other_stores(store, valid)
         if valid is not None:
             return TrainingData(store, whole_store(store), valid, whole_store(valid)), "file"
         split = split_store(store, HELD_OUT_SHARE, HELD_OUT_BYTES)
         return TrainingData(store, split.train, store, split.held_out), "split" if len(split.held_out) else ""
+
+    def _refuse_other_stores(self, store: TokenStore, valid: TokenStore | None) -> None:
+        found = [opened.header.digest if opened is not None else None for opened in (store, valid)]
+        if found != [self.notes["store"], self.notes["valid_store"]]:
+            if self.remade:
+                self.store_path.unlink()
+            raise ModelError(
+                "the checkpoint was taken on another corpus, or another vocabulary",
+                "Resume with what it began with, or start anew with --force.",
+            )
 
     def _store(self, checkpoint: Checkpoint | None) -> TokenStore:
         inputs = self.request.inputs
@@ -192,7 +208,8 @@ class TrainingRun:
                 raise ModelError(
                     "the checkpoint was taken on another corpus", "Resume with the corpus that it began with."
                 )
-            self.made.append(self.store_path)
+            if self.notes["own_store"]:
+                self.made.append(self.store_path)
             return open_store(self.store_path)
         if not inputs:
             raise UsageError("no corpus is given", "Name text files, folders or a token store.")
@@ -205,6 +222,7 @@ class TrainingRun:
         if self.notes.get("began_from") and self.begin.init is None:
             raise UsageError(f"{self.store_path} is gone", "Name the bundle that the run began from with --init.")
         self.made.append(self.store_path)
+        self.remade = checkpoint is not None
         tokenizer = self.begin.init.tokenizer if self.begin.init is not None else None
         make_store(self.store_path, inputs, self.begin.tokenizer, self.begin.corpus, tokenizer)
         return open_store(self.store_path)
@@ -232,7 +250,7 @@ class TrainingRun:
             noted = self.notes["valid"]
             if valid is not None and corpus_digest([valid], self.begin.tokenizer, corpus) != noted:
                 raise UsageError("the run to resume has other held-out text", "Leave --valid out.")
-            if self.valid_path.exists():
+            if noted is not None and self.valid_path.exists():
                 self.made.append(self.valid_path)
                 return open_store(self.valid_path)
             if noted is not None and valid is None:
@@ -426,20 +444,3 @@ def corpus_digest(inputs: Sequence[str], tokenizer: TokenizerSettings, corpus: C
     for _ in read_blocks(find_sources(inputs), corpus, summary, tokenizer.unit == "byte"):
         pass
     return summary.digest
-
-
-def looks_like_running_text(store: TokenStore) -> bool:
-    """Whether lines taken as sequences are more likely the lines of a wrapped prose text or a play.
-
-    So it is where lines have punctuation, but many of them stop in the middle of a sentence.
-    """
-    if store.header.sequence != "line" or store.header.sequences < LINES_LOOKED_AT:
-        return False
-    middle = (store.header.sequences - LINES_LOOKED_AT) // 2
-    begins = store.ends[middle : middle + LINES_LOOKED_AT]
-    parts = np.split(np.asarray(store.ids[begins[0] : begins[-1]]), (begins[1:-1] - begins[0]).astype(np.int64))
-    texts = [store.tokenizer.decode(part.tolist()).strip() for part in parts]
-    lines = [text for text in texts if len(text.split()) >= 3]
-    punctuated = sum(any(mark in text for mark in ",.;:!?") for text in lines)
-    unfinished = sum(text[-1] not in ".!?…\"'”’)]" for text in lines)
-    return len(lines) > len(texts) / 2 and punctuated > 0.5 * len(lines) and unfinished > 0.4 * len(lines)

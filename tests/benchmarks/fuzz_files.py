@@ -36,9 +36,9 @@ import numpy as np
 import seqmodel
 from seqmodel.errors import SeqmodelError
 from seqmodel.inference.loaded import Model
-from seqmodel.tokens.fitting import _field
 from seqmodel.tokens.store import HEADER_SIZE, MAGIC, open_store
 from seqmodel.tokens.tokenizer import Tokenizer
+from seqmodel.tokens.wire import field
 from tests.cli.command import run_here
 from tests.model.golden import RECIPES, golden
 
@@ -219,15 +219,15 @@ def changed_proto(proto: bytes, random_: random.Random) -> bytes:
     some = random_.randbytes(random_.randrange(40))
     charsmap = struct.pack("<I", random_.choice([0, 4, 16, len(some), 1 << 20, (1 << 32) - 1])) + some
     if what == 0:
-        return proto + _field(3, _field(1, b"x") + _field(2, charsmap) + _field(3, random_.randrange(2)))
+        return proto + field(3, field(1, b"x") + field(2, charsmap) + field(3, random_.randrange(2)))
     if what == 1:
         number = random_.choice([3, 4, 24, 35, 36, 40, 41, 42, 43, 44])
-        return proto + _field(2, _field(number, random_.choice([0, 1, 2, 3, 4, 5, 1 << 31, (1 << 64) - 1])))
+        return proto + field(2, field(number, random_.choice([0, 1, 2, 3, 4, 5, 1 << 31, (1 << 64) - 1])))
     if what == 2:
         score = random_.choice([math.nan, math.inf, -1e38, 0.0, -3.0])
-        return proto + _field(1, _field(1, some) + _field(2, score) + _field(3, random_.choice([1, 2, 3, 4, 5, 6, 99])))
+        return proto + field(1, field(1, some) + field(2, score) + field(3, random_.choice([1, 2, 3, 4, 5, 6, 99])))
     if what == 3:
-        return proto + _field(random_.choice([4, 5, 200]), _field(2, charsmap))
+        return proto + field(random_.choice([4, 5, 200]), field(2, charsmap))
     return changed_bytes(proto, random_)
 
 

@@ -222,7 +222,7 @@ def test_a_store_that_is_half_written_goes_when_a_signal_comes(
     assert process.stdin is not None
     process.stdin.write(b"cat\n")
     process.stdin.flush()
-    wait_for(lambda: "c.tokens.partial" in names(tmp_path))
+    wait_for(lambda: ".c.tokens.seqmodel-partial" in names(tmp_path))
     process.send_signal(signal.SIGTERM)
     assert process.communicate(timeout=60) == (b"", b"") and process.returncode == 143
     assert names(tmp_path) == set()

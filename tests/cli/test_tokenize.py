@@ -202,3 +202,18 @@ def test_options_that_go_nowhere_are_refused(
 @pytest.mark.parametrize("options", [["--ids"], ["--decode", "--ids"]])
 def test_ids_without_a_vocabulary_are_refused(options: list[str]) -> None:
     told(run_here("tokenize", *options, stdin=b"cat\n"), 2, "-m")
+
+
+def test_an_output_is_no_input_and_no_standard_output(tmp_path: Path) -> None:
+    corpus = tmp_path / "c.txt"
+    corpus.write_text("cat dog\n")
+    told(run_here("tokenize", corpus, "-o", corpus, "--force"), 2, "is an input")
+    assert corpus.read_text() == "cat dog\n"
+    told(run_here("tokenize", corpus, "-o", "-"), 2, "must be a file")
+
+
+def test_a_models_vocabulary_is_not_learned_again(train_little: Callable[..., Path], tmp_path: Path) -> None:
+    corpus = tmp_path / "c.txt"
+    corpus.write_text("cat dog\n")
+    for option in (["--unit", "word"], ["--vocab-size", "300"], ["--closed-vocab"]):
+        told(run_here("tokenize", corpus, "-m", train_little(), "-o", tmp_path / "c.tokens", *option), 2, option[0])

@@ -223,7 +223,7 @@ def test_a_signal_ends_a_run_that_waits_for_its_corpus(tmp_path: Path, number: s
         assert process.stdin is not None and process.stdout is not None and process.stderr is not None
         process.stdin.write(b"cat\n")
         process.stdin.flush()
-        while not (tmp_path / "m.lock").exists() and process.poll() is None:
+        while not (tmp_path / ".m.seqmodel-lock").exists() and process.poll() is None:
             time.sleep(0.02)
         time.sleep(0.3)  # it reads, which no file tells
         process.send_signal(number)
@@ -240,7 +240,7 @@ def test_a_killed_run_blocks_nobody(
     process.wait()
     assert not (tmp_path / "m.seqmodel").exists()
     assert run_here("train", corpus, "-o", tmp_path / "m.seqmodel", "--force", "-q", *QUICK).code == 0
-    assert names(tmp_path) - {"m.seqmodel.lock"} == {"m.seqmodel", "m.jsonl"}
+    assert names(tmp_path) - {".m.seqmodel-lock"} == {"m.seqmodel", "m.jsonl"}
 
 
 def test_signals_that_were_ignored_stay_ignored() -> None:

@@ -28,7 +28,8 @@ from seqmodel.model.bundle import (
     write_bundle,
 )
 from seqmodel.model.tensors import Array, read_tensors, write_tensors
-from seqmodel.tokens.fitting import _field, vocabulary_proto
+from seqmodel.tokens.fitting import vocabulary_proto
+from seqmodel.tokens.wire import field
 from tests.model.golden import RECIPES, golden
 
 Train = Callable[..., Path]
@@ -223,8 +224,8 @@ def add_tensor(name: str) -> Callable[[dict[str, Array], dict[str, Any]], None]:
     return apply
 
 
-INVALID_UTF8_PIECE = vocabulary_proto(["a"], word=False) + _field(
-    1, _field(1, b"\xff\xfe") + _field(2, -9.0) + _field(3, 1)
+INVALID_UTF8_PIECE = vocabulary_proto(["a"], word=False) + field(
+    1, field(1, b"\xff\xfe") + field(2, -9.0) + field(3, 1)
 )
 
 MISFITS: dict[str, Callable[[dict[str, Array], dict[str, Any]], None]] = {
@@ -376,8 +377,8 @@ def test_a_newer_format_says_to_upgrade(path: Path, tmp_path: Path) -> None:
 
 def test_a_bundle_from_before_a_field_was_there_is_read(path: Path, tmp_path: Path) -> None:
     tensors, metadata = parts(path)
-    for field in ("tokenizer", "corpus"):
-        del metadata[field]
+    for name in ("tokenizer", "corpus"):
+        del metadata[name]
     del metadata["provenance"]["began_from"]
     del metadata["held_out"]["lines"]
     old = tmp_path / "old.seqmodel"

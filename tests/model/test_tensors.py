@@ -157,6 +157,10 @@ HOSTILE_LAYOUTS: dict[str, tuple[dict[str, Any], bytes]] = {
     "a negative shape": ({"a": entry(shape=[-1, -2])}, bytes(8)),
     "a shape whose product overflows 64 bits": ({"a": entry(shape=[1 << 32, 1 << 32], offsets=[0, 0])}, b""),
     "a huge shape beside a zero": ({"a": entry(shape=[0, 1 << 62], offsets=[0, 0])}, b""),
+    "large dimensions beside a zero": (
+        {"a": entry(shape=[0, 1000, 1000], offsets=[0, 0]), "b": entry(offsets=[0, 8])},
+        bytes(8),
+    ),
     "too many dimensions": ({"a": entry(shape=[1] * 40 + [2])}, bytes(8)),
     "a shape of floats": ({"a": entry(shape=[2.0])}, bytes(8)),
     "a shape of booleans": ({"a": entry(shape=[True, 2])}, bytes(8)),
@@ -251,3 +255,10 @@ def test_nothing_is_allocated_for_what_a_hostile_header_claims(tmp_path: Path) -
     finally:
         tracemalloc.stop()
     assert peak < 1 << 20
+
+
+def test_metadata_that_would_take_long_to_check_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "x"
+    write_tensors(path, {}, {"mixture": [[]] * 100_000})
+    with pytest.raises(ModelError, match="not a seqmodel file"):
+        read_header(path)

@@ -26,6 +26,7 @@ from seqmodel.tokens.tokenizer import (
     Tokenizer,
     never_predicted,
 )
+from seqmodel.tokens.wire import IDENTITY, field
 
 PROSE = """the cat sat on the mat, and the dog sat on the log
 \tan indented line;  two blanks, a tab\there, and no more
@@ -486,3 +487,16 @@ def test_in_a_closed_word_vocabulary_white_space_only_stands_between_words() -> 
     text = " the  cat \n\n\tsat\u2003the\ndog \n"
     assert chosen.encode(text).tolist() == [the, cat, newline, newline, sat, the, newline, UNKNOWN, newline]
     assert len(chosen.encode(text)) == len(text.split()) + text.count("\n")
+
+
+@pytest.mark.parametrize("part", [3, 5])  # the normalizer, and what a decoded text goes through
+def test_no_rule_of_a_file_changes_a_text(part: int) -> None:
+    """Such a rule may make a letter thousands of them."""
+    proto = fit([PROSE * 9], TokenizerSettings(unit="subword")).proto
+    folding = sentencepiece.SentencePieceNormalizer(rule_name="nmt_nfkc_cf").serialized_normalizer_spec()
+    hostile = proto + field(part, folding + IDENTITY)
+    unguarded = sentencepiece.SentencePieceProcessor(model_proto=hostile)
+    assert unguarded.decode(unguarded.encode("AB")) == "ab"
+    tokenizer = Tokenizer(hostile, "subword")
+    assert tokenizer.encode("AB ab").tolist() == Tokenizer(proto, "subword").encode("AB ab").tolist()
+    assert tokenizer.decode(tokenizer.encode("AB ab").tolist()) == "AB ab"

@@ -79,6 +79,9 @@ MISFITS: dict[str, Change] = {
     "a tokenizer that is none": number("notes", "tokenizer", to=[]),
     "notes that are none": number("notes", to=7),
     "a digest that is a path": number("notes", "began_from", to="../../etc/passwd"),
+    "epochs without end": number("settings", "epochs", to=1e308),
+    "a step that no number holds twice": number("step", to=1 << 62),
+    "an epoch without end": number("epoch", to=1e18),
     "a setting too many": number("settings", "more", to=1),
 }
 
@@ -99,12 +102,21 @@ def test_what_was_written_is_read_back_as_it_was(path: Path) -> None:
     assert run.progress == kept.progress and run.groups.keys() == kept.groups.keys()
 
 
-def test_optimizers_that_count_backwards_are_refused(path: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "change",
+    [
+        tensor("optimizer", "table0.steps", lambda _: torch.tensor(-5)),
+        tensor("optimizer", "table0.steps", lambda _: torch.tensor(torch.inf)),
+        number("step", to=1 << 61),
+    ],
+    ids=["steps backwards", "steps without end", "a step that the epoch does not have"],
+)
+def test_what_does_not_fit_the_run_is_refused(change: Change, path: Path, tmp_path: Path) -> None:
     kept = read_checkpoint(path)
-    groups = {group: dict(some) for group, some in kept.groups.items()}
-    groups["optimizer"]["table0.steps"] = torch.tensor(-5)
+    groups, progress = {group: dict(some) for group, some in kept.groups.items()}, copy.deepcopy(dict(kept.progress))
+    change(groups, progress)
     for name in (path.name, "m.tokens"):
         (tmp_path / name).write_bytes((path.parent / name).read_bytes())
-    write_checkpoint(tmp_path / path.name, Checkpoint(groups, kept.progress))
+    write_checkpoint(tmp_path / path.name, Checkpoint(groups, progress))
     with pytest.raises(ModelError, match="does not fit the model"):
         run_training(request(tmp_path / "m.seqmodel", tmp_path, inputs=(), resume=True, model={"networks": 2}))

@@ -24,7 +24,7 @@ import pytest
 import torch
 
 from seqmodel.api import run_training
-from seqmodel.files import TEMPORARY_SUFFIX, exclusive
+from seqmodel.files import exclusive, temporary_for
 from seqmodel.training import loop, run
 from seqmodel.training.checkpoints import Checkpoint, read_checkpoint, write_checkpoint
 from seqmodel.training.events import Event
@@ -175,7 +175,7 @@ def test_a_death_in_any_call_that_writes_leaves_the_old_checkpoint_or_the_new_on
         step = kept.progress["step"]
         assert all((tensor == step).all() and tensor.shape == (40, 50) for tensor in kept.groups["weights"].values())
         with exclusive(tmp_path / "m.seqmodel"):
-            assert names(tmp_path) == {"m.checkpoint", "m.lock"}
+            assert names(tmp_path) == {"m.checkpoint", ".m.seqmodel-lock"}
         if code == 0:
             break
         assert code == DEAD
@@ -202,7 +202,7 @@ def test_a_run_that_dies_while_saving_is_resumed_from_what_it_saved_whole(
     whole, output = tmp_path / "whole.seqmodel", tmp_path / "m.seqmodel"
     run_training(request(whole, corpus))
     assert exit_code(start(train_and_die, output, corpus, call, 1)) == DEAD
-    assert ("m.checkpoint" + TEMPORARY_SUFFIX in names(tmp_path)) == (call != "after replace")
+    assert (".m.checkpoint.seqmodel-partial" in names(tmp_path)) == (call != "after replace")
     run_training(request(output, corpus, resume=True))
     assert output.read_bytes() == whole.read_bytes()
     assert names(tmp_path) == {"m.seqmodel", "m.jsonl", "whole.seqmodel", "whole.jsonl"}
@@ -212,7 +212,7 @@ def test_a_run_that_dies_while_saving_is_resumed_from_what_it_saved_whole(
 def test_what_a_killed_process_half_wrote_is_swept_at_the_next_start(name: str, tmp_path: Path) -> None:
     output = tmp_path / name
     others = [tmp_path / other for other in ("other.seqmodel.partial", "mine.txt")]
-    for path in (output.with_name(name + TEMPORARY_SUFFIX), *others):
+    for path in (temporary_for(output.with_name(name)), *others):
         path.write_bytes(b"half")
     with exclusive(output):
         pass

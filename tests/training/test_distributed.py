@@ -114,7 +114,7 @@ def test_runs_are_resumed_and_fail_together(tmp_path: Path, corpus: Path) -> Non
     assert other == both | {"no number": ["StoppedElsewhere", 1], "full disk": ["StoppedElsewhere", 5]}
     assert (tmp_path / "cut.seqmodel").read_bytes() == (tmp_path / "whole.seqmodel").read_bytes()
     assert json.loads((tmp_path / "lost.json").read_text()) == ["SeqmodelError", 1]
-    assert not list(tmp_path.glob("*.lock"))
+    assert not list(tmp_path.glob(".*lock"))
 
 
 # Shares

@@ -71,7 +71,7 @@ def test_after_a_few_tries_the_run_gives_up_in_one_line(spoil: Callable[[Losses]
     output = tmp_path / "m.seqmodel"
     result = run_here("train", tmp_path / "corpus.txt", "--steps", "20", "--width", "8", "-o", output)
     told(result, 1, "the loss became nan at step", "--learning-rate")
-    assert not output.exists() and list(tmp_path.glob("*.partial")) == []
+    assert not output.exists() and list(tmp_path.glob(".*partial")) == []
 
 
 def test_each_try_has_half_the_rate_of_the_one_before(spoil: Callable[[Losses], None], tmp_path: Path) -> None:

@@ -288,7 +288,57 @@ def test_training_leaves_the_arithmetic_of_its_process_as_it_was(corpus: Path, t
     assert (smallest * 1.0 > 0).all()
 
 
+# Files that are not the run's own
+
+
+def test_a_resumed_run_leaves_a_store_that_it_was_given(corpus: Path, tmp_path: Path) -> None:
+    output, store = tmp_path / "m.seqmodel", tmp_path / "m.tokens"
+    seqmodel.api.tokenize([str(corpus)], store)
+    run_training(request(output, corpus, inputs=(str(store),)), should_stop=stop_after(3))
+    before = store.read_bytes()
+    assert not run_training(request(output, corpus, inputs=(), resume=True)).interrupted
+    assert store.read_bytes() == before
+
+
+def test_a_resumed_run_takes_no_stray_store_for_its_held_out_text(corpus: Path, tmp_path: Path) -> None:
+    output, stray = tmp_path / "m.seqmodel", tmp_path / "m.valid.tokens"
+    whole = tmp_path / "whole.seqmodel"
+    run_training(request(whole, corpus))
+    run_training(request(output, corpus), should_stop=stop_after(3))
+    seqmodel.api.tokenize([str(corpus)], stray)
+    run_training(request(output, corpus, resume=True))
+    assert output.read_bytes() == whole.read_bytes() and stray.exists()
+
+
+@pytest.mark.parametrize("kind", ["corpus", "valid", "folder"])
+def test_held_out_text_is_not_written_over_an_input(kind: str, corpus: Path, tmp_path: Path) -> None:
+    read = {"corpus": corpus, "valid": tmp_path / "valid.txt", "folder": tmp_path / "folder" / "a.txt"}[kind]
+    (tmp_path / "folder").mkdir()
+    read.write_text(little_text(200, seed=8))
+    kinds: dict[str, dict[str, Any]] = {
+        "corpus": {},
+        "valid": {"valid": str(read)},
+        "folder": {"inputs": (str(read.parent),)},
+    }
+    before = read.read_bytes()
+    with pytest.raises(UsageError, match="input"):
+        run_training(request(tmp_path / "m.seqmodel", corpus, write_valid=read, force=True, **kinds[kind]))
+    assert read.read_bytes() == before
+
+
 # What is refused
+
+
+def test_another_store_of_the_same_corpus_is_refused(corpus: Path, tmp_path: Path) -> None:
+    output, store = tmp_path / "m.seqmodel", tmp_path / "s.tokens"
+    kinds: list[Any] = [{"subword": "unigram"}, {"subword": "bpe"}]
+    for resume, kind in enumerate(kinds):
+        tokenizer = TokenizerSettings(unit="subword", **kind)
+        seqmodel.api.tokenize([str(corpus)], store, tokenizer=tokenizer, force=True)
+        if not resume:
+            run_training(request(output, corpus, unit="subword", inputs=(str(store),)), should_stop=stop_after(3))
+    with pytest.raises(ModelError, match="another vocabulary"):
+        run_training(request(output, corpus, unit="subword", inputs=(str(store),), resume=True))
 
 
 def test_a_checkpoint_of_another_corpus_is_refused(corpus: Path, tmp_path: Path) -> None:
@@ -299,6 +349,7 @@ def test_a_checkpoint_of_another_corpus_is_refused(corpus: Path, tmp_path: Path)
     before = output.read_bytes(), (tmp_path / "m.checkpoint").read_bytes()
     with pytest.raises(ModelError, match="another corpus"):
         run_training(request(output, other, resume=True))
+    assert not (tmp_path / "m.tokens").exists()
     assert (output.read_bytes(), (tmp_path / "m.checkpoint").read_bytes()) == before
 
 
