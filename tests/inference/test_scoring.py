@@ -129,6 +129,14 @@ def test_entropy_and_rank_are_those_computed_by_hand() -> None:
     assert scores.rank.tolist() == [1, 2, 1, 1]  # a tie shares the better rank
 
 
+def test_the_most_probable_tokens_are_told_best_first() -> None:
+    (scores,) = score_sequences(known(), [np.array([3, 3, 4, END])], wanted=Wanted(alternatives=2))
+    assert scores.best is not None and scores.best_bits is not None
+    assert scores.best[:, 0].tolist() == [3, 4, 4, END]
+    assert scores.best[0, 1] == 4
+    np.testing.assert_allclose(scores.best_bits, [[1, np.log2(8 / 3)], [1, 2], [1, 2], [0, np.inf]], atol=1e-6)
+
+
 def test_what_cannot_come_has_infinite_bits_and_the_last_rank() -> None:
     (scores,) = score_sequences(known(), [np.array([4, 3, START])], wanted=Wanted(ranks=True))
     assert scores.bits[1] == scores.bits[2] == np.inf

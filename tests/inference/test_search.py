@@ -154,6 +154,15 @@ def test_length_normalisation_prefers_long_ones_of_few_surprises() -> None:
     assert by_token[0].bits == pytest.approx(-np.log2(0.5 * 0.85 * 0.9), abs=1e-5)
 
 
+def test_a_search_by_token_ends_when_as_many_have_ended_as_it_is_wide() -> None:
+    """Though an open one is more probable than both, which with more tokens would lift it past them."""
+    tokenizer, model = chain_of(
+        {"^": {"a": 0.5, "$": 0.3, "b": 0.2}, "a": {"a": 0.9, "$": 0.02, "b": 0.08}, "b": {"$": 0.95, "b": 0.05}}
+    )
+    found = beam(model, tokenizer, "", 2, ANY_LENGTH, length_normalisation="per-token")
+    assert [one.text for one in found] == ["b", ""]
+
+
 def test_a_model_that_remembers_is_continued_from_its_own_states() -> None:
     tokenizer = tokenizer_for("char")
     model = Remembering(tokenizer.size, (START, UNKNOWN))

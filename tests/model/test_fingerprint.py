@@ -111,3 +111,29 @@ def test_the_longest_copy_by_hand(
     ids = np.append(store.tokenizer.encode(text), END).astype(np.int64)
     result = copying(found, store.tokenizer, before, ids, len(prefix))
     assert (result.chars, result.is_whole) == (chars, is_whole)
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    before=st.text("xyz", max_size=20),
+    span=st.tuples(st.integers(3, 30), st.integers(16, 40)),
+    after=st.text("xyz", max_size=20),
+    given_chars=st.integers(0, 30),
+)
+def test_the_longest_copy_is_told_in_characters(
+    before: str, span: tuple[int, int], after: str, given_chars: int, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    folder = tmp_path_factory.mktemp("copy")
+    text = "q" + "".join(np.random.default_rng(5).choice(list("abcdefgh"), 80)) + "xyz"
+    (folder / "c.txt").write_text(text + "\n")
+    make_store(folder / "c.tokens", (str(folder / "c.txt"),), TokenizerSettings(), CorpusSettings())
+    store = open_store(folder / "c.tokens")
+    found = build_fingerprint(store, whole(store), 1 << 16)
+    copied = text[span[0] : sum(span)]
+    said = "x" + before + copied + after  # no sequence begins with x, and of its letters the text has but the last
+    prefix = min(given_chars, len(said))
+    ids = store.tokenizer.encode(said).astype(np.int64)
+    given_ids, new = np.append(START, ids[:prefix]), ids[prefix:]
+    begin = 1 + len(before)
+    expected = begin + len(copied) - max(begin, prefix) if prefix < begin + len(copied) else 0
+    assert copying(found, store.tokenizer, given_ids, new, prefix).chars == expected
