@@ -52,7 +52,7 @@ def _as_ours(error: Exception) -> SeqmodelError:
     if isinstance(error, SeqmodelError):
         return error
     if hasattr(error, "format_message"):  # the command line's own errors
-        message = _EXTRA.sub("", " ".join(error.format_message().split()))
+        message = _without_texts(_EXTRA.sub("", " ".join(error.format_message().split())))
         return UsageError(message.rstrip("."), "See --help.")
     if isinstance(error, MemoryError) or _is_of_memory(error):
         return ResourceError("out of memory", "Use a smaller model, shorter lines, or in training fewer --lanes.")
@@ -64,6 +64,15 @@ def _as_ours(error: Exception) -> SeqmodelError:
         return SeqmodelError(f"the system says: {os.strerror(error.errno)}", "Run again with --debug for more.")
     # The message of a foreign error may hold the user's text, so it is not shown.
     return SeqmodelError(f"internal error ({type(error).__name__})", "Run again with --debug and report what it shows.")
+
+
+def _without_texts(message: str) -> str:
+    """A message in which no argument of the command line stands that has blanks in it, as texts have."""
+    for given in sys.argv[1:]:
+        for text in (given, given.partition("=")[2]):
+            if len(words := text.split()) > 1:
+                message = message.replace(" ".join(words), "…")
+    return message
 
 
 def _is_of_memory(error: Exception) -> bool:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli.command import environment, run_here
+from tests.cli.command import environment, run_here, told
 from tests.cli.sweep import QUICK, READING, arguments, result_or_one_line
 from tests.conftest import little_text
 
@@ -109,6 +109,21 @@ def test_no_message_repeats_what_the_command_line_said(kind: str, model: Path) -
     result_or_one_line(result)
     assert CANARY not in result.err
     assert CANARY not in result.text.split("\n")[0]
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        ("complete", f"--my {CANARY} text"),
+        (f"my {CANARY} text",),
+        ("score", "-t", "cat", "--by", f"my  {CANARY}"),
+        ("score", "-t", "cat", f"--base={CANARY} text"),
+    ],
+)
+def test_a_text_in_the_place_of_an_option_is_not_repeated(given: tuple[str, ...]) -> None:
+    result = run_here(*given)
+    told(result, 2, "…")
+    assert CANARY not in result.err
 
 
 def test_what_goes_wrong_inside_is_told_without_its_message(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
