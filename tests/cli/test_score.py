@@ -648,3 +648,12 @@ def test_a_line_that_comes_in_parts_is_scored_when_it_is_whole(
     given.write(b"Z\xc3")  # half a character
     given.flush()
     assert asked.ask(b"\xbcrich\n")[1:] == first[1:]
+
+
+def test_tokens_of_a_closed_vocabulary_stand_where_their_characters_do(train_little: Callable[..., Path]) -> None:
+    model = train_little(closed_vocab=True, unit="char")
+    result = run_here("score", "-m", model, "-t", "a\u6771b", "--by", "token", "--format", "jsonl")
+    rows = [json.loads(line) for line in result.lines]
+    spans = [(row["char_start"], row["char_end"]) for row in rows]
+    assert spans == [(0, 1), (1, 2), (2, 3), (3, 3)]
+    assert [row["oov"] for row in rows] == [0, 1, 0, 0]
