@@ -124,10 +124,9 @@ class Sampler:
         self.opening = opener.open(prefix)
         self.sure, self.chars = np.append(START, opener.trail.ids), len(prefix)
         self.seen = np.bincount(opener.trail.ids, minlength=tokenizer.size) > 0
-        self.said = b"".join(tokenizer.piece_bytes[token] for token in tokenizer.encode_line(prefix))
+        self.said = prefix.encode("utf-8", "surrogateescape")
         strings = [string.encode("utf-8", "surrogateescape") for string in settings.ban]
         self.bans = Bans(tokenizer, strings) if strings else None
-        self.reach = max(map(len, strings), default=1) - 1  # how far back a ban looks
 
     def run(self) -> Iterator[Piece]:
         """All samples, their text piece by piece."""
@@ -183,10 +182,12 @@ class Sampler:
             allowed &= ~np.stack([self._banned(node) for node in nodes])
         if not allowed.any():
             raise UsageError("nothing that may come next is allowed", "Ban less, or choose another prefix.")
-        logs: npt.NDArray[np.floating[Any]] = joint.reshape(1, -1)
-        if self.settings.repetition_penalty != 1:
-            logs = repeated_less(logs, np.tile(self.seen, len(nodes))[None], self.settings.repetition_penalty)
-        probabilities = distribution(np.where(allowed.reshape(1, -1), logs, -np.inf), self.settings)
+        logs = joint
+        if (penalty := self.settings.repetition_penalty) != 1:  # of what comes, not of how the prefix is spelled
+            logs = np.stack(
+                [node.log_p + repeated_less(node.logs.astype(np.float64), self.seen, penalty) for node in nodes]
+            )
+        probabilities = distribution(np.where(allowed, logs, -np.inf).reshape(1, -1), self.settings)
         places = draw(np.repeat(probabilities, len(lanes), axis=0), np.array([lane.random.random() for lane in lanes]))
         # Where one node stands for all of the prefix, nothing is renormalised: bits are the model's own.
         given = 0.0 if len(nodes) == 1 and not nodes[0].remaining else self.opening.log_p
@@ -194,15 +195,22 @@ class Sampler:
         for lane, place in zip(lanes, places.tolist(), strict=True):
             node, token = nodes[place // size], place % size
             lane.speller, text = (copy(node.speller), "") if token == END else node.take(token)
-            lane.said = self._said_at(node)
+            self._say(lane, self._said_at(node), token, node.speller.at_line_start)
             bits = (given - float(joint[place // size, token])) / LN2
             is_new = token == END or len(self.tokenizer.piece_bytes[token]) > len(node.remaining)
             drawn.append(_Drawn(token, bits, -float(np.log2(probabilities[0, place])), text, is_new))
         return drawn, self.model.join([nodes[place // size].state for place in places.tolist()])
 
     def _said_at(self, node: Node) -> bytes:
-        """What has been spelled of the prefix where a node stands."""
-        return self.said[: len(self.said) - len(node.remaining)]
+        """What has been said of the prefix where a node stands."""
+        virtual = self.tokenizer.has_virtual_blanks and node.speller.at_line_start and node.remaining.startswith(b" ")
+        return self.said[: len(self.said) - len(node.remaining) + virtual]
+
+    def _say(self, lane: _Lane, before: bytes, token: int, at_line_start: bool) -> None:
+        """Note what has been said when a token follows."""
+        if self.bans is not None:
+            said = before + self.bans.said(token, at_line_start)
+            lane.said = said[max(0, len(said) - self.bans.reach) :]
 
     def _banned(self, node: Node) -> npt.NDArray[np.bool_]:
         """The tokens (V,) after a node that would complete a banned string in what is new."""
@@ -210,7 +218,7 @@ class Sampler:
         before, old = self._said_at(node), len(self.said)
         mask = np.zeros(self.model.vocabulary, bool)
         for token in np.flatnonzero(node.covers):
-            text = before + self.tokenizer.piece_bytes[token]
+            text = before + self.bans.implied(token, node.speller.at_line_start)
             mask[token] = any(text.find(string, max(0, old - len(string) + 1)) >= 0 for string in self.bans.strings)
         return mask
 
@@ -220,6 +228,8 @@ class Sampler:
         tokens = draw(probabilities, np.array([lane.random.random() for lane in lanes]))
         each = np.arange(len(lanes))
         bits, chosen = logs[each, tokens] / -LN2, -np.log2(probabilities[each, tokens])
+        for lane, token in zip(lanes, tokens.tolist(), strict=True):
+            self._say(lane, lane.said, token, lane.speller.at_line_start)
         texts = ["" if t == END else lane.speller.push(int(t)) for lane, t in zip(lanes, tokens, strict=True)]
         return [_Drawn(*row) for row in zip(tokens.tolist(), bits.tolist(), chosen.tolist(), texts, strict=True)]
 
@@ -228,7 +238,7 @@ class Sampler:
         `distribution` does."""
         allowed = np.stack([lane.speller.mask for lane in lanes])
         if self.bans is not None:
-            allowed &= ~np.stack([self.bans.after(lane.said) for lane in lanes])
+            allowed &= ~np.stack([self.bans.after(lane.said, lane.speller.at_line_start) for lane in lanes])
             if not allowed.any(axis=-1).all():
                 raise UsageError("everything that could come next is banned", "Ban less.")
         if self.settings.repetition_penalty != 1:
@@ -244,8 +254,6 @@ class Sampler:
         lane.pending += drawn.bits
         lane.tokens.append(drawn.token)
         lane.seen[drawn.token] = True
-        if self.reach:
-            lane.said = (lane.said + self.tokenizer.piece_bytes[drawn.token])[-self.reach :]
         text = limiter.take(drawn.text)
         if limiter.stop:
             sample.stop = limiter.stop

@@ -85,34 +85,57 @@ def _overlap(text: str, string: str) -> int:
     return next((n for n in range(min(len(text), len(string) - 1), 0, -1) if text.endswith(string[:n])), 0)
 
 
-@dataclass
 class Bans:
-    """Strings that no sample may contain, whichever tokens would spell them."""
+    """Strings that no sample may contain, whichever tokens would spell them. What was said is the bytes of the text, in
+    which virtual blanks do not stand."""
 
-    tokenizer: Tokenizer
-    strings: Sequence[bytes]
-    _pieces: list[bytes] = field(init=False)
-    never: Mask = field(init=False)  # (V,) tokens that hold a banned string by themselves
+    def __init__(self, tokenizer: Tokenizer, strings: Sequence[bytes]) -> None:
+        self.strings = strings
+        self.reach = max(map(len, strings)) - 1  # how far back a ban looks
+        # In words a lone blank at a line start is one that another must follow, so that it is as good as said.
+        self._owing = tokenizer.id_of(" ") if tokenizer.unit == "word" else None
+        self._inside = self._at_line_start = _Completing(strings, tokenizer.piece_bytes)
+        if tokenizer.has_virtual_blanks:
+            pieces = [data.removeprefix(b" ") for data in tokenizer.piece_bytes]
+            if self._owing is not None:
+                pieces[self._owing] = b" "
+            self._at_line_start = _Completing(strings, pieces)
 
-    def __post_init__(self) -> None:
-        self._pieces = self.tokenizer.piece_bytes
-        self.never = np.array([any(string in piece for string in self.strings) for piece in self._pieces])
-        starts: dict[bytes, list[int]] = {}
-        for string in self.strings:
-            for at in range(1, len(string)):
-                starts.setdefault(string[at:], [])
-        for token, piece in enumerate(self._pieces):
+    def said(self, token: int, at_line_start: bool) -> bytes:
+        """What a token adds to the text."""
+        return b"" if at_line_start and token == self._owing else self._of(at_line_start).pieces[token]
+
+    def implied(self, token: int, at_line_start: bool) -> bytes:
+        """What a token adds to the text, by itself or by what must follow it."""
+        return self._of(at_line_start).pieces[token]
+
+    def after(self, said: bytes, at_line_start: bool) -> Mask:
+        """Tokens (V,) that may not follow what was said: they would complete a banned string."""
+        return self._of(at_line_start).after(said)
+
+    def _of(self, at_line_start: bool) -> _Completing:
+        return self._at_line_start if at_line_start else self._inside
+
+
+class _Completing:
+    """Which tokens, given what each adds to the text, complete a banned string."""
+
+    def __init__(self, strings: Sequence[bytes], pieces: Sequence[bytes]) -> None:
+        self.strings, self.pieces = strings, pieces
+        # (V,) tokens that hold a banned string by themselves
+        self.never = np.array([any(string in piece for string in strings) for piece in pieces])
+        starts: dict[bytes, list[int]] = {string[at:]: [] for string in strings for at in range(1, len(string))}
+        for token, piece in enumerate(pieces):
             for rest in starts:
                 if piece and piece.startswith(rest):
                     starts[rest].append(token)
-        self._completing = {rest: np.array(tokens, np.int64) for rest, tokens in starts.items()}
+        self.completing = {rest: np.array(tokens, np.int64) for rest, tokens in starts.items()}
 
     def after(self, said: bytes) -> Mask:
-        """Tokens (V,) that may not follow what was said: they would complete a banned string."""
         mask = self.never
         for string in self.strings:
             for at in range(1, len(string)):
-                tokens = self._completing[string[at:]]
+                tokens = self.completing[string[at:]]
                 if len(tokens) and said.endswith(string[:at]):
                     mask = mask.copy()
                     mask[tokens] = True

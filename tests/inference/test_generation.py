@@ -507,3 +507,34 @@ def test_a_ban_holds_across_the_end_of_a_prefix(unit: Unit, prefix: str, ban: st
     assert unit in ("char", "byte") or any(ban in prefix + sample.text for sample in free)
     banned = samples(model, tokenizer, prefix, count=300, max_tokens=6, seed=1, ban=(ban,))
     assert not any(ban in prefix + sample.text for sample in banned)
+
+
+@pytest.mark.parametrize("unit", UNITS)
+@pytest.mark.parametrize("prefix", ["", "the\n", "a\nth", "th"])
+def test_a_ban_is_of_the_text_whether_or_not_a_virtual_blank_begins_its_lines(unit: Unit, prefix: str) -> None:
+    tokenizer = tokenizer_for(unit)
+    model = Weighted(tokenizer, bytes=0.01, pieces=5, end=0.1)
+
+    def texts(*ban: str) -> list[str]:
+        return [prefix + sample.text for sample in samples(model, tokenizer, prefix, count=300, max_tokens=8, ban=ban)]
+
+    strings = ("\nt", "\n t") if prefix != "a\nth" else ("\nthe", "\n t")
+    for string in strings:
+        assert not any(string in text[len(prefix) - len(string) + 1 :] for text in texts(string))
+    assert not any(" " in text for text in texts(" "))
+    blankless = texts(" t")
+    assert not any(" t" in text for text in blankless)
+    assert any(text[at : at + 1] == "t" for text in blankless for at in [text.find("\n") + 1])
+
+
+def test_a_penalty_is_of_what_comes_and_not_of_how_the_prefix_is_spelled() -> None:
+    tokenizer = tokenizer_for("word")
+    cat = tokenizer.id_of(" cat")
+    assert cat is not None
+    blank, c = FIRST_BYTE + ord(" "), FIRST_BYTE + ord("c")
+    p = np.zeros((tokenizer.size, tokenizer.size))
+    p[:, cat], p[:, blank], p[:, END] = 0.01, 0.01, 0.98
+    p[blank], p[c] = np.eye(tokenizer.size)[c], p[cat]
+    # The word, new, and the bytes, seen before, are alike: the byte after the blank is certain, and stays so.
+    drawn = samples(Table(p), tokenizer, "xc c", count=400, max_tokens=1, seed=3, repetition_penalty=3)
+    assert 0.4 < Counter(sample.text for sample in drawn)["at"] / 400 < 0.6
