@@ -102,7 +102,8 @@ class KenlmOutput(ScoreOutput):
             oov += word.is_oov
             self.oov_bits += word.bits if word.is_oov else 0.0
         if row.ends:
-            cells.append(("</s>", int(row.ids[-1]), 1, float(row.scores.bits[-1])))
+            bits = float(row.scores.bits[-1]) if cells else row.bits  # with those of white space alone
+            cells.append(("</s>", int(row.ids[-1]), 1, bits))
         self.words += len(cells)
         self.oov += oov
         self.bits += row.bits
@@ -124,13 +125,15 @@ def _log10(bits: float) -> str:
 
 class LmZooOutput(ScoreOutput):
     """What lm-zoo's `get-surprisals` writes: sentence_id, token_id (both from 1), token, surprisal in bits, as TSV. The
-    tokens are the model's, or words with `--by word`."""
+    tokens are the model's, or words with `--by word`; sentences are numbered on from file to file."""
 
     def __init__(self, view: ScoreView, writer: RowWriter) -> None:
         super().__init__(writer.stream)
         self.view, self.writer = view, writer
+        self.earlier, self.last = 0, 0  # sentences in earlier files, and so far
 
     def line(self, file: str, row: LineScore) -> None:
+        self.last = self.earlier + row.line.number
         tokenizer = self.view.tokenizer
         if self.view.level == "word":
             words = word_scores(row, tokenizer, self.view.words, self.view.boundary)
@@ -138,5 +141,9 @@ class LmZooOutput(ScoreOutput):
         else:
             spans = row.spans(tokenizer).tolist()
             shown = [token_text(tokenizer, int(i), row.text, at) for i, at in zip(row.ids, spans, strict=True)]
-            cells = [(text or "</s>", float(bits)) for text, bits in zip(shown, row.scores.bits, strict=True)]
-        self.writer.write([row.line.number, i, *pair] for i, pair in enumerate(cells, start=1))
+            shown = [text or tokenizer.piece(int(i)) for text, i in zip(shown, row.ids, strict=True)]
+            cells = list(zip(shown, row.scores.bits.tolist(), strict=True))
+        self.writer.write([self.last, i, *pair] for i, pair in enumerate(cells, start=1))
+
+    def file(self, file: str, totals: CorpusTotals) -> None:
+        self.earlier = self.last

@@ -132,8 +132,13 @@ def _preamble(model: LineScorer, name: str, settings: CorpusSettings) -> str:
     any_bytes = model.header.unit == "byte"
     batches = (batch for source in find_sources([name]) for batch in read_lines(source, settings, any_bytes))
     lines = [line for batch in batches for line in batch]
-    text = "".join(line.text + "\n" * line.terminated for line in lines).removesuffix("\n")
-    if model.header.sequence == "line" and "\n" in text:
+    kind = model.header.sequence
+    if kind == "paragraph":  # what stands before a blank line is another
+        blank = [at for at, line in enumerate(lines, start=1) if not line.text.strip()]
+        lines = lines[max(blank, default=0) :]
+    texts = [(line.body if kind == "line" else line.text) + "\n" * line.terminated for line in lines]
+    text = "".join(texts).removesuffix("\n")
+    if kind == "line" and "\n" in text:
         raise UsageError(
             "the context has more than one line", "A line model knows single lines; give the last one only."
         )

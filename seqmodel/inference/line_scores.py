@@ -167,11 +167,13 @@ class _Separate:
     def _spelled(self, line: Line, inside: bool = False) -> LineScore:
         """A line, or part of one, and its ids, not yet scored."""
         text = line.body if self.kind == "line" else line.text
-        given = self.reading.preamble + (line.given or "")
+        given, preamble = line.given or "", self.reading.preamble
+        if preamble:
+            given = preamble + self._between(preamble, given) + given
         newline = "\n" if self.kind == "stream" and line.terminated else ""
         whole = given + self._between(given, text) + text if given else text
         ids = self.tokenizer.encode_line(whole + newline, inside)
-        shared = self._shared(given, ids) if given else 0
+        shared = self._shared(given, whole, ids) if given else 0
         before, ids = ids[:shared], ids[shared:]
         if self.kind != "stream" and not line.open:
             ids = np.append(ids, np.int32(END))
@@ -182,8 +184,10 @@ class _Separate:
         apart = given[-1].isspace() or not text or text[0].isspace()
         return "" if apart else self.reading.separator
 
-    def _shared(self, given: str, ids: npt.NDArray[Any]) -> int:
-        """How many of the ids of both together belong to what is given. One that crosses into the line is its own."""
+    def _shared(self, given: str, whole: str, ids: npt.NDArray[Any]) -> int:
+        """How many of the ids of the whole belong to what is given. One that crosses into the line is its own."""
+        if self.tokenizer.closed and self.tokenizer.unit == "word":
+            return sum(end <= len(given) for _, end in closed_words(whole))
         before = self.tokenizer.encode_line(given)
         if np.array_equal(ids[: len(before)], before):
             return len(before)

@@ -18,7 +18,8 @@ def with_temperature(logs: npt.NDArray[np.floating], temperature: float) -> Prob
         greedy = np.zeros_like(logs)
         greedy[np.arange(len(logs)), logs.argmax(axis=-1)] = 1
         return greedy
-    scaled = (logs - logs.max(axis=-1, keepdims=True)) / temperature
+    with np.errstate(over="ignore"):  # a temperature that is hardly more than 0
+        scaled = (logs - logs.max(axis=-1, keepdims=True)) / temperature
     return _normalised(np.exp(scaled))
 
 

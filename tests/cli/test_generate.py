@@ -253,6 +253,11 @@ def test_prefixes_come_from_a_file_line_by_line(train_little: Callable[..., Path
     assert len({row["text"] for row in rows if row["prefix"] == ""} | {rows[0]["text"]}) > 1
 
 
+def test_a_prefix_keeps_its_carriage_return_outside_line_models(train_little: Callable[..., Path]) -> None:
+    arguments = ("generate", "-m", train_little(sequence="paragraph", steps=2), "--format", "jsonl")
+    assert samples(run_here(*arguments, "--prefix-file", "-", stdin=b"ca\r\n"))[0]["prefix"] == "ca\r"
+
+
 def test_a_reproducible_sample_is_made_again_alone_bit_for_bit(train_little: Callable[..., Path]) -> None:
     arguments = ("generate", "-m", train_little(), "--seed", "4", "--format", "jsonl", "--reproducible")
     many = run_here(*arguments, "-n", "5").lines

@@ -429,6 +429,21 @@ def test_a_preamble_stands_before_every_line_of_a_line_model(train_little: Calla
     told(run_here("score", *arguments, "--context", tmp_path / "none.txt"), 3, "no such file")
 
 
+def test_a_preamble_is_read_as_what_stands_before_a_line_is(train_little: Callable[..., Path], tmp_path: Path) -> None:
+    """Without carriage returns in a line model; of paragraphs the last one counts."""
+
+    def bits(model: Path, before: bytes) -> list[str]:
+        (tmp_path / "before.txt").write_bytes(before)
+        result = run_here("score", "-m", model, "--context", tmp_path / "before.txt", stdin=b"anna\n")
+        return [row["bits"] for row in result.rows]
+
+    lines, paragraphs = train_little(), train_little(sequence="paragraph", steps=20, width=16)
+    assert bits(lines, b"cat dog\r\n") == bits(lines, b"cat dog\n")
+    assert bits(paragraphs, b"boil\n \ncat\ndog\n") == bits(paragraphs, b"cat\ndog\n") != bits(paragraphs, b"dog\n")
+    plain = run_here("score", "-m", paragraphs, stdin=b"anna\n").rows
+    assert bits(paragraphs, b"cat\n\n") == [row["bits"] for row in plain]
+
+
 def test_a_byte_model_takes_any_bytes_as_preamble_and_a_table_with_a_mark(
     train_little: Callable[..., Path], tmp_path: Path
 ) -> None:
@@ -583,6 +598,28 @@ def test_the_layout_of_lm_zoo(train_little: Callable[..., Path]) -> None:
     words = run_here("score", "-m", train_little(), "--format", "lmzoo", "--by", "word", stdin=b"cat dog\n").rows
     assert [row["token"] for row in words] == ["cat", "dog"]
     told(run_here("score", "-m", train_little(), "--format", "lmzoo", "--by", "corpus"), 2, "layout")
+
+
+def test_lm_zoo_numbers_on_over_files_and_names_a_virtual_blank(
+    train_little: Callable[..., Path], tmp_path: Path
+) -> None:
+    for name in ("a.txt", "b.txt"):
+        (tmp_path / name).write_bytes(b" cat\ndog\n")
+    model = train_little(unit="word", steps=2, width=8)
+    rows = run_here("score", "-m", model, "--format", "lmzoo", tmp_path / "a.txt", tmp_path / "b.txt").rows
+    assert [row["sentence_id"] for row in rows] == list("11122" + "33344")
+    assert [row["token"] for row in rows[:5]] == ["<0x20>", " cat", "</s>", "dog", "</s>"]
+
+
+def test_a_line_of_white_space_sums_up_in_the_layout_of_kenlm(train_little: Callable[..., Path]) -> None:
+    result = run_here("score", "-q", "-m", train_little(), "--format", "kenlm", stdin=b"  \t\n")
+    end, total = result.out.decode().splitlines()[0].split("\t")
+    assert end.split()[-1] == total.split()[1]
+
+
+def test_bytes_that_are_replaced_count_as_they_were_read(train_little: Callable[..., Path]) -> None:
+    options = ("score", "-m", train_little(), "--by", "corpus", "--errors", "replace")
+    assert run_here(*options, stdin=b"cat\xff\ndog\xfe").rows[0]["bytes"] == "9"
 
 
 # A co-process

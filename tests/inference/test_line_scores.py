@@ -249,3 +249,23 @@ def test_a_lone_surrogate_is_an_error_and_no_end_of_a_sequence(little_model: Mod
     for text in ("a\ud800b", "a\udfffb", "\ud800"):
         with pytest.raises(DataError):
             little_model.score([text])
+
+
+def test_what_is_given_and_a_line_that_run_into_one_unknown_word_are_the_lines_own() -> None:
+    tokenizer = fit([CORPUS], TokenizerSettings(unit="word", closed=True))
+    reading = Reading("line", separator="")
+    lines = [Line(1, "xab ba", True, given) for given in ("q", "ab q", "ab ")]
+    (rows,) = score_lines(model_for(tokenizer, "line"), tokenizer, reading, [lines])
+    assert [(row.before.tolist(), len(row.ids)) for row in rows] == [
+        ([], 3),
+        (tokenizer.encode("ab").tolist(), 3),
+        (tokenizer.encode("ab").tolist(), 3),
+    ]
+
+
+def test_a_preamble_is_joined_to_what_is_given_as_that_is_to_the_line(tokenizers: dict[Unit, Tokenizer]) -> None:
+    tokenizer = tokenizers["char"]
+    (rows,) = score_lines(
+        model_for(tokenizer, "line"), tokenizer, Reading("line", preamble="ab"), [[Line(1, "a", True, "ba")]]
+    )
+    assert tokenizer.decode([*rows[0].before, *rows[0].ids]) == "ab ba a"

@@ -36,6 +36,11 @@ def test_temperature_is_a_power() -> None:
     assert with_temperature(logs, 0).tolist() == [[1, 0]]
 
 
+@pytest.mark.filterwarnings("error")
+def test_the_lowest_temperatures_are_as_zero() -> None:
+    assert with_temperature(np.array([[-1.0, -np.inf, -2.0]]), 1e-310).tolist() == [[1, 0, 0]]
+
+
 def test_temperature_zero_takes_the_first_of_the_most_probable() -> None:
     with np.errstate(divide="ignore"):
         logs = np.log(np.array([[0.1, 0.45, 0.45], [0, 0, 1], [0.5, 0.5, 0]]))
