@@ -217,7 +217,7 @@ class Sampler:
         assert self.bans is not None
         before, old = self._said_at(node), len(self.said)
         mask = np.zeros(self.model.vocabulary, bool)
-        for token in np.flatnonzero(node.covers):
+        for token in np.flatnonzero(node.covers).tolist():
             text = before + self.bans.implied(token, node.speller.at_line_start)
             mask[token] = any(text.find(string, max(0, old - len(string) + 1)) >= 0 for string in self.bans.strings)
         return mask
