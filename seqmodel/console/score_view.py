@@ -196,7 +196,8 @@ class CorpusTotals:
         self.words += word_count(text) - (self.in_word and row.inside and not text[0].isspace())
         self.in_word = row.line.open and not text[-1].isspace()
         self.chars += len(text) + newline
-        self.bytes += len(text.encode("utf-8", "surrogateescape")) + newline
+        raw = row.line.raw
+        self.bytes += len(text.encode("utf-8", "surrogateescape") if raw is None else raw) + newline
         self.bits += row.bits
 
     def include(self, other: CorpusTotals) -> None:

@@ -608,19 +608,18 @@ def test_lm_zoo_numbers_on_over_files_and_names_a_virtual_blank(
     model = train_little(unit="word", steps=2, width=8)
     rows = run_here("score", "-m", model, "--format", "lmzoo", tmp_path / "a.txt", tmp_path / "b.txt").rows
     assert [row["sentence_id"] for row in rows] == list("11122" + "33344")
-    assert [row["token"] for row in rows[:5]] == [
-        "<0x20>",
-        " cat",
-        "</s>",
-        "dog",
-        "</s>",
-    ]  # no line of the text begins so
+    assert [row["token"] for row in rows[:5]] == ["<0x20>", " cat", "</s>", "dog", "</s>"]
 
 
 def test_a_line_of_white_space_sums_up_in_the_layout_of_kenlm(train_little: Callable[..., Path]) -> None:
     result = run_here("score", "-q", "-m", train_little(), "--format", "kenlm", stdin=b"  \t\n")
     end, total = result.out.decode().splitlines()[0].split("\t")
     assert end.split()[-1] == total.split()[1]
+
+
+def test_bytes_that_are_replaced_count_as_they_were_read(train_little: Callable[..., Path]) -> None:
+    options = ("score", "-m", train_little(), "--by", "corpus", "--errors", "replace")
+    assert run_here(*options, stdin=b"cat\xff\ndog\xfe").rows[0]["bytes"] == "9"
 
 
 # A co-process
