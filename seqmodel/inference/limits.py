@@ -62,8 +62,10 @@ class Limiter:
         most = self.settings.max_chars
         over = None if most is None or self.chars + len(text) < most else most - self.chars
         text = text[:over]
+        line_end = self._last_line_end(text)
+        text = text if line_end is None else text[: line_end + 1]  # what would follow is never drawn
         stops = [at for string in self.settings.stop if (at := text.find(string)) >= 0]
-        return [(min(stops, default=None), "stop"), (self._last_line_end(text), "max_lines"), (over, "max_chars")]
+        return [(min(stops, default=None), "stop"), (line_end, "max_lines"), (over, "max_chars")]
 
     def _last_line_end(self, text: str) -> int | None:
         if self.settings.max_lines is None:

@@ -6,7 +6,7 @@ from itertools import product
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from seqmodel.config import SamplingSettings, TokenizerSettings
@@ -20,10 +20,12 @@ texts = st.text(st.sampled_from(["a", "b", "\n"]), max_size=12)
 def expected(text: str, limits: SamplingSettings) -> tuple[str, str]:
     """The text up to the first limit, and which it was, looked at as a whole."""
     within = text[: limits.max_chars]
-    found = [(within.find(string), 0, "stop") for string in limits.stop if string in within]
+    found = []
     ends = [at for at, char in enumerate(within) if char == "\n"]
     if limits.max_lines is not None and len(ends) >= limits.max_lines:
         found.append((ends[limits.max_lines - 1], 1, "max_lines"))
+        within = within[: found[0][0] + 1]  # a stop string that goes on beyond it is never complete
+    found += [(within.find(string), 0, "stop") for string in limits.stop if string in within]
     if limits.max_chars is not None and len(text) >= limits.max_chars:
         found.append((limits.max_chars, 2, "max_chars"))
     if not found:
@@ -39,6 +41,9 @@ def expected(text: str, limits: SamplingSettings) -> tuple[str, str]:
     st.integers(1, 12) | st.none(),
     st.integers(1, 3) | st.none(),
 )
+@example(["b\n", "ab"], ["b\nab"], None, 1)
+@example(["b\nab"], ["b\nab"], None, 1)
+@example(["ab", "\n"], ["b\n"], None, 1)
 def test_pieces_are_cut_where_the_whole_would_be(
     pieces: list[str], stop: list[str], max_chars: int | None, max_lines: int | None
 ) -> None:
