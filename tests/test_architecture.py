@@ -142,7 +142,7 @@ def test_the_console_is_imported_by_the_command_line_alone() -> None:
         ("torch", TORCH_OWNERS),
         ("sentencepiece", ("seqmodel.tokens",)),
         ("filelock", ("seqmodel.files",)),
-        ("jiwer", ("seqmodel.inference.weight_tuning",)),
+        ("rapidfuzz", ("seqmodel.inference.weight_tuning",)),
         ("xopen", ("seqmodel.text",)),
         ("jinja2", ("seqmodel.reports.page",)),
         ("matplotlib", ("seqmodel.reports.plots",)),
