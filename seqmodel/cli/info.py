@@ -35,7 +35,7 @@ def command(
 
     name = model_path(path)
     header, file = read_bundle_header(name)
-    while verify and read_bundle(name).digest != file.metadata["digest"]:  # it has just been replaced
+    while verify and read_bundle(name).digest != file.digest:  # it has just been replaced
         header, file = read_bundle_header(name)
     if config and as_json:
         raise UsageError("--config and --json are two ways of telling", "Give one of them.")
@@ -43,7 +43,7 @@ def command(
         typer.echo(run_config(header), nl=False)
         return
     if as_json:
-        typer.echo(json.dumps({**header.model_dump(mode="json"), "digest": file.metadata["digest"]}, indent=2))
+        typer.echo(json.dumps({**header.model_dump(mode="json"), "digest": file.digest}, indent=2))
         return
     model, made, training = header.model, header.provenance, header.training
     ngram_rows = sum(rows for _, rows in model.ngram_rows)
@@ -51,7 +51,7 @@ def command(
     several = f"{model.networks} networks of " if model.networks > 1 else ""
     rows = {
         "bundle": f"{visible(str(name))}, {file.size / 1e6:.1f} MB, format {header.format}",
-        "digest": file.metadata["digest"] + (" (verified)" if verify else ""),
+        "digest": file.digest + (" (verified)" if verify else ""),
         "model": f"{several}{model.layers} × {model.width} {model.cell}, {ngram_rows:,} n-gram rows",
         "unit": f"{header.unit}{' (closed vocabulary)' if header.closed else ''}, vocabulary {model.vocabulary:,}",
         "sequence": f"{header.sequence}, end: {'counted' if model.ends else 'none'}",

@@ -25,7 +25,7 @@ from seqmodel.model.ngram_index import NgramIndex
 from seqmodel.model.tensors import Array, TensorFile, read_header, read_tensors, write_tensors
 from seqmodel.tokens.tokenizer import Tokenizer, never_predicted
 
-FORMAT = 1
+FORMAT = 2
 DEFAULT_NAME = "model.seqmodel"
 _TOKENIZER = "tokenizer"
 _KEYS = "ngrams.{}.keys"
@@ -233,16 +233,15 @@ def read_bundle_header(path: Path) -> tuple[BundleHeader, TensorFile]:
 
 
 def _checked(file: TensorFile) -> BundleHeader:
-    metadata = {key: value for key, value in file.metadata.items() if key != "digest"}
-    if metadata.get("kind") != "bundle":
+    if file.metadata.get("kind") != "bundle":
         raise ModelError(f"{file.path}: not a model bundle", "Name a .seqmodel file made by seqmodel train.")
-    version = metadata.get("format")
+    version = file.metadata.get("format")
     if isinstance(version, int) and version > FORMAT:
         raise ModelError(
             f"{file.path}: made by a newer seqmodel (format {version})", "Upgrade: pip install -U seqmodel."
         )
     try:
-        return BundleHeader.model_validate(metadata, strict=False)
+        return BundleHeader.model_validate(file.metadata, strict=False)
     except ValidationError as error:
         where = ".".join(str(part) for part in error.errors()[0]["loc"])
         raise ModelError(
@@ -259,7 +258,7 @@ def read_bundle(path: Path) -> Bundle:
     file, tensors = read_tensors(path)
     header = _checked(file)
     try:
-        return _bundle(header, dict(tensors), file.metadata["digest"])
+        return _bundle(header, dict(tensors), file.digest)
     except ModelError as error:
         raise ModelError(f"{path}: {error.message}", error.hint) from None
 

@@ -1,9 +1,12 @@
 """Named arrays in one safetensors file whose bytes depend on its content alone, and which tells when it is damaged.
 
-The header is written here, in the order given, because the library's own order varies by process. Its
-`__metadata__` has one key, `seqmodel`: a canonical JSON text that begins with two SHA-256 digests, over the
-header and over the whole file, both taken with the digests' digits zeroed. Nothing is unpickled, and nothing
-is allocated before its size has been checked against the file's.
+The header is written here, in the order given. Its `__metadata__` has one key, `seqmodel`: a canonical JSON text that
+begins with a record of two SHA-256 digests. The header's is over the rest of that text and the entries of the arrays;
+the file's is over the header's and the arrays' bytes. A header that is not, byte for byte, what would be written for
+its content is refused, so the two cover every byte. Nothing is unpickled, and nothing is allocated before its size has
+been checked against the file's.
+
+Files of format 1 have both digests at the head of the text, taken over the header with their own digits zeroed.
 """
 
 from __future__ import annotations
@@ -44,17 +47,21 @@ _DTYPES = {
 _NAMES = {np.dtype(code): name for name, code in _DTYPES.items()}
 _METADATA = "__metadata__"
 _KEY = "seqmodel"
+_DIGESTS = "sha256"
 _CHUNK = 1 << 20
 
 
 @dataclass(frozen=True)
 class TensorFile:
-    """A checked header: where each array lies, and our own JSON beside them."""
+    """A checked header: where each array lies, our own JSON beside them, and the digest that the file should have.
+    `hash` has taken in what the digest covers before the arrays."""
 
     path: Path
     metadata: dict[str, Any]
     layout: dict[str, tuple[np.dtype[Any], tuple[int, ...], int]]  # dtype, shape, offset in the file
     size: int
+    digest: str
+    hash: hashlib._Hash
 
 
 def write_tensors(path: Path, tensors: Mapping[str, Array], metadata: Mapping[str, Any]) -> None:
@@ -66,28 +73,31 @@ def write_tensors(path: Path, tensors: Mapping[str, Array], metadata: Mapping[st
     arrays = {
         name: array.astype(array.dtype.newbyteorder("<"), order="C", copy=False) for name, array in tensors.items()
     }
-    text = _canonical({"digest": _ZEROS.decode(), "header_digest": _ZEROS.decode(), **metadata})
-    header: dict[str, Any] = {_METADATA: {_KEY: text}}
+    entries: dict[str, Any] = {}
     offset = 0
     for name, array in arrays.items():
-        header[name] = {
-            "dtype": _NAMES[array.dtype],
-            "shape": list(array.shape),
-            "data_offsets": [offset, offset + array.nbytes],
-        }
+        offsets = [offset, offset + array.nbytes]
+        entries[name] = {"dtype": _NAMES[array.dtype], "shape": list(array.shape), "data_offsets": offsets}
         offset += array.nbytes
-    raw = json.dumps(header, ensure_ascii=True, separators=(",", ":")).encode()
-    raw += b" " * (-len(raw) % 8)
-    head = struct.pack("<Q", len(raw)) + raw
-    head = _with_digest(head, b"header_digest", hashlib.sha256(head).hexdigest())
-    whole = hashlib.sha256(_with_digest(head, b"header_digest", _ZEROS.decode()))
+    digest = _header_digest(metadata, entries)
+    whole = hashlib.sha256(digest.encode())
     for array in arrays.values():
         whole.update(_raw(array))
-    head = _with_digest(head, b"digest", whole.hexdigest())
     with atomic_write(path) as file:
-        file.write(head)
+        file.write(_head(metadata, entries, {"header": digest, "file": whole.hexdigest()}))
         for array in arrays.values():
             file.write(_raw(array))
+
+
+def _head(metadata: Mapping[str, Any], entries: Mapping[str, Any], digests: Mapping[str, str]) -> bytes:
+    """What stands before the arrays."""
+    raw = _canonical({_METADATA: {_KEY: _canonical({_DIGESTS: digests, **metadata})}, **entries}).encode()
+    raw += b" " * (-len(raw) % 8)
+    return struct.pack("<Q", len(raw)) + raw
+
+
+def _header_digest(metadata: Mapping[str, Any], entries: Mapping[str, Any]) -> str:
+    return hashlib.sha256(_canonical({_METADATA: metadata, **entries}).encode()).hexdigest()
 
 
 def _raw(array: Array) -> memoryview:
@@ -96,16 +106,6 @@ def _raw(array: Array) -> memoryview:
 
 def _canonical(value: Mapping[str, Any]) -> str:
     return json.dumps(value, ensure_ascii=True, separators=(",", ":"), allow_nan=False)
-
-
-def _digest_at(head: bytes, name: bytes) -> int:
-    """Where a digest's digits begin: our JSON is the first thing in the header, with its quotes escaped."""
-    return head.find(rb"\"" + name + rb"\":\"") + len(name) + 7
-
-
-def _with_digest(head: bytes, name: bytes, digits: str) -> bytes:
-    at = _digest_at(head, name)
-    return head[:at] + digits.encode() + head[at + 64 :]
 
 
 def read_header(path: Path) -> TensorFile:
@@ -128,9 +128,9 @@ def read_tensors(path: Path) -> tuple[TensorFile, dict[str, Array]]:
         found, head = _read_head(path, file)
         body = bytearray(found.size - len(head))
         complete = file.readinto(body) == len(body) and not file.read(1)  # type: ignore[attr-defined]
-    digest = hashlib.sha256(_without_digests(head))
-    digest.update(body)
-    if not complete or digest.hexdigest() != found.metadata["digest"]:
+    whole = found.hash.copy()
+    whole.update(body)
+    if not complete or whole.hexdigest() != found.digest:
         raise _damaged(path)
     tensors = {
         name: np.frombuffer(body, dtype, math.prod(shape), at - len(head)).reshape(shape)
@@ -166,21 +166,37 @@ def _read_head(path: Path, file: BinaryIO) -> tuple[TensorFile, bytes]:
         if len(text) > MAX_METADATA:
             raise ValueError("metadata")
         metadata = json.loads(text)
-        stored = metadata.pop("header_digest"), metadata["digest"]
+        read = _digests if _DIGESTS in metadata else _digests_of_format_1
+        digest, covered = read(head, metadata, header)
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         raise ModelError(f"{path}: not a seqmodel file", "Make one with seqmodel train.") from None
-    zeroed = _without_digests(head)
-    if len(zeroed) != len(head) or hashlib.sha256(zeroed).hexdigest() != stored[0]:
+    if covered is None:
         raise _damaged(path)
     try:
         layout = _layout(header, len(head), size)
     except (ValueError, KeyError, TypeError, AttributeError):
         raise _damaged(path) from None
-    return TensorFile(path, metadata, layout, size), head
+    return TensorFile(path, metadata, layout, size, digest, covered), head
 
 
-def _without_digests(head: bytes) -> bytes:
-    return _with_digest(_with_digest(head, b"digest", _ZEROS.decode()), b"header_digest", _ZEROS.decode())
+def _digests(head: bytes, metadata: dict[str, Any], entries: Mapping[str, Any]) -> tuple[str, hashlib._Hash | None]:
+    """The file's digest, taken out of the metadata, and a hash that has taken in the header's; None if the header is
+    not what was written."""
+    digests = metadata.pop(_DIGESTS)
+    digest = _header_digest(metadata, entries)
+    as_written = _head(metadata, entries, {"header": digest, "file": digests["file"]}) == head
+    return digests["file"], hashlib.sha256(digest.encode()) if as_written else None
+
+
+def _digests_of_format_1(
+    head: bytes, metadata: dict[str, Any], entries: Mapping[str, Any]
+) -> tuple[str, hashlib._Hash | None]:
+    """As `_digests`, of a file whose digests stand among the metadata: they cover the header without their digits."""
+    whole, own = metadata.pop("digest"), metadata.pop("header_digest")
+    if not len(whole) == len(own) == len(_ZEROS):
+        raise ValueError("digests")
+    covered = hashlib.sha256(head.replace(whole.encode(), _ZEROS, 1).replace(own.encode(), _ZEROS, 1))
+    return whole, covered if covered.hexdigest() == own else None
 
 
 def _damaged(path: Path) -> ModelError:

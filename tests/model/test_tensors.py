@@ -48,18 +48,30 @@ def written(tmp_path: Path) -> Path:
 
 def forge(path: Path, entries: Any, data: bytes, metadata: Any = None) -> Path:
     """A file whose digests are right, whatever its header says."""
-    text = json.dumps(
-        {"digest": ZEROS, "header_digest": ZEROS, **({"kind": "test"} if metadata is None else metadata)},
-        separators=(",", ":"),
-    )
-    raw = json.dumps({"__metadata__": {"seqmodel": text}, **entries}, separators=(",", ":")).encode()
-    raw += b" " * (-len(raw) % 8)
-    head = struct.pack("<Q", len(raw)) + raw
-    whole = hashlib.sha256(head + data).hexdigest().encode()
-    own = hashlib.sha256(head).hexdigest().encode()
-    first = head.index(ZEROS.encode())
-    second = head.index(ZEROS.encode(), first + 64)
-    head = head[:first] + whole + head[first + 64 : second] + own + head[second + 64 :]
+    metadata = {"kind": "test"} if metadata is None else metadata
+    own = hashlib.sha256(compact({"__metadata__": metadata, **entries})).hexdigest()
+    whole = hashlib.sha256(own.encode() + data).hexdigest()
+    text = compact({"sha256": {"header": own, "file": whole}, **metadata}).decode()
+    return packed(path, compact({"__metadata__": {"seqmodel": text}, **entries}), data)
+
+
+def compact(value: Any) -> bytes:
+    return json.dumps(value, separators=(",", ":")).encode()
+
+
+def packed(path: Path, header: bytes, data: bytes) -> Path:
+    header += b" " * (-len(header) % 8)
+    path.write_bytes(struct.pack("<Q", len(header)) + header + data)
+    return path
+
+
+def of_format_1(path: Path, entries: Any, data: bytes) -> Path:
+    """A file as the first format had it: both digests over everything, their own digits as zeros."""
+    text = compact({"digest": ZEROS, "header_digest": ZEROS, "kind": "test"}).decode()
+    head = packed(path, compact({"__metadata__": {"seqmodel": text}, **entries}), b"").read_bytes()
+    whole, own = hashlib.sha256(head + data).hexdigest(), hashlib.sha256(head).hexdigest()
+    for digits in (whole, own):
+        head = head.replace(ZEROS.encode(), digits.encode(), 1)
     path.write_bytes(head + data)
     return path
 
@@ -77,7 +89,7 @@ def test_what_is_written_is_read_back_and_is_valid_safetensors(written: Path) ->
         for found in (read[name], theirs[name]):
             assert found.dtype == array.dtype and found.shape == array.shape
             np.testing.assert_array_equal(found, array)
-    assert {name: file.metadata[name] for name in METADATA} == METADATA
+    assert file.metadata == METADATA
 
 
 def test_a_forged_file_with_a_fitting_layout_is_accepted(tmp_path: Path) -> None:
@@ -107,13 +119,21 @@ def test_one_changed_element_changes_the_digest(written: Path, tmp_path: Path) -
     arrays = some_arrays()
     arrays["f32"][1, 1, 1] += 1
     write_tensors(tmp_path / "other", arrays, METADATA)
-    assert read_header(tmp_path / "other").metadata["digest"] != read_header(written).metadata["digest"]
+    assert read_header(tmp_path / "other").digest != read_header(written).digest
 
 
-def test_every_changed_byte_is_noticed(written: Path, tmp_path: Path) -> None:
-    data = written.read_bytes()
+@pytest.fixture(params=["today", "format 1"])
+def either(request: pytest.FixtureRequest, written: Path, tmp_path: Path) -> Path:
+    """A file of today's layout, or of the first one."""
+    if request.param == "today":
+        return written
+    return of_format_1(tmp_path / "old.seqmodel", {"a": entry(), "b": entry("U8", [3], [8, 11])}, bytes(range(11)))
+
+
+def test_every_changed_byte_is_noticed(either: Path, tmp_path: Path) -> None:
+    data = either.read_bytes()
     header_size = 8 + struct.unpack_from("<Q", data)[0]
-    digest_at = data.index(b"digest") + len(rb"digest\":\"")
+    digest_at = data.index(read_header(either).digest.encode())
     damaged = tmp_path / "damaged"
     for position in range(len(data)):
         changed = bytearray(data)
@@ -125,6 +145,12 @@ def test_every_changed_byte_is_noticed(written: Path, tmp_path: Path) -> None:
         if position < header_size and not digest_at <= position < digest_at + 64:
             with pytest.raises(ModelError):
                 read_header(damaged)
+
+
+def test_a_file_of_format_1_is_read(tmp_path: Path) -> None:
+    path = of_format_1(tmp_path / "x", {"a": entry("U8", [3], [0, 3])}, bytes([1, 2, 3]))
+    file, read = read_tensors(path)
+    assert file.metadata == {"kind": "test"} and read["a"].tolist() == [1, 2, 3]
 
 
 def test_every_truncation_and_every_addition_is_noticed(written: Path, tmp_path: Path) -> None:
@@ -201,6 +227,7 @@ HEADERS: dict[str, bytes] = {
     "metadata that is a number": b'{"__metadata__":{"seqmodel":3}}',
     "metadata that holds a list": b'{"__metadata__":{"seqmodel":"[]"}}',
     "metadata without digests": b'{"__metadata__":{"seqmodel":"{}"}}',
+    "a digest record that is a number": b'{"__metadata__":{"seqmodel":"{\\"sha256\\":1}"}}',
     "digests that are numbers": b'{"__metadata__":{"seqmodel":"{\\"digest\\":1,\\"header_digest\\":2}"}}',
     "digests that are short": b'{"__metadata__":{"seqmodel":"{\\"digest\\":\\"\\",\\"header_digest\\":\\"\\"}"}}',
     "deep": b"[" * 100_000,
