@@ -22,6 +22,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from seqmodel.model.sorted_keys import ABSENT, find_key, find_keys
 from seqmodel.tokens.batches import inputs_and_targets
 from seqmodel.tokens.store import Ranges, TokenStore
 from seqmodel.tokens.tokenizer import END, START, never_predicted
@@ -31,7 +32,6 @@ Floats = npt.NDArray[np.float32]
 
 MOST_TOKENS = 1 << 22  # that are counted: what bounds the memory of the estimation
 FALLBACK_DISCOUNTS = (0.5, 1.0, 1.5)
-NONE = -1
 
 # By what the mixture's weights differ: the back-off weight of the longest context found, and how sure the
 # recurrence is (its highest log-probability). They stand here because a bundle keeps one weight for each.
@@ -114,7 +114,7 @@ class CountModel:
         return self.order * (len(NOVELTY_EDGES) + 1) * (len(SURENESS_EDGES) + 1)
 
     def find(self, inputs: IdArray, history: IdArray) -> list[IdArray]:
-        """Rows of the contexts that end at each input, level by level from 1; `NONE` where there is none.
+        """Rows of the contexts that end at each input, level by level from 1; `ABSENT` where there is none.
 
         `inputs` (T, B), `history` (history, B) the inputs before; a context never reaches beyond a start.
         """
@@ -126,9 +126,9 @@ class CountModel:
         for distance, level in enumerate(self.levels[1:]):
             begin = self.history - distance
             token = padded[begin : begin + len(inputs)]
-            row = _lookup(level.keys, np.where(row >= 0, row * self.vocabulary + token, -1))
+            row = find_keys(level.keys, np.where(row >= 0, row * self.vocabulary + token, -1))
             rows.append(row)
-            row = np.where(token == START, NONE, row)
+            row = np.where(token == START, ABSENT, row)
         return rows
 
     def _find_one(self, latest_first: list[int]) -> list[IdArray]:
@@ -137,10 +137,9 @@ class CountModel:
         for token, level in zip(latest_first, self.levels[1:], strict=False):
             if row >= 0:
                 key = row * self.vocabulary + token
-                row = int(level.keys.searchsorted(key))
-                row = row if row < len(level.keys) and level.keys[row] == key else NONE
+                row = find_key(level.keys, key)
             rows.append(np.array([[row]]))
-            row = NONE if token == START else row
+            row = ABSENT if token == START else row
         return rows
 
     def _distribution(self, rows: list[IdArray]) -> Floats:
@@ -182,14 +181,6 @@ class CountModel:
             p[here] *= level.backoff[found]
             p[here] += _share(level, found, targets[here])
         return p
-
-
-def _lookup(keys: IdArray, wanted: IdArray) -> IdArray:
-    """Positions of the wanted keys in sorted keys, `NONE` where they are not."""
-    if not len(keys):
-        return np.full_like(wanted, NONE)
-    at = np.minimum(np.searchsorted(keys, wanted), len(keys) - 1)
-    return np.where(keys[at] == wanted, at, NONE)
 
 
 def _ranges(begins: IdArray, sizes: IdArray) -> IdArray:
@@ -260,7 +251,7 @@ def _contexts(inputs: IdArray, order: int, vocabulary: int) -> Iterator[tuple[Id
         if len(keys) and keys[0] == -1:
             keys, row = keys[1:], row - 1
         yield keys, row
-        row = np.where(token == START, NONE, row)
+        row = np.where(token == START, ABSENT, row)
 
 
 def _pairs(row: IdArray, targets: IdArray, counted: npt.NDArray[np.bool_], vocabulary: int) -> tuple[IdArray, IdArray]:

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from seqmodel.model.sorted_keys import ABSENT, find_key, find_keys
 from seqmodel.tokens.batches import inputs_and_targets
 from seqmodel.tokens.store import Ranges, TokenStore
 from seqmodel.tokens.tokenizer import START, UNKNOWN
@@ -54,11 +55,8 @@ class NgramIndex:
         found = np.empty((*inputs.shape, len(self.orders)), np.int64)
         first = 1
         for slot, (keys, wanted) in enumerate(zip(self.keys, self._keys_of(inputs, history), strict=True)):
-            if len(keys):
-                at = np.minimum(np.searchsorted(keys, wanted), len(keys) - 1)
-                found[..., slot] = np.where(keys[at] == wanted, at + first, NO_ROW)
-            else:
-                found[..., slot] = NO_ROW
+            at = find_keys(keys, wanted)
+            found[..., slot] = np.where(at == ABSENT, NO_ROW, at + first)
             first += len(keys)
         return found
 
@@ -73,10 +71,9 @@ class NgramIndex:
             key += token * power
             begun |= token == START
             if order in orders:
-                keys = orders[order]
-                at = int(keys.searchsorted(key))
-                found.append(at + first if at < len(keys) and keys[at] == key else NO_ROW)
-                first += len(keys)
+                at = find_key(orders[order], key)
+                found.append(NO_ROW if at == ABSENT else at + first)
+                first += len(orders[order])
         return np.array([[found]], np.int64)
 
     def _keys_of(self, inputs: IdArray, history: IdArray) -> Iterable[IdArray]:
