@@ -10,6 +10,7 @@ from seqmodel.console.rows import RowFormat, RowWriter
 from seqmodel.console.table_columns import TableColumns
 from seqmodel.console.terminal import visible
 from seqmodel.errors import DataError
+from seqmodel.text.corpus import Line
 from seqmodel.text.nbest import NbestList, fields
 
 What = Literal["best", "reranked", "scores"]
@@ -85,20 +86,19 @@ class TableRowsOutput:
     """A table's own rows with the scores beside them. The column names are known when its header has been read."""
 
     def __init__(self, stream: TextIO, what: What, table: TableColumns, header: bool) -> None:
-        self.stream, self.what, self.table = stream, what, table
-        self.header = header and table.reader.has_header
+        self.stream, self.what, self.table, self.header = stream, what, table, header
         self.writer: RowWriter | None = None
 
-    def _begun(self) -> RowWriter:
+    def _begun(self, first: Line | None = None) -> RowWriter:
         if self.writer is None:
-            self.writer = RowWriter(self.stream, self.table.names(), self.table.style, self.header)
+            self.writer = self.table.writer(self.stream, self.header, first)
         return self.writer
 
     def write(self, ranked: RankedList) -> None:
         for place in ranked.places(self.what):
             line = ranked.hypotheses[place].line
             cells = [*self.table.cells(line), ranked.lm_scores[place], ranked.totals[place]]
-            self._begun().write([cells], self.table.beside(line))
+            self._begun(line).write([cells], self.table.beside(line))
 
     def end(self) -> None:
         if self.table.reader.header is not None:

@@ -38,7 +38,7 @@ from seqmodel.text.nbest import (
 )
 from seqmodel.text.tables import TableReader, format_of
 
-NbestFormat = Literal["kaldi", "tsv", "csv", "jsonl"]
+NbestFormat = Literal["kaldi", "tsv", "csv", "jsonl", "raw-tsv"]
 HYPOTHESES_AT_ONCE = 1024
 
 
@@ -58,7 +58,7 @@ class RescoreRequest:
     length_penalty: float = 0.0
     tune: str | None = None
     what: What = "best"
-    style: NbestFormat | None = None
+    style: Literal["kaldi", "tsv", "csv", "jsonl"] | None = None
     header: bool = True
     prefix: str = ""
     quiet: bool = False
@@ -155,11 +155,12 @@ def _lists(
 
 
 def _output(request: RescoreRequest, inputs: LineInputs, stream: TextIO) -> NbestOutput:
-    style = request.style or ("kaldi" if inputs.table is None else inputs.table.kind)
-    if style == "kaldi":
+    style = request.style
+    if style == "kaldi" or (style is None and inputs.table is None):
         return KaldiOutput(stream, request.what)
     names = [f"{request.prefix}lm_score", f"{request.prefix}total"]
     if inputs.table is None:
+        assert style is not None
         return RowsOutput(stream, request.what, style, request.header, names)
     return TableRowsOutput(stream, request.what, TableColumns(inputs.table, style, names), request.header)
 
