@@ -89,4 +89,4 @@ def say_skipped(reader: TableReader | None) -> None:
     """Tell how many rows were left out."""
     if reader is not None and reader.skipped:
         many = f"{reader.skipped:,} row{'s' * (reader.skipped != 1)}"
-        say(f"skipped {many}, the first: {reader.first_skipped}")
+        say(f"skipped {many}, such as: {reader.example_skipped}")

@@ -68,7 +68,7 @@ class TableReader:
         self.header: list[str] | None = None
         self.header_lines: Sequence[Line] = ()
         self.width: int | None = None  # columns, of TSV and CSV
-        self.skipped, self.first_skipped = 0, ""
+        self.skipped, self.example_skipped = 0, ""
         self.layout = replace(_COMMA if kind == "csv" else _TAB, quoting=kind != "raw-tsv")
         self.name, self.longest, self.errors = "", sys.maxsize, "strict"
         self._header_due = False
@@ -109,7 +109,7 @@ class TableReader:
         if not self.skip_bad or self._header_due:
             raise error
         self.skipped += 1
-        self.first_skipped = self.first_skipped or error.message
+        self.example_skipped = self.example_skipped or error.message
 
     def _batch(self, lines: Iterable[Line]) -> Iterator[list[Line]]:
         out: list[Line] = []
@@ -205,7 +205,7 @@ class TableReader:
         if as_csv:
             return DataError(f"{where}, read as CSV it does", "Give --input csv.")
         return DataError(
-            f"{where}; {_found(cells) if len(cells) > 1 else 'found 1 column'}",
+            f"{where}; {_found(cells) if len(cells) > 1 else 'found ' + _columns(cells)}",
             "Check the name, and the format by --input; in a table without a header give the column's number.",
         )
 
@@ -223,7 +223,7 @@ class TableReader:
         if self.kind != "jsonl" and len(cells) != self.width:
             blank = cells == [""]
             raise self._failure(
-                line, "a blank line" if blank else f"{len(cells)} columns where the first line has {self.width}"
+                line, "a blank line" if blank else f"{_columns(cells)} where the first line has {self.width}"
             )
         text = self._cell(line, cells, self.column)
         given = None if self.given is None else self._cell(line, cells, self.given)
@@ -237,7 +237,7 @@ class TableReader:
             if at not in range(len(cells)):
                 raise self._failure(
                     line,
-                    f"{len(cells)} columns, so none of that number",
+                    f"{_columns(cells)}, so none of that number",
                     f"A number counts columns from 1; ={column} is the name {column}.",
                 )
             return str(cells[at])
@@ -292,10 +292,14 @@ def _only_record(lines: Sequence[Line], layout: Layout) -> list[str] | None:
     return fed[-1] if fed[:-1].count(None) == len(fed) - 1 else None
 
 
+def _columns(cells: Sequence[str]) -> str:
+    return f"{len(cells)} column{'s' * (len(cells) != 1)}"
+
+
 def _found(names: Sequence[str]) -> str:
     """The columns there are, for an error. What looks like no name may be a text, and is not shown."""
     if not all(map(_NAME_LIKE.fullmatch, names)):
-        return f"found {len(names)} column{'s' * (len(names) != 1)}"
+        return f"found {_columns(names)}"
     more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
     return f"found: {', '.join(names[:_SHOWN])}{more}"
 

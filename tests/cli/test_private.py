@@ -16,7 +16,8 @@ from tests.conftest import little_text
 
 CANARY = "xylocarpcanary"
 
-# Inputs that hold the canary wherever something can stand but where an error may name columns; most are wrong for most commands.
+# Inputs that hold the canary wherever something can stand but the name of a column that an error tells of; most are
+# wrong for most commands.
 INPUTS: dict[str, bytes] = {
     "lines": f"{CANARY} cat\n{CANARY}\n".encode() * 3,
     "invalid": f"{CANARY}\n{CANARY}".encode() + b"\xff" + CANARY.encode(),

@@ -613,7 +613,7 @@ def test_rows_before_a_bad_one_are_written_and_bad_ones_can_be_skipped(
         assert "cat" in stopped.text and "dog" not in stopped.text
         skipped = run_here(*options, "--skip-bad", stdin=data)
         assert skipped.code == 0 and "cat" in skipped.text and "dog" in skipped.text
-        assert skipped.err.splitlines()[-1].startswith(f"skipped 2 rows, the first: <stdin>, line {line}: ")
+        assert skipped.err.splitlines()[-1].startswith(f"skipped 2 rows, such as: <stdin>, line {line}: ")
         assert run_here(*options, "--skip-bad", "-q", stdin=data).err == ""
     told(run_here("score", "-m", train_little(), "--skip-bad", stdin=b"cat\n"), 2, "--column")
 

@@ -141,7 +141,7 @@ def test_bad_rows_are_skipped_and_counted_on_request(
     reader = TableReader(kind, "text", skip_bad=True)
     assert [row.text for row in rows_of(reader, table, cuts)] == good
     assert reader.skipped == {"tsv": 2, "csv": 2, "jsonl": 3}[kind]
-    assert reader.first_skipped.startswith(f"table, line {line}: ")
+    assert reader.example_skipped.startswith(f"table, line {line}: ")
 
 
 def test_a_bad_header_is_never_skipped() -> None:
