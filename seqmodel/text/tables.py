@@ -118,6 +118,8 @@ class TableReader:
                 if self._header_due:
                     self._take_header(record, cells)
                     continue
+                if self.width is None and self.kind != "jsonl":
+                    self._first(record, cells)
                 try:
                     out.append(self._row(record, cells))
                 except DataError as error:
@@ -198,12 +200,10 @@ class TableReader:
         where = f"{self.name}, line {lines[0].number}: read as {self.kind}, the header {what}"
         if twice:
             return DataError(where, "Rename one.")
-        as_csv = self.kind != "csv" and any(
-            (found := _only_record(lines, layout)) and self._names_columns(found)
-            for layout in (_COMMA, *_OTHERS["csv"])
-        )
-        if as_csv:
+        by_others = [found for one in (_COMMA, *_OTHERS["csv"]) if (found := _only_record(lines, one))]
+        if self.kind != "csv" and any(map(self._names_columns, by_others)):
             return DataError(f"{where}, read as CSV it does", "Give --input csv.")
+        cells = max([list(cells), *by_others], key=len)
         return DataError(
             f"{where}; {_found(cells) if len(cells) > 1 else 'found ' + _columns(cells)}",
             "Check the name, and the format by --input; in a table without a header give the column's number.",
@@ -212,14 +212,18 @@ class TableReader:
     def _first(self, lines: Sequence[Line], cells: Sequence[str]) -> None:
         """Take the shape of the table from its first record."""
         self.width = len(cells)
+        beyond = [place + 1 for place in self._places.values() if place not in range(len(cells))]
+        if beyond:
+            raise DataError(
+                f"{self.name}, line {lines[0].number}: {_columns(cells)}, so none of that number",
+                f"A number counts columns from 1; ={beyond[0]} is the name {beyond[0]}.",
+            )
         self.layout = replace(self.layout, newline="\r\n" if lines[-1].as_read.endswith(b"\r\n") else "\n")
 
     # Rows
 
     def _row(self, lines: Sequence[Line], cells: Any) -> TableRow:
         line = lines[0]
-        if self.width is None and self.kind != "jsonl":
-            self._first(lines, cells)
         if self.kind != "jsonl" and len(cells) != self.width:
             blank = cells == [""]
             raise self._failure(
@@ -233,14 +237,7 @@ class TableReader:
     def _cell(self, line: Line, cells: Any, column: str, numbers: bool = False) -> str:
         """A cell's text; with `numbers` one that is a JSON number too."""
         if self.kind != "jsonl":
-            at = self._places[column]
-            if at not in range(len(cells)):
-                raise self._failure(
-                    line,
-                    f"{_columns(cells)}, so none of that number",
-                    f"A number counts columns from 1; ={column} is the name {column}.",
-                )
-            return str(cells[at])
+            return str(cells[self._places[column]])
         value = cells.get(column)
         if numbers and isinstance(value, int | float) and not isinstance(value, bool):
             return str(value)

@@ -158,7 +158,10 @@ def test_a_bad_header_is_never_skipped() -> None:
         ("tsv", "text\tid\ttext\n", ["names the column twice"]),
         ("tsv", "id,text\n1,a\n", ["read as tsv", "read as CSV it does", "--input csv"]),
         ("tsv", "id;text\n1;a\n", ["--input csv"]),
-        ("csv", "\t".join("abc"), ["found 1 column", "--input"]),
+        ("csv", "\t".join("abc"), ["found: a, b, c", "--input"]),
+        ("csv", "id;sentence\n", ["found: id, sentence"]),
+        ("tsv", "id,sentence\n", ["read as tsv", "found: id, sentence", "--input"]),
+        ("tsv", "a line of text\n", ["found 1 column"]),
         ("jsonl", '{"id": 1, "sentence": "a"}\n', ["line 1", "found: id, sentence"]),
         ("tsv", "\t".join(f"c{i}" for i in range(20)), ["c11 and 8 more"]),
         ("csv", "What I said, and then, you see,\n", ["found 4 columns"]),
@@ -214,7 +217,7 @@ def test_a_name_may_be_a_number() -> None:
     assert [row.text for row in rows_of(TableReader("tsv", "2"), table)] == ["2024", "dog"]
     assert [row.text for row in rows_of(TableReader("jsonl", "7", "t"), '{"7": "cat", "t": "a"}\n')] == ["cat"]
     with pytest.raises(DataError, match="2 columns, so none of that number") as caught:
-        rows_of(TableReader("tsv", "2024"), table)
+        rows_of(TableReader("tsv", "2024", skip_bad=True), table)
     assert "=2024 is the name 2024" in caught.value.hint
 
 
