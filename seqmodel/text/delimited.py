@@ -11,11 +11,11 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 
 from seqmodel.text.corpus import Line
 
 QUOTE = '"'
+_QUOTED = re.compile('["\r\n]')  # what, beside the separator, puts a cell into quotation marks
 
 
 @dataclass(frozen=True)
@@ -37,19 +37,17 @@ def joined(cells: Sequence[str], layout: Layout) -> str:
         return separator.join(cell.translate(_ESCAPES) for cell in cells) + layout.newline
     if len(cells) == 1 and not cells[0]:
         return QUOTE * 2 + layout.newline  # a blank line is no record to most readers
-    needs_quotes = _needs_quotes(separator)
-    record = separator.join(
-        f'"{cell.replace(QUOTE, QUOTE * 2)}"' if needs_quotes.search(cell) else cell for cell in cells
-    )
+    record = separator.join(cells)
+    if _QUOTED.search(record) or record.count(separator) >= len(cells):
+        record = separator.join(_quoted(cell, separator) for cell in cells)
     return record + layout.newline
 
 
 _ESCAPES = str.maketrans({"\t": "\\t", "\n": "\\n"})  # of a file's name: no cell of a raw table holds them
 
 
-@lru_cache
-def _needs_quotes(separator: str) -> re.Pattern[str]:
-    return re.compile(f'[{re.escape(separator)}"\r\n]')
+def _quoted(cell: str, separator: str) -> str:
+    return f'"{cell.replace(QUOTE, QUOTE * 2)}"' if separator in cell or _QUOTED.search(cell) else cell
 
 
 class NotARecord(ValueError):
