@@ -7,7 +7,8 @@
     ├── ResourceError            5  out of disk or memory
     └── StoppedElsewhere         …  the first process of a run in several has failed, and told why: its exit code
 
-A message says what is wrong and where; the hint says what to do next. Neither ever quotes the user's text.
+A message says what is wrong and where; the hint says what to do next. Neither ever quotes the user's text; that a
+table lacks a column is told with the names of those it has.
 """
 
 from __future__ import annotations

@@ -68,12 +68,13 @@ def command(
     column: Annotated[
         str | None,
         typer.Option(
-            help="The input is a table, whose rows pass: the column with the text, by name or number.",
+            help=f"The input is a table, whose rows pass: the column with the text, {options.COLUMN_RULE}.",
             rich_help_panel=options.TABLES,
             show_default=False,
         ),
     ] = None,
     table: options.TableOption = None,
+    skip_bad: options.SkipBadOption = False,
     errors: options.ErrorsOption = "strict",
     max_line: options.MaxLineOption = 256,
     quiet: options.QuietOption = False,
@@ -100,6 +101,7 @@ def command(
         context=context,
         column=column,
         table=table,
+        skip_bad=skip_bad,
         quiet=quiet,
     )
     settings = CorpusSettings(errors=errors, max_line=max_line << 20)

@@ -41,9 +41,23 @@ VocabularyOption = Annotated[
 ]
 ClosedOption = Annotated[bool, typer.Option("--closed-vocab", help=CLOSED_HELP, rich_help_panel="Text")]
 KeepBlankOption = Annotated[bool, typer.Option("--keep-blank", help=KEEP_BLANK_HELP, rich_help_panel="Text")]
+COLUMN_RULE = "by name, or by number from 1 if there is no header; =7 is the name 7"
 TableOption = Annotated[
-    Literal["tsv", "csv", "jsonl"] | None,
-    typer.Option("--input", help="The table's format; else by the file's name, or tsv.", rich_help_panel=TABLES),
+    Literal["tsv", "csv", "jsonl", "raw-tsv"] | None,
+    typer.Option(
+        "--input",
+        help="The table's format; else by the file's name, or tsv. raw-tsv: TSV without quoting.",
+        rich_help_panel=TABLES,
+        show_default=False,
+    ),
+]
+SkipBadOption = Annotated[
+    bool,
+    typer.Option(
+        "--skip-bad",
+        help="Leave out rows that cannot be read, and count them; the exit code is still 0.",
+        rich_help_panel=TABLES,
+    ),
 ]
 ErrorsOption = Annotated[TextErrors, typer.Option(help=ERRORS_HELP, rich_help_panel="Text")]
 MaxLineOption = Annotated[int, typer.Option(help=MAX_LINE_HELP, min=1, rich_help_panel="Text")]

@@ -26,15 +26,16 @@ def command(
         ),
     ] = "best",
     style: Annotated[
-        Literal["kaldi", "tsv", "csv", "jsonl"] | None,
+        Literal["kaldi", "moses", "tsv", "csv", "jsonl"] | None,
         typer.Option("--format", help="Of the output; else as the input.", show_default=False),
     ] = None,
     header: Annotated[bool, typer.Option("--header/--no-header", help="Begin a table with the column names.")] = True,
     kind: Annotated[
-        Literal["kaldi", "tsv", "csv", "jsonl"] | None,
+        Literal["kaldi", "moses", "tsv", "csv", "jsonl", "raw-tsv"] | None,
         typer.Option(
             "--input",
-            help="kaldi: lines of id and words; or a table. Else kaldi, with --hypothesis by the file's name, or tsv.",
+            help="kaldi: lines of id and words. moses: 0 ||| words ||| features ||| total. Or a table (raw-tsv: TSV "
+            "without quoting). Else by the first line; a table's by the file's name, or tsv.",
             show_default=False,
         ),
     ] = None,
@@ -58,7 +59,7 @@ def command(
     utterance: Annotated[
         str | None,
         typer.Option(
-            help="The column that names the utterance; by number if there is no header.",
+            help=f"The column that names the utterance, {options.COLUMN_RULE}.",
             rich_help_panel=options.TABLES,
             show_default=False,
         ),
@@ -73,11 +74,13 @@ def command(
         list[str] | None,
         typer.Option(
             metavar="COLUMN",
-            help="A column with another score; may be repeated.",
+            help="A column, or feature of Moses' (TM0.2: its second number), with another score; may be repeated. "
+            "Moses' total if none is named.",
             rich_help_panel=options.TABLES,
             show_default=False,
         ),
     ] = None,
+    skip_bad: options.SkipBadOption = False,
     column_prefix: Annotated[
         str,
         typer.Option(help="Put this before lm_score and total.", rich_help_panel=options.TABLES, show_default=False),
@@ -114,8 +117,8 @@ def command(
 
     total = weight × ln p + the other scores, each by its weight + length penalty × number of words.
 
-    The lists have a line for each hypothesis, `utt-1 words...`, `utt-2 words...`, those of an utterance one after the
-    other; or are a table.
+    The lists have a line for each hypothesis, `utt-1 words...`, `utt-2 words...` (Kaldi) or `0 ||| words |||
+    features ||| total` (Moses), those of an utterance one after the other; or are a table.
     """
     from seqmodel.api import load, model_path
     from seqmodel.config import CorpusSettings
@@ -133,6 +136,7 @@ def command(
         score_weights=tuple(score_weight or ()),
         length_penalty=length_penalty,
         tune=tune,
+        skip_bad=skip_bad,
         what=output,
         style=style,
         header=header,

@@ -58,7 +58,7 @@ def command(
     column: Annotated[
         str | None,
         typer.Option(
-            help="The input is a table: the column with the text, by name, or by number if there is no header.",
+            help=f"The input is a table: the column with the text, {options.COLUMN_RULE}.",
             rich_help_panel=options.TABLES,
             show_default=False,
         ),
@@ -71,6 +71,7 @@ def command(
         str, typer.Option(help="What joins them where neither has white space there.", rich_help_panel=options.TABLES)
     ] = " ",
     table: options.TableOption = None,
+    skip_bad: options.SkipBadOption = False,
     column_prefix: Annotated[
         str,
         typer.Option(
@@ -171,6 +172,7 @@ def command(
         given_column=given_column,
         separator=separator,
         table=table,
+        skip_bad=skip_bad,
         prefix=column_prefix,
         shard=shard,
         percentile=percentile,

@@ -14,6 +14,7 @@ from typing import Literal, TextIO
 from seqmodel.config import CorpusSettings
 from seqmodel.console.rows import steering
 from seqmodel.console.score_run import NONE, ScoreRequest, line_inputs
+from seqmodel.console.table_columns import say_skipped
 from seqmodel.console.terminal import say
 from seqmodel.errors import UsageError
 from seqmodel.inference.line_scores import LineScore
@@ -42,13 +43,14 @@ class FilterRequest:
     context: str = "carry"
     column: str | None = None
     table: TableFormat | None = None
+    skip_bad: bool = False
     quiet: bool = False
 
 
 def run_filter(model: Model, against: Model | None, request: FilterRequest, settings: CorpusSettings) -> None:
     """Write the lines that fit, batch by batch, or their number; the summary goes to standard error."""
     rule = LineRule.of(model, against, request)
-    reads = ScoreRequest(request.inputs, column=request.column, table=request.table)
+    reads = ScoreRequest(request.inputs, column=request.column, table=request.table, skip_bad=request.skip_bad)
     inputs = line_inputs(model, reads, settings)
     output = LineOutput(sys.stdout)
     restart = request.column is not None or request.context == NONE
@@ -66,6 +68,7 @@ def run_filter(model: Model, against: Model | None, request: FilterRequest, sett
         output.write([], inputs.table.header_lines)  # a table without rows keeps its header
     if not request.quiet:
         say(f"kept {kept:,} of {read:,} line{'s' * (read != 1)}")
+        say_skipped(inputs.table)
 
 
 class LineRule:

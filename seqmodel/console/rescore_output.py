@@ -1,4 +1,4 @@
-"""Where rescored n-best lists go: Kaldi's layout, rows of scores, or the rows of the table that they came from."""
+"""Where rescored n-best lists go: Kaldi's or Moses' layout, rows of scores, or the rows of their table."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from seqmodel.console.rows import RowFormat, RowWriter
 from seqmodel.console.table_columns import TableColumns
 from seqmodel.console.terminal import visible
 from seqmodel.errors import DataError
-from seqmodel.text.nbest import NbestList, fields
+from seqmodel.text.corpus import Line
+from seqmodel.text.nbest import BAR, MosesLine, NbestList, fields
 
 What = Literal["best", "reranked", "scores"]
 
@@ -65,8 +66,26 @@ class KaldiOutput:
         pass
 
 
+class MosesOutput:
+    """Moses' lines with ln p among the features and the new total in its place; what stands after it stays."""
+
+    def __init__(self, stream: TextIO, what: What, feature: str) -> None:
+        self.stream, self.what, self.feature = stream, what, feature
+        self.shown: Callable[[str], str] = visible if stream.isatty() else str
+
+    def write(self, ranked: RankedList) -> None:
+        for place in ranked.places(self.what):
+            one = MosesLine.of(ranked.hypotheses[place].line, "")
+            features = f"{one.features} {self.feature}= {ranked.lm_scores[place]:.6f}".strip()
+            cells = [one.utterance, one.text, features, f"{ranked.totals[place]:.6f}", *one.rest]
+            self.stream.write(self.shown(f" {BAR} ".join(cells)) + "\n")
+
+    def end(self) -> None:
+        pass
+
+
 class RowsOutput:
-    """A row for each hypothesis of Kaldi's layout."""
+    """A row for each hypothesis of Kaldi's or Moses' layout."""
 
     def __init__(self, stream: TextIO, what: What, style: RowFormat, header: bool, names: list[str]) -> None:
         self.what = what
@@ -85,20 +104,19 @@ class TableRowsOutput:
     """A table's own rows with the scores beside them. The column names are known when its header has been read."""
 
     def __init__(self, stream: TextIO, what: What, table: TableColumns, header: bool) -> None:
-        self.stream, self.what, self.table = stream, what, table
-        self.header = header and table.reader.has_header
+        self.stream, self.what, self.table, self.header = stream, what, table, header
         self.writer: RowWriter | None = None
 
-    def _begun(self) -> RowWriter:
+    def _begun(self, first: Line | None = None) -> RowWriter:
         if self.writer is None:
-            self.writer = RowWriter(self.stream, self.table.names(), self.table.style, self.header)
+            self.writer = self.table.writer(self.stream, self.header, first)
         return self.writer
 
     def write(self, ranked: RankedList) -> None:
         for place in ranked.places(self.what):
             line = ranked.hypotheses[place].line
             cells = [*self.table.cells(line), ranked.lm_scores[place], ranked.totals[place]]
-            self._begun().write([cells], self.table.beside(line))
+            self._begun(line).write([cells], self.table.beside(line))
 
     def end(self) -> None:
         if self.table.reader.header is not None:

@@ -12,6 +12,7 @@ import numpy.typing as npt
 from seqmodel.config import CorpusSettings
 from seqmodel.console.rescore_output import (
     KaldiOutput,
+    MosesOutput,
     NbestOutput,
     RankedList,
     RowsOutput,
@@ -19,26 +20,29 @@ from seqmodel.console.rescore_output import (
     What,
 )
 from seqmodel.console.rows import data_output
-from seqmodel.console.table_columns import TableColumns
+from seqmodel.console.table_columns import TableColumns, say_skipped
 from seqmodel.console.terminal import say
 from seqmodel.errors import UsageError
 from seqmodel.inference.loaded import Model
 from seqmodel.inference.rescoring import Combination, features
 from seqmodel.inference.weight_tuning import JudgedLists, tuned
-from seqmodel.text.corpus import STDIN
+from seqmodel.text.corpus import STDIN, Line
 from seqmodel.text.inputs import LineInputs
 from seqmodel.text.nbest import (
     NbestList,
     References,
     ScoreFile,
     kaldi_hypotheses,
+    layout_of,
+    moses_hypotheses,
     nbest_lists,
     table_hypotheses,
     with_scores,
 )
-from seqmodel.text.tables import TableReader, format_of
+from seqmodel.text.tables import TableFormat, TableReader, format_of
 
-NbestFormat = Literal["kaldi", "tsv", "csv", "jsonl"]
+NbestFormat = Literal["kaldi", "moses", "tsv", "csv", "jsonl", "raw-tsv"]
+TABLES = (".tsv", ".csv", ".jsonl", ".ndjson")
 HYPOTHESES_AT_ONCE = 1024
 
 
@@ -58,7 +62,8 @@ class RescoreRequest:
     length_penalty: float = 0.0
     tune: str | None = None
     what: What = "best"
-    style: NbestFormat | None = None
+    skip_bad: bool = False
+    style: Literal["kaldi", "moses", "tsv", "csv", "jsonl"] | None = None
     header: bool = True
     prefix: str = ""
     quiet: bool = False
@@ -73,14 +78,26 @@ class _ScoredList:
         return RankedList(self.hypotheses, self.features[:, 0].tolist(), combination.totals(self.features).tolist())
 
 
+@dataclass(frozen=True)
+class _Nbest:
+    """The lists as lines or rows, and how they are to be read. `guessed`: the layout is that of the first line."""
+
+    kind: Literal["kaldi", "moses", "table"]
+    name: str
+    lines: Iterator[list[Line]]
+    table: TableReader | None = None
+    guessed: bool = False
+
+
 def run_rescore(model: Model, request: RescoreRequest, settings: CorpusSettings) -> None:
     """Rescore all lists; each is written when it is complete, with `tune` when all have been read."""
-    inputs = _inputs(model, request, settings)
-    others = (*request.score_columns, *request.score_files)
-    combination = Combination.of(len(others), request.weight, request.score_weights, request.length_penalty)
+    nbest = _opened(model, request, settings)
+    default = nbest.kind == "moses" and not request.score_columns  # Moses' own total
+    others = len(request.score_columns) + len(request.score_files) + default
+    combination = Combination.of(others, request.weight, request.score_weights, request.length_penalty)
     stream = data_output(model.header.unit)
-    output = _output(request, inputs, stream)
-    batches = _lists(model, request, inputs, settings)
+    output = _output(request, nbest, stream)
+    batches = _lists(model, request, nbest, settings)
     if request.tune is None:
         scored = _scored(model, batches)
     else:
@@ -95,6 +112,9 @@ def run_rescore(model: Model, request: RescoreRequest, settings: CorpusSettings)
         say(
             f"n-best lists: {number:,}, hypotheses: {hypotheses:,}, lists with another than the first best: {changed:,}"
         )
+        if nbest.guessed and number == hypotheses > 1:
+            say("every list has one hypothesis: those of an utterance have ids that end in -1, -2 …")
+        say_skipped(nbest.table)
 
 
 def _written(
@@ -115,7 +135,7 @@ def _written(
     return lists, hypotheses, changed
 
 
-def _inputs(model: Model, request: RescoreRequest, settings: CorpusSettings) -> LineInputs:
+def _opened(model: Model, request: RescoreRequest, settings: CorpusSettings) -> _Nbest:
     """What is to be read.
 
     Raises:
@@ -127,41 +147,62 @@ def _inputs(model: Model, request: RescoreRequest, settings: CorpusSettings) -> 
     if len(inputs.sources) > 1:
         raise UsageError(f"{request.nbest}: a folder with several files", "Name one of them.")
     columns = (request.utterance, request.hypothesis)
-    kind = request.kind or ("kaldi" if columns == (None, None) else format_of([request.nbest]))
-    if kind == "kaldi":
-        if columns != (None, None) or request.score_columns:
-            raise UsageError("Kaldi's layout has no columns", "Leave them out, or give --input tsv, csv or jsonl.")
-        return inputs
+    by_name = request.nbest.lower().endswith(TABLES)
+    kind = request.kind or (format_of([request.nbest]) if columns != (None, None) or by_name else None)
+    if kind not in (None, "kaldi", "moses"):
+        return _table(kind, request, inputs)  # type: ignore[arg-type]
+    if columns != (None, None):
+        raise UsageError("such n-best lists have no columns", "Leave them out, or give --input tsv, csv or jsonl.")
+    if request.skip_bad:
+        raise UsageError("--skip-bad is for tables", "Leave it out.")
+    ((name, lines),) = inputs.streams()
+    guessed = kind is None and not request.whole_ids and not request.score_files
+    found, lines = layout_of(lines) if guessed else (kind or "kaldi", lines)
+    if found == "kaldi" and request.score_columns:
+        raise UsageError("Kaldi's layout has no columns", "Leave them out, or give --input tsv, csv or jsonl.")
+    if found == "moses" and (request.score_files or request.whole_ids):
+        raise UsageError("--scores and --whole-ids are for Kaldi's layout", "Name Moses' features with --score.")
+    return _Nbest("moses" if found == "moses" else "kaldi", name, lines, guessed=guessed)
+
+
+def _table(kind: TableFormat, request: RescoreRequest, inputs: LineInputs) -> _Nbest:
     if request.utterance is None or request.hypothesis is None:
         raise UsageError(
             "a table needs --utterance and --hypothesis", "Name both columns; by number if there is no header."
         )
     if request.score_files or request.whole_ids:
         raise UsageError("--scores and --whole-ids are for Kaldi's layout", "Name the columns with --score.")
-    reader = TableReader(kind, request.hypothesis, others=(request.utterance, *request.score_columns))
-    return replace(inputs, table=reader)
+    others = (request.utterance, *request.score_columns)
+    reader = TableReader(kind, request.hypothesis, others=others, skip_bad=request.skip_bad)
+    ((name, lines),) = replace(inputs, table=reader).streams()
+    return _Nbest("table", name, lines, reader)
 
 
-def _lists(
-    model: Model, request: RescoreRequest, inputs: LineInputs, settings: CorpusSettings
-) -> Iterator[list[NbestList]]:
-    files = [ScoreFile(name, settings, model.header.unit == "byte") for name in request.score_files]
-    for name, lines in inputs.streams():
-        if inputs.table is None:
-            hypotheses = with_scores(kaldi_hypotheses(lines, name, request.whole_ids), files)
-        else:
-            hypotheses = table_hypotheses(lines, name)
-        yield from nbest_lists(hypotheses, name)
+def _lists(model: Model, request: RescoreRequest, nbest: _Nbest, settings: CorpusSettings) -> Iterator[list[NbestList]]:
+    if nbest.table is not None:
+        hypotheses = table_hypotheses(nbest.lines, nbest.name, nbest.table.skip)
+    elif nbest.kind == "moses":
+        hypotheses = moses_hypotheses(nbest.lines, nbest.name, request.score_columns)
+    else:
+        hypotheses = kaldi_hypotheses(nbest.lines, nbest.name, request.whole_ids, nbest.guessed)
+        files = [ScoreFile(name, settings, model.header.unit == "byte") for name in request.score_files]
+        hypotheses = with_scores(hypotheses, files) if files else hypotheses
+    yield from nbest_lists(hypotheses, nbest.name)
 
 
-def _output(request: RescoreRequest, inputs: LineInputs, stream: TextIO) -> NbestOutput:
-    style = request.style or ("kaldi" if inputs.table is None else inputs.table.kind)
+def _output(request: RescoreRequest, nbest: _Nbest, stream: TextIO) -> NbestOutput:
+    style = request.style or (nbest.kind if nbest.kind != "table" else None)
+    names = [f"{request.prefix}lm_score", f"{request.prefix}total"]
     if style == "kaldi":
         return KaldiOutput(stream, request.what)
-    names = [f"{request.prefix}lm_score", f"{request.prefix}total"]
-    if inputs.table is None:
+    if style == "moses":
+        if nbest.kind != "moses":
+            raise UsageError("--format moses is for lists in Moses' layout", "Choose another --format.")
+        return MosesOutput(stream, request.what, names[0])
+    if nbest.table is None:
+        assert style is not None
         return RowsOutput(stream, request.what, style, request.header, names)
-    return TableRowsOutput(stream, request.what, TableColumns(inputs.table, style, names), request.header)
+    return TableRowsOutput(stream, request.what, TableColumns(nbest.table, style, names), request.header)
 
 
 def _scored(model: Model, batches: Iterator[list[NbestList]]) -> Iterator[list[_ScoredList]]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import io
 import json
 import math
@@ -15,12 +14,13 @@ from pathlib import Path
 from typing import Any, Literal, TextIO
 
 from seqmodel.kinds import Unit
+from seqmodel.text.delimited import Layout, joined
 
 RowFormat = Literal["tsv", "csv", "jsonl"]
 
 ROWS_AT_ONCE = 1 << 12  # a long line has a row for each of its tokens
 
-_ESCAPES = str.maketrans({"\\": "\\\\", "\t": "\\t", "\n": "\\n", "\r": "\\r"})
+LAYOUTS = {"tsv": Layout("\t"), "csv": Layout(",")}
 _JSON_ESCAPES = {code: f"\\u{code:04x}" for code in range(127, 160)}  # those below 32 JSON escapes itself
 # What turns the order of the characters after it round, or begins a line.
 _TURNING = (0x061C, 0x200E, 0x200F, *range(0x2028, 0x202F), *range(0x2066, 0x206A))
@@ -58,10 +58,6 @@ def steering(stream: TextIO) -> dict[int, str]:
     return {**_STEERING, 13: "\\r"} if stream.isatty() else {}
 
 
-class Verbatim(str):
-    """A TSV cell as it was read: escaped already."""
-
-
 class Tenths(float):
     """A number that is told to one decimal."""
 
@@ -69,46 +65,41 @@ class Tenths(float):
 class RowWriter:
     """Writes rows with the same columns in one format. Undefined numbers are empty in TSV and CSV, null in JSON.
 
-    TSV escapes backslash, tab and line ends by a backslash; CSV is that of RFC 4180. On a terminal control characters
-    are shown, not sent.
+    TSV and CSV quote cells as `csv.excel_tab` and `csv.excel` do, so that pandas and R read them as they are; `layout`
+    is another one. On a terminal control characters are shown, not sent.
     """
 
-    def __init__(self, stream: TextIO, columns: Sequence[str], style: RowFormat, header: bool) -> None:
+    def __init__(
+        self, stream: TextIO, columns: Sequence[str], style: RowFormat, header: bool, layout: Layout | None = None
+    ) -> None:
         self.stream, self.columns, self.style = stream, columns, style
+        self.layout = layout or LAYOUTS.get(style, LAYOUTS["tsv"])
         self.steering = steering(stream)
-        self.escapes = {**_ESCAPES, **self.steering}
         self.json_escapes = _JSON_ESCAPES | ({code: f"\\u{code:04x}" for code in _TURNING} if self.steering else {})
-        self._csv = csv.writer(stream)
         if header and style != "jsonl":
             self.write([columns])
 
     def write(self, rows: Iterable[Sequence[Any]], beside: str = "") -> None:
         """Write rows; in JSON the columns come after those of the object `beside`, which stays as it was written."""
-        if self.style == "csv":
-            self._csv.writerows([self._plain_cell(value) for value in row] for row in rows)
-            return
-        lines = (self._json(row, beside) if self.style == "jsonl" else self._tsv(row) for row in rows)
+        lines = (self._json(row, beside) if self.style == "jsonl" else self._record(row) for row in rows)
         while several := list(islice(lines, ROWS_AT_ONCE)):
-            self.stream.write("\n".join(several) + "\n")
+            self.stream.write("".join(several))
 
     def flush(self) -> None:
         self.stream.flush()
 
-    def _tsv(self, row: Sequence[Any]) -> str:
-        return "\t".join(map(self._cell, row))
+    def _record(self, row: Sequence[Any]) -> str:
+        return joined([self._cell(value) for value in row], self.layout)
 
     def _cell(self, value: Any) -> str:
         if isinstance(value, str):
-            return value.translate(self.steering if isinstance(value, Verbatim) else self.escapes)
+            return value.translate(self.steering) if self.steering else value
         return _number(value)
-
-    def _plain_cell(self, value: Any) -> str:
-        return value.translate(self.steering) if isinstance(value, str) else _number(value)
 
     def _json(self, row: Sequence[Any], beside: str) -> str:
         own = json.dumps(dict(zip(self.columns, map(_plain, row), strict=True)), ensure_ascii=False)
-        joined = f"{beside.rstrip().removesuffix('}').rstrip()}, {own[1:]}" if beside else own
-        return _surrogates_escaped(joined.translate(self.json_escapes))
+        line = f"{beside.rstrip().removesuffix('}').rstrip()}, {own[1:]}" if beside else own
+        return _surrogates_escaped(line.translate(self.json_escapes)) + "\n"
 
 
 def _number(value: Any) -> str:

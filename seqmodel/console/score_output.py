@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from typing import TextIO
 
 from seqmodel.console.rows import RowWriter
@@ -12,6 +13,7 @@ from seqmodel.console.terminal import visible
 from seqmodel.inference.line_scores import LineScore
 from seqmodel.inference.words import word_scores
 from seqmodel.model.bundle import power
+from seqmodel.text.corpus import Line
 from seqmodel.tokens.tokenizer import Tokenizer
 
 LOG10_2 = math.log10(2)
@@ -60,24 +62,29 @@ class RowOutput(ScoreOutput):
 
 
 class TableOutput(ScoreOutput):
-    """A table's own rows with the scores beside them. The column names are known when its header has been read."""
+    """A table's own rows with the scores beside them. The column names are known when its header has been read.
+    `renamed` is told which new columns have other names than usual, if any."""
 
-    def __init__(self, view: TableView, stream: TextIO, header: bool) -> None:
+    def __init__(
+        self, view: TableView, stream: TextIO, header: bool, renamed: Callable[[dict[str, str]], None] | None
+    ) -> None:
         super().__init__(stream)
-        self.view = view
-        self.header = header and view.table.reader.has_header
+        self.view, self.header, self.renamed = view, header, renamed
         self.writer: RowWriter | None = None
 
-    def _begun(self) -> RowWriter:
+    def _begun(self, first: Line | None = None) -> RowWriter:
         if self.writer is None:
-            self.writer = RowWriter(self.stream, self.view.table.names(), self.view.table.style, self.header)
+            self.writer = self.view.table.writer(self.stream, self.header, first)
+            if self.renamed is not None:
+                self.renamed(self.view.table.renamed)
         return self.writer
 
     def line(self, file: str, row: LineScore) -> None:
-        self._begun().write(self.view.rows(row), self.view.table.beside(row.line))
+        writer = self._begun(row.line)
+        writer.write(self.view.rows(file, row), self.view.table.beside(row.line))
 
     def end(self, totals: CorpusTotals) -> None:
-        if self.view.table.reader.header is not None or not self.header:
+        if self.view.table.reader.header is not None:
             self._begun()  # a table without rows keeps its header
 
 

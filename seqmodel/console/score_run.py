@@ -10,6 +10,7 @@ from seqmodel.console.rows import RowFormat, RowWriter, data_output
 from seqmodel.console.score_output import KenlmOutput, LmZooOutput, RowOutput, ScoreOutput, TableOutput
 from seqmodel.console.score_pictures import Pictures, picture_output
 from seqmodel.console.score_view import Base, CorpusTotals, Level, ScoreView, TableView
+from seqmodel.console.table_columns import say_renamed, say_skipped
 from seqmodel.console.terminal import say
 from seqmodel.errors import UsageError
 from seqmodel.inference.line_mixture import LineScorer
@@ -44,6 +45,7 @@ class ScoreRequest:
     given_column: str | None = None
     separator: str = " "
     table: TableFormat | None = None
+    skip_bad: bool = False
     prefix: str = ""
     shard: str | None = None
     percentile: bool = False
@@ -78,6 +80,8 @@ def run_score(model: LineScorer, request: ScoreRequest, settings: CorpusSettings
     if request.level != "corpus" and not request.quiet:
         end = "end: none" if not ends else "end symbols counted" if request.end else "end symbols left out"
         say(totals.summary(request.base, model.header.closed, end))
+    if not request.quiet:
+        say_skipped(inputs.table)
 
 
 def line_inputs(model: LineScorer, request: ScoreRequest, settings: CorpusSettings) -> LineInputs:
@@ -90,9 +94,12 @@ def line_inputs(model: LineScorer, request: ScoreRequest, settings: CorpusSettin
     if request.column is None:
         if request.given_column is not None:
             raise UsageError("--given-column without --column", "Name the text's column too.")
+        if request.skip_bad:
+            raise UsageError("--skip-bad is for tables", "Name the text's column with --column.")
     else:
         kind = request.table or format_of([source.name for source in inputs.sources])
-        inputs = replace(inputs, table=TableReader(kind, request.column, request.given_column))
+        reader = TableReader(kind, request.column, request.given_column, skip_bad=request.skip_bad)
+        inputs = replace(inputs, table=reader)
     if request.shard is not None:
         if request.column is not None or request.texts or len(inputs.sources) > 1:
             raise UsageError("--shard divides one file of lines", "Name one, without --column and --text.")
@@ -158,13 +165,11 @@ def _output(model: LineScorer, request: ScoreRequest, inputs: LineInputs, stream
     header = request.header and (inputs.shard is None or inputs.shard.number == 1)  # shards are put together again
     if request.style in ("kenlm", "lmzoo"):
         return _foreign(request, view, inputs, stream, header)
-    style: RowFormat = request.style or "tsv"  # type: ignore[assignment]
+    style: RowFormat | None = request.style  # type: ignore[assignment]
     if inputs.table is None or request.level in ("document", "corpus"):
-        return RowOutput(view, RowWriter(stream, view.columns, style, header))
-    if request.style is None:
-        style = inputs.table.kind
-    view = replace(view, files=False)
-    return TableOutput(TableView(view, inputs.table, style, request.prefix), stream, header)
+        return RowOutput(view, RowWriter(stream, view.columns, style or "tsv", header))
+    told = None if request.quiet else say_renamed
+    return TableOutput(TableView(view, inputs.table, style, request.prefix), stream, header, told)
 
 
 def _with_oddness(view: ScoreView, model: LineScorer, request: ScoreRequest) -> ScoreView:

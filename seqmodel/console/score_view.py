@@ -151,21 +151,24 @@ def token_text(tokenizer: Tokenizer, token: int, text: str, span: list[int]) -> 
 class TableView:
     """The scores of a table's rows: its own columns pass through, those of the score come after them.
 
-    The line's number and the text, which the table has, are left out. `prefix` stands before the names of the score
-    columns, so that the scores of several models fit into one table.
+    The line's number, and for lines the text, which the table has, are left out. Of tokens and words the number and the
+    text get other names where the table has columns of those names, and so does the file. `prefix` stands before the
+    names of the score columns, so that the scores of several models fit into one table.
     """
 
-    def __init__(self, view: ScoreView, reader: TableReader, style: RowFormat, prefix: str = "") -> None:
+    def __init__(self, view: ScoreView, reader: TableReader, style: RowFormat | None, prefix: str = "") -> None:
         self.view = view
         left_out = {"line"} if view.level in ("token", "word") else {"line", "text"}
         self.kept = [i for i, name in enumerate(view.columns) if name not in left_out]
-        new = [f"{prefix}{name if name != 'text' else view.level}" for name in (view.columns[i] for i in self.kept)]
-        self.table = TableColumns(reader, style, new)
+        instead = {"file": "source_file", "text": f"{view.level}_text", view.level: f"{view.level}_number"}
+        new = [prefix + view.columns[i] for i in self.kept]
+        self.table = TableColumns(reader, style, new, {} if prefix else instead)
 
-    def rows(self, row: LineScore) -> Iterator[list[Any]]:
+    def rows(self, file: str, row: LineScore) -> Iterator[list[Any]]:
         passed = self.table.cells(row.line)
+        first = [file] if self.view.files else []
         for cells in self.view.rows(row):
-            yield [*passed, *(cells[i] for i in self.kept)]
+            yield [*passed, *(([*first, *cells])[i] for i in self.kept)]
 
 
 @dataclass

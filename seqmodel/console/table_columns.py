@@ -2,56 +2,91 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any, TextIO
 
-from seqmodel.console.rows import RowFormat, Verbatim
+from seqmodel.console.rows import LAYOUTS, RowFormat, RowWriter
+from seqmodel.console.terminal import say
 from seqmodel.errors import UsageError
 from seqmodel.text.corpus import Line
-from seqmodel.text.tables import TableReader, TableRow, unescaped
+from seqmodel.text.delimited import Layout
+from seqmodel.text.tables import TableReader, TableRow
 
 
 class TableColumns:
-    """The columns of what is read by `reader` and written as `style`, and the names of the new ones."""
+    """The columns of what is read by `reader` and written as `style`, or as it was read, and the new ones.
 
-    def __init__(self, reader: TableReader, style: RowFormat, new: Sequence[str]) -> None:
-        if reader.kind == "jsonl" != style:
+    A new column with the name of one of the table's gets the name that stands for it in `instead`.
+    """
+
+    def __init__(
+        self, reader: TableReader, style: RowFormat | None, new: Sequence[str], instead: Mapping[str, str] | None = None
+    ) -> None:
+        self.style: RowFormat = style or reader.kind_written
+        if reader.kind == "jsonl" != self.style:
             raise UsageError("JSON lines have no fixed columns", "Write them as --format jsonl too.")
-        self.reader, self.style, self.new = reader, style, list(new)
+        self.reader, self.new, self.instead = reader, list(new), instead or {}
+        self.as_read = style is None
+        self.renamed: dict[str, str] = {}
 
-    def names(self) -> list[str]:
-        """All column names; for JSON lines those of the new ones.
+    def writer(self, stream: TextIO, header: bool, first: Line | None = None) -> RowWriter:
+        """What writes the rows: known when the table's header has been read, of JSON lines its `first` row.
 
         Raises:
-            UsageError: if a new column has the name of one of the table's.
+            UsageError: if two columns would have one name.
         """
-        if self.reader.header is None:
-            return [*(str(number + 1) for number in range(self.reader.width or 0)), *self.new]
-        if set(self.new) & set(self.reader.header):
-            raise _taken()
-        if self.style == self.reader.kind == "tsv":
-            return [*map(Verbatim, self.reader.header), *self.new]
-        return [*self.reader.header, *self.new]
+        own = self._own(first)
+        self.renamed = {name: self.instead[name] for name in self.new if name in own and name in self.instead}
+        self.new = [self.renamed.get(name, name) for name in self.new]
+        self._refuse_taken(own)
+        if self.style == "jsonl" and len(set(own)) < len(own):
+            raise UsageError("the table has two columns of one name", "JSON lines cannot hold them; rename one.")
+        names = self.new if self.reader.kind == "jsonl" else [*own, *self.new]
+        return RowWriter(stream, names, self.style, header and self.reader.has_header, self._layout)
 
     def cells(self, line: Line) -> list[Any]:
         """A row's own cells."""
         assert isinstance(line, TableRow)
-        cells = line.cells
-        if isinstance(cells, dict):
-            return []
-        if self.reader.kind != "tsv":
-            return list(cells)
-        return [Verbatim(cell) if self.style == "tsv" else unescaped(cell) for cell in cells]
+        return [] if isinstance(line.cells, dict) else list(line.cells)
 
     def beside(self, line: Line) -> str:
         """A row's own object, of JSON lines, as it was written; nothing for others."""
         assert isinstance(line, TableRow)
         if not isinstance(line.cells, dict):
             return ""
-        if not line.cells.keys().isdisjoint(self.new):
-            raise _taken()
+        self._refuse_taken(line.cells)
         return line.lines[0].text
 
+    @property
+    def _layout(self) -> Layout | None:
+        """As the table is written where nothing else is asked for; line ends are always the table's."""
+        if self.style == "jsonl":
+            return None
+        if self.as_read:
+            return replace(self.reader.layout, spaced=False)
+        return replace(LAYOUTS[self.style], newline=self.reader.layout.newline)
 
-def _taken() -> UsageError:
-    return UsageError("the table already has a column with the name of a score", "Give --column-prefix.")
+    def _own(self, first: Line | None) -> list[str]:
+        if self.reader.header is not None:
+            return self.reader.header
+        if isinstance(first, TableRow) and isinstance(first.cells, dict):
+            return list(first.cells)
+        return [str(number + 1) for number in range(self.reader.width or 0)]
+
+    def _refuse_taken(self, own: Sequence[str] | Mapping[str, Any]) -> None:
+        if not set(own).isdisjoint(self.new):
+            raise UsageError("the table already has a column with the name of a score", "Give --column-prefix.")
+
+
+def say_renamed(renamed: Mapping[str, str]) -> None:
+    """Tell which new columns have other names than usual."""
+    for usual, name in renamed.items():
+        say(f"the table has a column {usual} already: the new one is {name}")
+
+
+def say_skipped(reader: TableReader | None) -> None:
+    """Tell how many rows were left out."""
+    if reader is not None and reader.skipped:
+        many = f"{reader.skipped:,} row{'s' * (reader.skipped != 1)}"
+        say(f"skipped {many}, such as: {reader.example_skipped}")

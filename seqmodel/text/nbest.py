@@ -3,14 +3,19 @@
 Kaldi's layout has a line `id words…` for each; the id is the utterance's, with `-1`, `-2` … after it that number its
 hypotheses, or without. A number has no leading zero: `1089-134686-0007` is an utterance, `1089-134686-0007-2` its
 second hypothesis. Words are what ASCII white space divides; an id alone is an empty hypothesis.
+
+Moses' layout has lines `number ||| words ||| features ||| total`, features as `LM0= -1.5 TM0= -2 -3`; what comes after
+is kept. Where only a total comes after the words, there are no features.
 """
 
 from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import chain
+from typing import Literal, TypeVar
 
 from seqmodel.config import CorpusSettings
 from seqmodel.errors import DataError
@@ -20,6 +25,18 @@ from seqmodel.text.tables import TableRow
 _FIELD = re.compile(r"[^ \t\n\r\f\v]+")
 _NUMBERED = re.compile(r"(.+)-(?:0|[1-9][0-9]*)")
 _NUMBER = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?")
+_FEATURE = re.compile(r"[\w.]{1,40}")  # the name of one
+_DIGIT = re.compile("[0-9]")
+BAR = "|||"  # between Moses' fields
+TOTAL = "total"  # Moses' own score of a hypothesis
+
+_EXPECTED = (
+    "Expected: `utt-1 words…` (Kaldi) or `0 ||| words ||| features ||| total` (Moses); for a table name --utterance "
+    "and --hypothesis. If these lines are ids and words, use --input kaldi."
+)
+
+T = TypeVar("T")
+U = TypeVar("U")
 
 
 @dataclass(frozen=True)
@@ -44,20 +61,136 @@ def fields(text: str) -> list[str]:
     return _FIELD.findall(text)
 
 
-def kaldi_hypotheses(batches: Iterable[list[Line]], name: str, whole_ids: bool = False) -> Iterator[NbestList]:
-    """The hypotheses of Kaldi's layout, in the batches that its lines come in. With `whole_ids` an id names its
-    utterance, whatever it ends with.
-
-    Raises:
-        DataError: if a line is blank.
-    """
+def _each(batches: Iterable[list[T]], made: Callable[[T], U]) -> Iterator[list[U]]:
+    """What is made of each, in the same batches; what comes before a bad one comes before the error."""
     for batch in batches:
         out = []
-        for line in batch:
-            key, words = _keyed(line, name)
-            match = None if whole_ids else _NUMBERED.fullmatch(key)
-            out.append(Hypothesis(match.group(1) if match else key, " ".join(words), line, id=key))
+        try:
+            for one in batch:
+                out.append(made(one))
+        except DataError:
+            yield out
+            raise
         yield out
+
+
+def layout_of(batches: Iterator[list[Line]]) -> tuple[Literal["kaldi", "moses"], Iterator[list[Line]]]:
+    """The layout of n-best lists by their first line, and all batches."""
+    first = next(batches, [])
+    is_moses = bool(first) and BAR in fields(first[0].text)
+    return "moses" if is_moses else "kaldi", chain([first], batches)
+
+
+def kaldi_hypotheses(
+    batches: Iterable[list[Line]], name: str, whole_ids: bool = False, guessed: bool = False
+) -> Iterator[NbestList]:
+    """The hypotheses of Kaldi's layout, in the batches that its lines come in. With `whole_ids` an id names its
+    utterance, whatever it ends with; where the layout is `guessed`, lines that look like another one are refused.
+
+    Raises:
+        DataError: if a line is blank, or of another layout.
+    """
+
+    def made(line: Line) -> Hypothesis:
+        key, words = _keyed(line, name)
+        if guessed and (what := _other_layout(line, key)):
+            raise DataError(f"{name}, line {line.number}: {what}", _EXPECTED)
+        match = None if whole_ids else _NUMBERED.fullmatch(key)
+        return Hypothesis(match.group(1) if match else key, " ".join(words), line, id=key)
+
+    return _each(batches, made)
+
+
+def _other_layout(line: Line, key: str) -> str:
+    """What tells that a line is not one of id and words; nothing if it may be."""
+    before, tab, after = line.body.rpartition("\t")
+    if BAR in line.body:
+        return f"{BAR} as in Moses' layout, which line 1 has not"
+    if key.startswith(("NBestList", "(")):
+        return "SRILM's layout, which names no utterances; make a table of it"
+    if _NUMBER.fullmatch(key) and not key.isdigit():
+        return "a score where an id should be"
+    if tab and before and _NUMBER.fullmatch(after.strip()):
+        return "a score after a tab"
+    if line.number == 1 and not _DIGIT.search(key):
+        return "it begins with no id that a digit shows to be one"
+    return ""
+
+
+def moses_hypotheses(batches: Iterable[list[Line]], name: str, scores: Sequence[str] = ()) -> Iterator[NbestList]:
+    """The hypotheses of Moses' layout. `scores` names features, else the total is the score; `TM0.2` is the second of
+    the feature's numbers.
+
+    Raises:
+        DataError: if a line has another layout, or lacks a score.
+    """
+
+    def made(line: Line) -> Hypothesis:
+        one = MosesLine.of(line, name)
+        return Hypothesis(one.utterance, one.text, line, tuple(one.score(score, name) for score in scores or (TOTAL,)))
+
+    return _each(batches, made)
+
+
+@dataclass(frozen=True)
+class MosesLine:
+    """The fields of a line in Moses' layout; `rest` is what comes after the total."""
+
+    line: Line
+    utterance: str
+    text: str
+    features: str = ""
+    total: str = ""
+    rest: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, line: Line, name: str) -> MosesLine:
+        """
+        Raises:
+            DataError: if the line has no such fields, or no number of the sentence.
+        """
+        utterance, *parts = (part.strip(" \t") for part in line.body.split(BAR))
+        if not parts or fields(utterance) != [utterance]:
+            raise DataError(
+                f"{name}, line {line.number}: not in Moses' layout", f"Write: 0 {BAR} words {BAR} features {BAR} total"
+            )
+        text = " ".join(fields(parts[0]))
+        if len(parts) == 2 and _NUMBER.fullmatch(parts[1]):
+            return cls(line, utterance, text, total=parts[1])
+        features, total, *rest = [*parts[1:], "", ""][:2] + parts[3:]
+        return cls(line, utterance, text, features, total, tuple(rest))
+
+    def score(self, wanted: str, name: str) -> float:
+        """A feature's number, or the total.
+
+        Raises:
+            DataError: if there is none.
+        """
+        found = self._named()
+        if wanted not in found:
+            which = "total as a fourth field" if wanted == TOTAL else "score of the name asked for"
+            names = ", ".join(key for key in found if _FEATURE.fullmatch(key)) or "none"
+            raise DataError(
+                f"{name}, line {self.line.number}: no {which}",
+                f"Mend the line, or name others by --score; found: {names}.",
+            )
+        return _number(found[wanted], name, self.line.number)
+
+    def _named(self) -> dict[str, str]:
+        """All numbers by their names."""
+        values: dict[str, list[str]] = {}
+        feature = ""
+        for field in fields(self.features):
+            key, sign, value = field.rpartition("=") if "=" in field else field.rpartition(":")
+            feature = key if sign else feature
+            values.setdefault(feature, []).extend([value] if value else [])
+        named: dict[str, str] = {}
+        for key, numbers in values.items():
+            if key and len(numbers) == 1:
+                named[key] = numbers[0]
+            elif key:
+                named |= {f"{key}.{i}": number for i, number in enumerate(numbers, start=1)}
+        return named | ({TOTAL: self.total} if self.total else {})
 
 
 def _keyed(line: Line, name: str) -> tuple[str, list[str]]:
@@ -67,20 +200,30 @@ def _keyed(line: Line, name: str) -> tuple[str, list[str]]:
     return key, rest
 
 
-def table_hypotheses(batches: Iterable[list[Line]], name: str) -> Iterator[NbestList]:
-    """The hypotheses of a table's rows; a row's `others` are its utterance and the scores.
+def table_hypotheses(
+    batches: Iterable[list[Line]], name: str, skip: Callable[[DataError], None] | None = None
+) -> Iterator[NbestList]:
+    """The hypotheses of a table's rows; a row's `others` are its utterance and the scores. `skip` is told of a row
+    whose score cannot be read, and may raise.
 
     Raises:
-        DataError: if a score is no finite number.
+        DataError: if a score is no finite number and that is not skipped.
     """
-    for batch in batches:
-        out = []
-        for line in batch:
-            assert isinstance(line, TableRow)
-            utterance, *scores = line.others
+
+    def made(line: Line) -> Hypothesis | None:
+        assert isinstance(line, TableRow)
+        utterance, *scores = line.others
+        try:
             numbers = tuple(_number(score, name, line.number) for score in scores)
-            out.append(Hypothesis(utterance, line.text, line, numbers))
-        yield out
+        except DataError as error:
+            if skip is None:
+                raise
+            skip(error)
+            return None
+        return Hypothesis(utterance, line.text, line, numbers)
+
+    for batch in _each(batches, made):
+        yield [one for one in batch if one is not None]
 
 
 def _number(text: str, name: str, line: int) -> float:
@@ -129,44 +272,53 @@ class ScoreFile:
 
 def with_scores(batches: Iterable[NbestList], files: Sequence[ScoreFile]) -> Iterator[NbestList]:
     """Hypotheses with the scores that stand in other files."""
-    for batch in batches:
-        yield [replace(one, scores=tuple(file.score(one) for file in files)) for one in batch] if files else batch
+    yield from _each(batches, lambda one: replace(one, scores=tuple(file.score(one) for file in files)))
     for file in files:
         file.finish()
 
 
 def nbest_lists(batches: Iterable[NbestList], name: str) -> Iterator[list[NbestList]]:
-    """The lists of utterances, in batches: a list is complete when that of another begins, or the input ends.
+    """The lists of utterances, in batches: a list is complete when that of another begins, or the input ends. Lists
+    that are complete before a bad line come before the error.
 
     Raises:
         DataError: if a list goes on after another has begun, or names a numbered hypothesis twice.
     """
-    done = set[str]()
-    current: NbestList = []
-    ids = set[str]()
-    for batch in batches:
+    done, current, ids = set[str](), NbestList(), set[str]()
+
+    def ended(one: Hypothesis) -> list[NbestList]:
+        nonlocal current, ids
+        goes_on = not current or one.utterance == current[0].utterance
+        _check_place(one, name, done, ids if goes_on else set())
         complete = []
-        for one in batch:
-            if current and one.utterance != current[0].utterance:
-                done.add(current[0].utterance)
-                complete.append(current)
-                current, ids = [], set()
-            if one.utterance in done:
-                raise DataError(
-                    f"{name}, line {one.line.number}: an utterance whose list has ended before",
-                    "Put the hypotheses of an utterance one after the other.",
-                )
-            if one.id != one.utterance and one.id in ids:
-                raise DataError(
-                    f"{name}, line {one.line.number}: a hypothesis of that number stands before",
-                    "Number them, or use --whole-ids if these are ids of utterances.",
-                )
-            if one.id:
-                ids.add(one.id)
-            current.append(one)
-        yield complete
+        if not goes_on:
+            done.add(current[0].utterance)
+            complete, current, ids = [current], [], set()
+        ids |= {one.id} - {""}
+        current.append(one)
+        return complete
+
+    for several in _each(batches, ended):
+        yield [one for complete in several for one in complete]
     if current:
         yield [current]
+
+
+def _check_place(one: Hypothesis, name: str, done: set[str], ids: set[str]) -> None:
+    """
+    Raises:
+        DataError: if the list that a hypothesis belongs to has ended, or has one of its number.
+    """
+    if one.utterance in done:
+        raise DataError(
+            f"{name}, line {one.line.number}: an utterance whose list has ended before",
+            "Put the hypotheses of an utterance one after the other.",
+        )
+    if one.id != one.utterance and one.id in ids:
+        raise DataError(
+            f"{name}, line {one.line.number}: a hypothesis of that number stands before",
+            "Number them, or use --whole-ids if these are ids of utterances.",
+        )
 
 
 @dataclass(frozen=True)

@@ -1,39 +1,38 @@
-"""Tables whose column is the text: TSV, CSV (RFC 4180) and JSON lines, row by row, the other columns kept.
+"""Tables whose column is the text: TSV, CSV and JSON lines, row by row, the other columns kept.
 
-A row of a table is a `Line` that also holds its cells; a JSON object stands in its line as it was written. TSV cells
-are those of `seqmodel score`'s own output: a backslash before t, n, r and backslash stands for a tab, a line end and
-itself.
+A row of a table is a `Line` that also holds its cells; a JSON object stands in its line as it was written. TSV and CSV
+are quoted as pandas and R write them by default; raw TSV has no quoting at all.
 """
 
 from __future__ import annotations
 
-import csv
 import json
 import re
 import sys
+from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from seqmodel.errors import DataError, UsageError
 from seqmodel.text.corpus import Line
+from seqmodel.text.delimited import Layout, NotARecord, RecordReader
 
-TableFormat = Literal["tsv", "csv", "jsonl"]
+TableFormat = Literal["tsv", "csv", "jsonl", "raw-tsv"]
 
 _NUMBER = re.compile("[0-9]{1,9}")  # of a column
-_ESCAPED = re.compile(r"\\([tnr\\])")
-_MEANT = {"t": "\t", "n": "\n", "r": "\r", "\\": "\\"}
-
-
-def unescaped(cell: str) -> str:
-    """A TSV cell's text."""
-    return _ESCAPED.sub(lambda match: _MEANT[match.group(1)], cell) if "\\" in cell else cell
+_NUMBER_AS_NAME = re.compile("=+[0-9]{1,9}")
+_NAME_LIKE = re.compile(r"[\w .()%#/-]{1,40}")  # what an error shows of a header, which may be a text after all
+_SHOWN = 12  # column names, in an error
+_TAB, _COMMA = Layout("\t"), Layout(",")
+_OTHERS = {"csv": (Layout(";"), _TAB, Layout(",", spaced=True))}  # what a file of that name may hold
+_NEXT = "Mend the line, or check the column's name and --input."
 
 
 @dataclass(frozen=True)
 class TableRow(Line):
     """A row: `text` is that of the chosen column, `given` that of another, `others` those of further ones; `cells` are
-    all of them as they were read; for JSON lines, a dictionary. `lines` are those of the file that it stands on."""
+    all of them; for JSON lines, a dictionary. `lines` are those of the file that it stands on."""
 
     cells: Sequence[str] | dict[str, Any] = ()
     others: tuple[str, ...] = ()
@@ -45,61 +44,191 @@ class TableRow(Line):
 
 
 class TableReader:
-    """Makes rows of lines. A column is named by the header, or is a number from 1 in a table without a header."""
+    """Makes rows of lines.
 
-    def __init__(self, kind: TableFormat, column: str, given: str | None = None, others: Sequence[str] = ()) -> None:
-        self.kind, self.column, self.given, self.others = kind, column, given, others
+    A column is named by the header, or is a number from 1 in a table without a header; `=7` is the name 7. `skip_bad`:
+    lines that are no rows are left out and counted; None where the user has no such choice. `layout` is that of TSV
+    and CSV as they are read, known with the first line.
+    """
+
+    def __init__(
+        self,
+        kind: TableFormat,
+        column: str,
+        given: str | None = None,
+        others: Sequence[str] = (),
+        skip_bad: bool | None = None,
+    ) -> None:
+        chosen = [name for name in (column, given, *others) if name is not None]
+        numbered = [kind != "jsonl" and _NUMBER.fullmatch(name) is not None for name in chosen]
+        if any(numbered) and not all(numbered):
+            raise UsageError("columns are given by number and by name", "Give names (=7 is the name 7), or numbers.")
+        self.kind, self.has_header, self.skip_bad = kind, kind != "jsonl" and not any(numbered), skip_bad
+        self.column, self.given, self.others = _plain(column), given and _plain(given), [_plain(one) for one in others]
         self.header: list[str] | None = None
         self.header_lines: Sequence[Line] = ()
-        self.name, self.longest, self.errors = "", sys.maxsize, "strict"
         self.width: int | None = None  # columns, of TSV and CSV
-        numbered = [_NUMBER.fullmatch(name) is not None for name in self._chosen]
-        if any(numbered) and (kind == "jsonl" or not all(numbered)):
-            raise UsageError("columns are given by number and by name", "Give names; JSON lines have no numbers.")
-        self.has_header = kind != "jsonl" and not any(numbered)
+        self.skipped, self.example_skipped = 0, ""
+        self.layout = replace(_COMMA if kind == "csv" else _TAB, quoting=kind != "raw-tsv")
+        self.name, self.longest, self.errors = "", sys.maxsize, "strict"
+        self._header_due = False
+        self._record = RecordReader(self.layout)
+        self._places = {} if self.has_header or kind == "jsonl" else {name: int(name) - 1 for name in chosen}
 
     @property
-    def _chosen(self) -> list[str]:
-        return [name for name in (self.column, self.given, *self.others) if name is not None]
+    def kind_written(self) -> Literal["tsv", "csv", "jsonl"]:
+        """The format of rows that are written as they were read."""
+        return "tsv" if self.kind == "raw-tsv" else self.kind
 
     def rows(
         self, batches: Iterable[list[Line]], name: str, longest: int = sys.maxsize, any_bytes: bool = False
     ) -> Iterator[list[Line]]:
         """The rows of one file, in the batches that its lines come in; the header is kept apart. `any_bytes`: cells may
-        hold bytes that are no UTF-8.
+        hold bytes that are no UTF-8. The rows before a bad one come before the error.
 
         Raises:
-            DataError: if a line is no row of the table, a row has more than `longest` characters, or a file's header
-                differs from that of the first.
+            DataError: if a line is no row of the table and bad ones are not skipped, or the header lacks a column or
+                differs from that of the first file.
         """
         self.name, self.longest, self.errors = name, longest, "surrogateescape" if any_bytes else "strict"
-        header_due = self.has_header
-        for batch in self._records(_without_mark(batches) if any_bytes else batches):
-            out: list[Line] = []
-            for lines, cells in batch:
-                if header_due:
-                    self._take_header(lines, cells)
-                    header_due = False
-                else:
-                    out.append(self._row(lines, cells))
+        self._header_due = self.has_header
+        self._record = RecordReader(self.layout)
+        for batch in _without_mark(batches) if any_bytes else batches:
+            yield from self._batch(batch)
+        while self._record.lines:
+            first, *rest = self._record.take()
+            self.skip(self._failure(first, "a quotation mark that is never closed"))
+            yield from self._batch(rest)
+
+    def skip(self, error: DataError) -> None:
+        """Count a bad row.
+
+        Raises:
+            DataError: the error, if bad rows are not skipped, or it is that of a header.
+        """
+        if not self.skip_bad or self._header_due:
+            raise error
+        self.skipped += 1
+        self.example_skipped = self.example_skipped or error.message
+
+    def _batch(self, lines: Iterable[Line]) -> Iterator[list[Line]]:
+        out: list[Line] = []
+        try:
+            for record, cells in self._records(lines):
+                if self._header_due:
+                    self._take_header(record, cells)
+                    continue
+                if self.width is None and self.kind != "jsonl":
+                    self._first(record, cells)
+                try:
+                    out.append(self._row(record, cells))
+                except DataError as error:
+                    self.skip(error)
+        except DataError:
             if out:
                 yield out
+            raise
+        if out:
+            yield out
+
+    def _records(self, lines: Iterable[Line]) -> Iterator[tuple[Sequence[Line], Any]]:
+        """The lines of each record, and its cells. After a bad line the next one may begin a record."""
+        waiting = deque(lines)
+        while waiting:
+            line = waiting.popleft()
+            try:
+                cells = self._object(line) if self.kind == "jsonl" else self._cells(line)
+            except DataError as error:
+                self.skip(error)
+                waiting.extendleft(reversed(self._record.take()[1:]))
+            else:
+                if cells is not None:
+                    yield [line] if self.kind == "jsonl" else self._record.take(), cells
+
+    def _cells(self, line: Line) -> list[str] | None:
+        """The cells of the record that ends with this line, if one does."""
+        try:
+            cells = self._record.feed(line)
+        except NotARecord as error:
+            if self._header_due and self._in_other_layout(self._record.lines):
+                return []
+            raise self._failure(self._record.lines[0], str(error)) from None
+        if cells is None and self._record.size > self.longest:
+            raise self._failure(
+                self._record.lines[0], f"a quotation mark that is not closed in {self.longest} characters"
+            )
+        return cells
+
+    # The header
 
     def _take_header(self, lines: Sequence[Line], cells: list[str]) -> None:
         line = lines[0]
+        if not self._names_columns(cells) and (other := self._in_other_layout(lines)):
+            self.layout, cells = other
+            self._record = RecordReader(self.layout)
         if self.header is not None and self.header != cells:
             raise DataError(f"{self.name}, line {line.number}: other columns than in the first file", "Score it alone.")
+        if not self._names_columns(cells):
+            raise self._no_column(lines, cells)
         if self.header is None:
-            self.header, self.header_lines, self.width = cells, lines, len(cells)
-        for column in self._chosen:
-            if cells.count(column) != 1:
-                raise DataError(
-                    f"{self.name}, line {line.number}: the header does not name the column once",
-                    "Check the column's name; a number names a column of a table without a header.",
-                )
+            self.header, self.header_lines = cells, lines
+            self._first(lines, cells)
+        self._places = {name: cells.index(name) for name in self._chosen}
+        self._header_due = False
+
+    @property
+    def _chosen(self) -> list[str]:
+        return [name for name in (self.column, self.given, *self.others) if name is not None]
+
+    def _names_columns(self, cells: Sequence[str]) -> bool:
+        return all(cells.count(name) == 1 for name in self._chosen)
+
+    def _in_other_layout(self, lines: Sequence[Line]) -> tuple[Layout, list[str]] | None:
+        """Another layout in which the header names the columns, and its cells."""
+        for layout in _OTHERS.get(self.kind, ()):
+            cells = _only_record(lines, layout)
+            plain = _only_record(lines, replace(layout, spaced=False))
+            if layout.spaced and (plain is None or not all(cell.startswith(" ") for cell in plain[1:])):
+                continue
+            if cells is not None and self._names_columns(cells):
+                return layout, cells
+        return None
+
+    def _no_column(self, lines: Sequence[Line], cells: Sequence[str]) -> DataError:
+        twice = any(cells.count(name) > 1 for name in self._chosen)
+        what = "names the column twice" if twice else "does not name the column"
+        where = f"{self.name}, line {lines[0].number}: read as {self.kind}, the header {what}"
+        if twice:
+            return DataError(where, "Rename one.")
+        by_others = [found for one in (_COMMA, *_OTHERS["csv"]) if (found := _only_record(lines, one))]
+        if self.kind != "csv" and any(map(self._names_columns, by_others)):
+            return DataError(f"{where}, read as CSV it does", "Give --input csv.")
+        cells = max([list(cells), *by_others], key=len)
+        return DataError(
+            f"{where}; {_found(cells) if len(cells) > 1 else 'found ' + _columns(cells)}",
+            "Check the name, and the format by --input; in a table without a header give the column's number.",
+        )
+
+    def _first(self, lines: Sequence[Line], cells: Sequence[str]) -> None:
+        """Take the shape of the table from its first record."""
+        self.width = len(cells)
+        beyond = [place + 1 for place in self._places.values() if place not in range(len(cells))]
+        if beyond:
+            raise DataError(
+                f"{self.name}, line {lines[0].number}: {_columns(cells)}, so none of that number",
+                f"A number counts columns from 1; ={beyond[0]} is the name {beyond[0]}.",
+            )
+        self.layout = replace(self.layout, newline="\r\n" if lines[-1].as_read.endswith(b"\r\n") else "\n")
+
+    # Rows
 
     def _row(self, lines: Sequence[Line], cells: Any) -> TableRow:
         line = lines[0]
+        if self.kind != "jsonl" and len(cells) != self.width:
+            blank = cells == [""]
+            raise self._failure(
+                line, "a blank line" if blank else f"{_columns(cells)} where the first line has {self.width}"
+            )
         text = self._cell(line, cells, self.column)
         given = None if self.given is None else self._cell(line, cells, self.given)
         others = tuple(self._cell(line, cells, column, numbers=True) for column in self.others)
@@ -107,22 +236,18 @@ class TableReader:
 
     def _cell(self, line: Line, cells: Any, column: str, numbers: bool = False) -> str:
         """A cell's text; with `numbers` one that is a JSON number too."""
-        if self.kind == "jsonl":
-            value = cells.get(column)
-            if numbers and isinstance(value, int | float) and not isinstance(value, bool):
-                return str(value)
-            if not isinstance(value, str):
-                raise self._failure(line, f"no text{' or number' * numbers} under that key")
-            self._refuse_surrogates(line, value)
-            return value
-        at = int(column) - 1 if self.header is None else self.header.index(column)
-        if self.width is None:
-            self.width = len(cells)
-        if len(cells) != self.width:
-            raise self._failure(line, f"{len(cells)} columns where the first line has {self.width}")
-        if not 0 <= at < len(cells):
-            raise self._failure(line, f"{len(cells)} columns, so no column {column}")
-        return unescaped(cells[at]) if self.kind == "tsv" else str(cells[at])
+        if self.kind != "jsonl":
+            return str(cells[self._places[column]])
+        value = cells.get(column)
+        if numbers and isinstance(value, int | float) and not isinstance(value, bool):
+            return str(value)
+        if not isinstance(value, str):
+            what = "text" + " or number" * numbers
+            if column in cells:
+                raise self._failure(line, f"null where the {what} should be" if value is None else f"no {what} there")
+            raise self._failure(line, f"no {what} under that key; {_found(list(cells))}")
+        self._refuse_surrogates(line, value)
+        return value
 
     def _refuse_surrogates(self, line: Line, text: str) -> None:
         """An escape in JSON may spell half a character."""
@@ -131,18 +256,9 @@ class TableReader:
         except UnicodeEncodeError:
             raise self._failure(line, "a lone surrogate, which is no text") from None
 
-    def _records(self, batches: Iterable[list[Line]]) -> Iterator[list[tuple[Sequence[Line], Any]]]:
-        """The lines of each record, and its cells."""
-        if self.kind == "csv":
-            yield from self._csv_records(batches)
-            return
-        for batch in batches:
-            if self.kind == "tsv":
-                yield [((line,), line.body.split("\t")) for line in batch]
-            else:
-                yield [((line,), self._object(line)) for line in batch]
-
     def _object(self, line: Line) -> dict[str, Any]:
+        if not line.text.strip():
+            raise self._failure(line, "a blank line")
         try:
             found = json.loads(line.text)
         except (ValueError, RecursionError):
@@ -151,40 +267,38 @@ class TableReader:
             raise self._failure(line, "not a JSON object")
         return found
 
-    def _csv_records(self, batches: Iterable[list[Line]]) -> Iterator[list[tuple[Sequence[Line], list[str]]]]:
-        """Records of CSV: one goes on over line ends while a quotation mark is open."""
-        csv.field_size_limit(sys.maxsize)
-        parts: list[Line] = []
-        quotes = size = 0
-        for batch in batches:
-            out: list[tuple[Sequence[Line], list[str]]] = []
-            for line in batch:
-                parts.append(line)
-                quotes += line.text.count('"')
-                size += len(line.text) + 1
-                if quotes % 2 == 0:
-                    out.append((parts, self._csv_cells(parts)))
-                    parts, quotes, size = [], 0, 0
-                elif size > self.longest:
-                    raise self._failure(parts[0], f"a quotation mark that is not closed in {self.longest} characters")
-            yield out
-        if parts:
-            raise self._failure(parts[0], "a quotation mark that is never closed")
+    def _failure(self, line: Line, what: str, hint: str = _NEXT) -> DataError:
+        if "quotation" in what and self.kind == "tsv":
+            hint = "Mend the line; a table without quoting is read by --input raw-tsv."
+        skip = " Or leave such lines out with --skip-bad." if self.skip_bad is not None else ""
+        return DataError(f"{self.name}, line {line.number}: {what}", hint + skip)
 
-    def _csv_cells(self, lines: list[Line]) -> list[str]:
-        record = "\n".join([*(line.text for line in lines[:-1]), lines[-1].body])
-        try:
-            rows = list(csv.reader([record], strict=True)) if record else [[""]]
-        except csv.Error:
-            rows = []
-        if len(rows) != 1:
-            raise self._failure(lines[0], "not a record of CSV")
-        return rows[0]
 
-    def _failure(self, line: Line, what: str) -> DataError:
-        return DataError(
-            f"{self.name}, line {line.number}: {what}", "Mend the line, or check the column's name and --input."
-        )
+def _plain(column: str) -> str:
+    """A column's name without the sign that a number is one."""
+    return column[1:] if _NUMBER_AS_NAME.fullmatch(column) else column
+
+
+def _only_record(lines: Sequence[Line], layout: Layout) -> list[str] | None:
+    """The cells of lines that are one record, if they are."""
+    reader = RecordReader(layout)
+    try:
+        fed = [reader.feed(line) for line in lines]
+    except NotARecord:
+        return None
+    return fed[-1] if fed[:-1].count(None) == len(fed) - 1 else None
+
+
+def _columns(cells: Sequence[str]) -> str:
+    return f"{len(cells)} column{'s' * (len(cells) != 1)}"
+
+
+def _found(names: Sequence[str]) -> str:
+    """The columns there are, for an error. What looks like no name may be a text, and is not shown."""
+    if not all(map(_NAME_LIKE.fullmatch, names)):
+        return f"found {_columns(names)}"
+    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
+    return f"found: {', '.join(names[:_SHOWN])}{more}"
 
 
 def _without_mark(batches: Iterable[list[Line]]) -> Iterator[list[Line]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import io
 import os
 import signal
@@ -38,8 +39,8 @@ class Result:
 
     @property
     def rows(self) -> list[dict[str, str]]:
-        """Rows of TSV with a header line, escapes left as they are."""
-        names, *rows = [line.split("\t") for line in self.lines]
+        """Rows of TSV with a header line."""
+        names, *rows = csv.reader(io.StringIO(self.text, newline=""), dialect="excel-tab", strict=True)
         return [dict(zip(names, row, strict=True)) for row in rows]
 
 

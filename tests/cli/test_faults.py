@@ -291,7 +291,7 @@ def test_a_name_that_is_no_utf8_is_used_and_told_as_it_is(train_little: Callable
     Path("a.txt").write_bytes(b"cat\n")
     Path(text).write_bytes(b"dog\n")
     result = run_here("score", "a.txt", text, "-m", train_little())
-    assert (result.code, [row["file"] for row in result.rows]) == (0, ["a.txt", "\x1b[31m\\\\xff.txt"])
+    assert (result.code, [row["file"] for row in result.rows]) == (0, ["a.txt", "\x1b[31m\\xff.txt"])
     assert run_here("score", text, "-m", train_little(), "--html", page).out == os.fsencode(page) + b"\n"
     store, bundle = (os.fsdecode(b"\x1b[31m\xff" + suffix) for suffix in (b"1.tokens", b"2.seqmodel"))
     assert run_here("tokenize", text, "-o", store, "-q").out == os.fsencode(store) + b"\n"

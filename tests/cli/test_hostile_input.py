@@ -21,7 +21,6 @@ from seqmodel.config import CorpusSettings
 from seqmodel.text import corpus
 from seqmodel.text.corpus import Source
 from seqmodel.text.folders import COMPRESSED
-from seqmodel.text.tables import unescaped
 from seqmodel.tokens import store
 from seqmodel.tokens.fitting import fit
 from tests.cli.command import Result, run, run_here, told
@@ -126,7 +125,7 @@ def test_what_can_be_read_is_scored_line_by_line(kind: str, model: Path) -> None
         return
     lines = text.split("\n")
     expected = [line.removesuffix("\r") for line in lines[:-1]] + lines[-1:] * bool(lines[-1])
-    assert [unescaped(row["text"]) for row in result.rows] == expected
+    assert [row["text"] for row in result.rows] == expected
     assert [row["line"] for row in result.rows] == [str(number) for number in range(1, len(expected) + 1)]
 
 

@@ -16,7 +16,8 @@ from tests.conftest import little_text
 
 CANARY = "xylocarpcanary"
 
-# Inputs that hold the canary wherever something can stand; most are wrong for most commands.
+# Inputs that hold the canary wherever something can stand but the name of a column that an error tells of; most are
+# wrong for most commands.
 INPUTS: dict[str, bytes] = {
     "lines": f"{CANARY} cat\n{CANARY}\n".encode() * 3,
     "invalid": f"{CANARY}\n{CANARY}".encode() + b"\xff" + CANARY.encode(),
@@ -25,7 +26,7 @@ INPUTS: dict[str, bytes] = {
     "CSV": f'text,{CANARY}\n{CANARY},"{CANARY}\n'.encode(),
     "CSV that is none": f'text,{CANARY}\n{CANARY},"{CANARY}"{CANARY}\n'.encode(),
     "JSON": json.dumps({"text": CANARY, "id": CANARY, CANARY: [CANARY]}).encode() + b"\n",
-    "JSON without the key": json.dumps({CANARY: CANARY}).encode() + b"\n",
+    "JSON without the key": json.dumps({"other": CANARY}).encode() + b"\n",
     "JSON that is none": f'{{"text": "{CANARY}", {CANARY}'.encode(),
     "half a character": f'{{"text": "{CANARY}\\ud800", "id": "{CANARY}"}}\n'.encode(),
     "TOML": f'output = ["{CANARY}"]\n'.encode(),
@@ -37,14 +38,14 @@ INPUTS: dict[str, bytes] = {
     "scores": f"u-1 {CANARY}\n".encode(),
     "scores of others": f"{CANARY} 1.5\n".encode(),
     "pieces": f"c a t\n{CANARY} {CANARY}\n".encode(),
-    "log": json.dumps({"event": "Planned", "per": CANARY, CANARY: CANARY}).encode() + b"\n",
+    "log": json.dumps({"event": "Planned", "per": CANARY, "more": {CANARY: CANARY}}).encode() + b"\n",
     "log that is none": f'{{"event": "{CANARY}"}}\n{CANARY}\n'.encode(),
 }
 # Command lines that cannot be carried out, the canary in what they name or say.
 FAULTS: dict[str, tuple[str, ...]] = {
     "column": ("score", "table.tsv", "--column", CANARY),
     "given column": ("score", "table.tsv", "--column", "text", "--given-column", CANARY),
-    "key": ("score", "table.jsonl", "--column", CANARY),
+    "key": ("score", "keys.jsonl", "--column", CANARY),
     "column number": ("score", "table.tsv", "--column", "7"),
     "taken": ("score", "table.jsonl", "--column", "text", "--column-prefix", CANARY),
     "utterance": ("rescore", "table.tsv", "--utterance", CANARY, "--hypothesis", "text"),
@@ -71,6 +72,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (made / "lines.txt").write_bytes(INPUTS["lines"])
     (made / "table.tsv").write_text(f"id\ttext\n{CANARY}\t{CANARY}\n", encoding="utf-8")
     bits = {f"{CANARY}{name}": 1 for name in ("bits", "tokens", "chars", "bits_per_char")}
+    (made / "keys.jsonl").write_text(json.dumps({"text": CANARY}) + "\n", encoding="utf-8")
     (made / "table.jsonl").write_text(json.dumps({"text": CANARY, **bits}) + "\n", encoding="utf-8")
     for number, data in enumerate(INPUTS.values()):
         (made / f"input{number}").write_bytes(data)

@@ -214,6 +214,72 @@ def test_a_table_is_written_as_kaldi_does(rescored: Callable[..., Result], writt
     told(rescored(written("b.csv", TABLE), *COLUMNS, "--format", "kaldi"), 3, "line 3", "white space")
 
 
+def test_rows_whose_score_cannot_be_read_are_skipped_on_request(rescored: Callable[..., Result]) -> None:
+    data = b"utt,hyp,am\nA,cat,-1\nA,dog,nan\nA\nB,anna,-2\n"
+    options = ("--input", "csv", *COLUMNS, "--score", "am", "--output", "scores")
+    told(rescored(*options, stdin=data), 3, "<stdin>, line 3")
+    result = rescored(*options, "--skip-bad", stdin=data)
+    assert [line.split(",")[1] for line in result.lines[1:]] == ["cat", "anna"]
+    assert result.err.splitlines()[-1].startswith("skipped 2 rows, such as: <stdin>, line 4: 1 column where")
+    told(rescored("--skip-bad"), 2, "for tables")
+
+
+# Moses' layout
+
+MOSES = b"""0 ||| cat xqz ||| LM0= -3 TM0= -1 -2 ||| -4.5 ||| 0-0
+0 ||| cat dog ||| LM0= -2 TM0= -1 -2.5 ||| -5 ||| 0-0 1-1
+1 ||| anna ||| LM0= -1 TM0= -1 -1 ||| -2
+"""
+
+
+def test_moses_lists_are_read_with_their_totals_and_written_back(
+    rescored: Callable[..., Result], little_model: Model
+) -> None:
+    result = rescored("--output", "reranked", "--weight", "2", stdin=MOSES)
+    rows = [[cell.strip() for cell in line.split("|||")] for line in result.lines]
+    assert [row[:2] for row in rows] == [["0", "cat dog"], ["0", "cat xqz"], ["1", "anna"]]
+    assert [row[4:] for row in rows] == [["0-0 1-1"], ["0-0"], []]
+    for row, total in zip(rows, (-5, -4.5, -2), strict=True):
+        features, _, score = row[2].rpartition(" lm_score= ")
+        assert features.startswith("LM0= ") and float(score) == pytest.approx(natural(little_model, row[1]), abs=1e-4)
+        assert float(row[3]) == pytest.approx(2 * float(score) + total, abs=1e-4)
+    again = rescored("--score", "lm_score", "--weight", "0", "--output", "reranked", stdin=result.out)
+    assert [line.split("|||")[:2] for line in again.lines] == [line.split("|||")[:2] for line in result.lines]
+
+
+def test_moses_features_can_be_named_and_other_layouts_written(
+    rescored: Callable[..., Result], written: Callable[..., Path]
+) -> None:
+    options = ("--weight", "0", "--output", "scores")
+    result = rescored(
+        "--score", "LM0", "--score", "TM0.2", "--score-weight", "1", "--score-weight", "10", *options, stdin=MOSES
+    )
+    assert [float(line.split("|||")[3]) for line in result.lines] == [-23, -27, -11]
+    assert rescored(*options, "--format", "kaldi", stdin=MOSES).lines == [
+        "0-1 -4.500000",
+        "0-2 -5.000000",
+        "1-1 -2.000000",
+    ]
+    reference = written("ref", "0 cat dog\n1 anna\n")
+    assert "oracle 0.00 %" in rescored("--tune", reference, stdin=MOSES).err
+    told(rescored("--score", "x", stdin=MOSES), 3, "line 1: no score", "LM0, TM0.1, TM0.2, total")
+    told(rescored("--whole-ids", "--input", "moses", stdin=MOSES), 2, "for Kaldi's layout")
+    told(rescored("--format", "moses"), 2, "--format moses")
+
+
+def test_lists_of_other_layouts_are_refused_with_what_is_expected(
+    rescored: Callable[..., Result], written: Callable[..., Path]
+) -> None:
+    for data in (b"cat dog\t-12.5\ncat xqz\t-3\n", b"cat dog\ncat xqz\n", b"-2145.7 -12.5 2 cat dog\n"):
+        result = rescored(stdin=data)
+        told(result, 3, "<stdin>, line 1: ", "Expected: `utt-1 words…`")
+        assert result.out == b""
+        assert rescored("--input", "kaldi", stdin=data).code == 0
+    told(rescored(written("nbest.csv", TABLE)), 2, "a table needs --utterance and --hypothesis")
+    alone = rescored(stdin=b"1984 was a year\n1985 was another\n")
+    assert "every list has one hypothesis" in alone.err and alone.code == 0
+
+
 # What does not fit
 
 

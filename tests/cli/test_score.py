@@ -40,12 +40,7 @@ NASTY = [
     b"<s></s><unk><0x41>",
     b"",
 ]
-UNESCAPED = {"\\\\": "\\", "\\t": "\t", "\\n": "\n", "\\r": "\r"}
 lines_of_text = st.lists(st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\n"), max_size=12))
-
-
-def unescaped(cell: str) -> str:
-    return re.sub(r"\\.", lambda match: UNESCAPED[match.group()], cell)
 
 
 def jsonl(result: Result) -> list[dict[str, Any]]:
@@ -92,7 +87,7 @@ def test_rows_are_what_python_gives(train_little: Callable[..., Path], little_mo
 def test_every_line_has_its_row_whatever_it_holds(any_model: Path) -> None:
     result = run_here("score", "-m", any_model, stdin=b"\n".join(NASTY) + b"\n")
     assert result.code == 0, result.err
-    assert [unescaped(row["text"]).encode() for row in result.rows] == NASTY
+    assert [row["text"].encode() for row in result.rows] == NASTY
     assert [int(row["line"]) for row in result.rows] == list(range(1, len(NASTY) + 1))
     assert all(math.isfinite(float(row["bits"])) for row in result.rows)
 
@@ -121,9 +116,10 @@ def test_as_many_rows_as_lines(train_little: Callable[..., Path], lines: list[st
 
 def test_the_byte_unit_takes_any_bytes_and_gives_them_back(train_little: Callable[..., Path]) -> None:
     model = train_little(unit="byte", steps=20, width=16)
-    data = bytes(b for b in range(256) if b not in (0, 9, 10, 13, 92)) + b"\n\xff\xfe\n\xf0\x9f\n"
+    data = bytes(b for b in range(256) if b not in (10, 13)) + b"\n\xff\xfe\n\xf0\x9f\n"
     result = run_here("score", "-m", model, "--no-header", stdin=b"\xc3\n" + data)
-    texts = [line.split(b"\t")[-1] for line in result.out.split(b"\n")[:-1]]
+    rows = csv.reader(io.StringIO(result.out.decode(errors="surrogateescape"), newline=""), "excel-tab")
+    texts = [row[-1].encode(errors="surrogateescape") for row in rows]
     assert texts == [b"\xc3", *data.split(b"\n")[:-1]]
 
 
@@ -233,7 +229,7 @@ def test_a_perplexity_beyond_all_numbers_is_still_json(train_little: Callable[..
 
 def test_texts_given_by_option_are_lines_of_their_own(train_little: Callable[..., Path]) -> None:
     result = run_here("score", "-m", train_little(), "-t", "cat dog", "--text", "", "-t", "anna\tboil")
-    assert [row["text"] for row in result.rows] == ["cat dog", "", "anna\\tboil"]
+    assert [row["text"] for row in result.rows] == ["cat dog", "", "anna\tboil"]
     piped = run_here("score", "-m", train_little(), stdin=b"cat dog\n\nanna\tboil\n")
     assert [row["bits"] for row in result.rows] == [row["bits"] for row in piped.rows]
 
@@ -250,7 +246,7 @@ def test_files_folders_and_compressed_files_with_a_column_that_names_them(
     names = [tmp_path / "in", tmp_path / "empty.txt", tmp_path / "tab\there.txt", Path("-")]
     result = run_here("score", "-m", train_little(), *names, stdin=b"kite\n")
     assert result.code == 0
-    assert [(Path(unescaped(row["file"])).name, row["line"], row["text"]) for row in result.rows] == [
+    assert [(Path(row["file"]).name, row["line"], row["text"]) for row in result.rows] == [
         ("a.txt.gz", "1", "dog"),
         ("a.txt.gz", "2", ""),
         ("b.txt", "1", "cat"),
@@ -524,9 +520,110 @@ def test_a_csv_of_many_lines_a_cell_comes_out_as_csv(train_little: Callable[...,
         *(("1", "cat, dog", "8"), ("2", "two\nlines", "9"), ("3", "", "0"))
     ]
     words = run_here("score", "-m", train_little(), "--column", "text", "--by", "word", "--format", "jsonl", path)
-    assert [(row["id"], row["word"]) for row in jsonl(words)] == [
-        *(("1", "cat,"), ("1", "dog"), ("2", "two"), ("2", "lines"), ("3", ""))
+    assert [(row["id"], row["word"], row["word_text"]) for row in jsonl(words)] == [
+        *(("1", 1, "cat,"), ("1", 2, "dog"), ("2", 1, "two"), ("2", 2, "lines"), ("3", 1, ""))
     ]
+
+
+def test_no_two_columns_have_one_name_and_what_is_renamed_is_told(train_little: Callable[..., Path]) -> None:
+    data = b"id\tword\ttext\n1\tx\tcat dog\n"
+    options = ("score", "-m", train_little(), "--column", "text")
+    for by, count in (("word", 2), ("token", 8)):
+        result = run_here(*options, "--by", by, stdin=data)
+        names = result.lines[0].split("\t")
+        assert len(set(names)) == len(names) and len(result.rows) == count
+        number = {"word": "word_number", "token": "token"}[by]
+        assert [row[number] for row in result.rows] == [str(i) for i in range(1, count + 1)]
+        assert [row[f"{by}_text"] for row in result.rows][:1] == {"word": ["cat"], "token": ["c"]}[by]
+        assert [row["word"] for row in result.rows] == ["x"] * count
+        assert f"the table has a column text already: the new one is {by}_text" in result.err
+        rows = jsonl(run_here(*options, "--by", by, "--format", "jsonl", stdin=data))
+        assert [list(row) for row in rows] == [names] * count
+        assert [row[number] for row in rows] == list(range(1, count + 1))
+    rows = jsonl(run_here(*options, "--by", "word", "--input", "jsonl", stdin=b'{"text": "cat dog"}\n'))
+    assert [(row["text"], row["word"], row["word_text"]) for row in rows] == [
+        ("cat dog", 1, "cat"),
+        ("cat dog", 2, "dog"),
+    ]
+    other = run_here("score", "-m", train_little(), "--column", "s", "--by", "word", stdin=b"id\ts\n1\tcat\n")
+    assert other.lines[0].split("\t")[:6] == ["id", "s", "word", "char_start", "char_end", "text"]
+    assert "the new one" not in other.err
+    prefixed = run_here(*options, "--by", "word", "--column-prefix", "m_", stdin=data)
+    assert prefixed.lines[0].split("\t")[3:7] == ["m_word", "m_char_start", "m_char_end", "m_text"]
+    twice = run_here(*options, "--format", "jsonl", stdin=b"a\ta\ttext\n1\t2\tcat\n")
+    told(twice, 2, "two columns of one name")
+
+
+def test_several_tables_get_a_column_that_names_the_file(train_little: Callable[..., Path], tmp_path: Path) -> None:
+    for name, text in (("a.csv", "cat"), ("b.csv", "dog")):
+        (tmp_path / name).write_text(f"file,text\nx,{text}\n")
+    options = ("score", "-m", train_little(), "--column", "text", tmp_path / "a.csv", tmp_path / "b.csv")
+    rows = list(csv.DictReader(io.StringIO(run_here(*options).text, newline="")))
+    assert [(row["file"], Path(row["source_file"]).name, row["text"]) for row in rows] == [
+        ("x", "a.csv", "cat"),
+        ("x", "b.csv", "dog"),
+    ]
+    (alone,) = csv.DictReader(io.StringIO(run_here(*options[:-1]).text, newline=""))
+    assert list(alone) == ["file", "text", "bits", "tokens", "chars", "bits_per_char"]
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+@pytest.mark.parametrize(("suffix", "separator"), [("csv", ","), ("csv", ";"), ("tsv", "\t")])
+def test_rows_end_as_those_of_the_table_and_keep_its_separator(
+    train_little: Callable[..., Path], tmp_path: Path, suffix: str, separator: str, end: str
+) -> None:
+    path = tmp_path / f"table.{suffix}"
+    path.write_bytes(f"id;text{end}1;cat{end}2;dog{end}".replace(";", separator).encode())
+    result = run_here("score", "-m", train_little(), "--column", "text", path)
+    assert result.text.count(end) == result.text.count("\n") == 3 and "\r" not in result.text.replace("\r\n", "")
+    rows = list(csv.DictReader(io.StringIO(result.text, newline=""), delimiter=separator))
+    assert [(row["id"], row["text"], row["chars"]) for row in rows] == [("1", "cat", "3"), ("2", "dog", "3")]
+    as_csv = run_here("score", "-m", train_little(), "--column", "text", path, "--format", "csv").text
+    assert as_csv.count(end) == 3 and as_csv.startswith("id,text,bits")
+
+
+def test_csv_of_lines_ends_them_by_a_newline(train_little: Callable[..., Path]) -> None:
+    assert "\r" not in run_here("score", "-m", train_little(), "--format", "csv", stdin=b"cat\ndog\n").text
+
+
+def test_raw_tsv_comes_out_raw_unless_tsv_is_asked_for(train_little: Callable[..., Path]) -> None:
+    data = b'text\tn\n"Ah" cat\t\\d"\n'
+    options = ("score", "-m", train_little(), "--column", "text", "--input", "raw-tsv")
+    assert run_here(*options, stdin=data).lines[1].startswith('"Ah" cat\t\\d"\t')
+    (row,) = run_here(*options, "--format", "tsv", stdin=data).rows
+    assert (row["text"], row["n"], row["chars"]) == ('"Ah" cat', '\\d"', "8")
+
+
+@pytest.mark.parametrize(
+    ("kind", "data"),
+    [
+        ("tsv", b"id\ttext\n1\tcat\n2\n3\tdog\n\n"),
+        ("csv", b"id,text\n1,cat\n2\n3,dog\n\n"),
+        ("jsonl", b'{"text": "cat"}\n{"text": null}\n{"text": "dog"}\n\n'),
+    ],
+)
+def test_rows_before_a_bad_one_are_written_and_bad_ones_can_be_skipped(
+    train_little: Callable[..., Path], kind: str, data: bytes
+) -> None:
+    for name, bounds in (("score", ()), ("filter", ("--above", "0"))):
+        options = (name, "-m", train_little(), "--column", "text", "--input", kind, *bounds)
+        stopped = run_here(*options, stdin=data)
+        line = 2 if kind == "jsonl" else 3
+        told(stopped, 3, f"<stdin>, line {line}: ", "--skip-bad")
+        assert "cat" in stopped.text and "dog" not in stopped.text
+        skipped = run_here(*options, "--skip-bad", stdin=data)
+        assert skipped.code == 0 and "cat" in skipped.text and "dog" in skipped.text
+        assert skipped.err.splitlines()[-1].startswith(f"skipped 2 rows, such as: <stdin>, line {line}: ")
+        assert run_here(*options, "--skip-bad", "-q", stdin=data).err == ""
+    told(run_here("score", "-m", train_little(), "--skip-bad", stdin=b"cat\n"), 2, "--column")
+
+
+def test_pandas_reads_the_scores_of_any_lines(train_little: Callable[..., Path]) -> None:
+    pandas = pytest.importorskip("pandas")
+    lines = ['"cat', "dog", 'cat"', '"', "tab\there", "C:\\new", '"a" "b"'] * 5
+    result = run_here("score", "-m", train_little(), stdin="\n".join(lines).encode())
+    read = pandas.read_csv(io.BytesIO(result.out), sep="\t")
+    assert list(read["text"]) == lines and list(read["line"]) == list(range(1, len(lines) + 1))
 
 
 def test_rows_of_a_table_stand_alone_in_a_stream_model(stream_model: Path) -> None:
