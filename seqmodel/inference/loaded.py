@@ -170,7 +170,9 @@ class Model:
             if wanted and limits:
                 raise UsageError(f"{name} and other limits contradict each other", "Give one of them.")
         if "max_copy" in given and self.fingerprint is None:
-            raise UsageError("the model has no fingerprint of its training text", "Train it with --fingerprint 4MB.")
+            earlier = self.header.fingerprint is not None
+            kind = "an earlier kind of fingerprint, which misses copies" if earlier else "no fingerprint"
+            raise UsageError(f"the model has {kind} of its training text", "Train it with --fingerprint 4MB.")
         if until_end or "length" in given:
             given["max_tokens"] = LONGEST_SAMPLE
         elif self.header.sequence == "stream" and not limits:
