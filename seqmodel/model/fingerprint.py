@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from seqmodel.text.corpus import END_MARK
 from seqmodel.tokens.store import Ranges, TokenStore
-from seqmodel.tokens.tokenizer import END, FIRST_BYTE, FIRST_PIECE
+from seqmodel.tokens.tokenizer import END, FIRST_BYTE
 
 LONGEST = 16
 MOST_HASHES = 8
