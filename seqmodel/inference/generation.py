@@ -134,9 +134,8 @@ class Sampler:
         numbers = range(settings.first, settings.first + settings.count)
         for at in range(0, len(numbers), size):
             lanes = [self._lane(number) for number in numbers[at : at + size]]
-            with one_thread():
-                while lanes:  # again with those that were not as asked for
-                    lanes = yield from self._until_stopped(lanes)
+            while lanes:  # again with those that were not as asked for
+                lanes = yield from self._until_stopped(lanes)
 
     def _lane(self, number: int) -> _Lane:
         random = np.random.Generator(np.random.Philox(key=[self.settings.seed, self.prefix_index << 32 | number]))
@@ -169,7 +168,8 @@ class Sampler:
                 return [self._begun(lane) for lane in again]
             if len(going) < len(lanes):
                 lanes, state = [lanes[i] for i in going], self.model.select(state, going)
-            logs, state = self.model.step(np.array([[drawn[i].token for i in going]]), state)
+            with one_thread():
+                logs, state = self.model.step(np.array([[drawn[i].token for i in going]]), state)
             drawn = self._drawn(logs[0], lanes)
 
     def _opened(self, lanes: Sequence[_Lane]) -> tuple[list[_Drawn], Any]:
