@@ -197,7 +197,7 @@ class Bundle:
 
 
 def write_bundle(path: Path, bundle: Bundle) -> None:
-    """Write a bundle atomically.
+    """Write a bundle atomically. A fingerprint of an earlier kind, which is not read, is left out.
 
     Raises:
         ResourceError: if the disk is full; the old file stays.
@@ -213,7 +213,8 @@ def write_bundle(path: Path, bundle: Bundle) -> None:
     tensors |= {name: bundle.weights[name] for name in sorted(bundle.weights)}
     # Wide types first: safetensors wants every array aligned to its type.
     ordered = dict(sorted(tensors.items(), key=lambda item: -item[1].dtype.itemsize))
-    write_tensors(path, ordered, bundle.header.model_dump(mode="json"))
+    header = bundle.header if bundle.fingerprint is not None else bundle.header.model_copy(update={"fingerprint": None})
+    write_tensors(path, ordered, header.model_dump(mode="json"))
 
 
 def in_range(weights: Mapping[str, Array]) -> bool:
