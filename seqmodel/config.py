@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from typing import Annotated, Any, TypeVar
 
@@ -171,19 +172,20 @@ class SamplingSettings(Settings):
         return self
 
 
-_SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([kmg]?)i?b?")
+_SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*(?:([kmg])(i?))?b?")
 
 
 def parse_size(text: str) -> int:
-    """Bytes that a text such as `4MB`, `512k` or `4000000` names.
+    """Bytes that a text such as `4MB` (4,000,000), `4MiB` (4,194,304), `512k` or `4000000` names.
 
     Raises:
         UsageError: if the text is no size.
     """
     match = _SIZE.fullmatch(text.strip().lower())
-    if match is None:
-        raise UsageError("the size cannot be read", "Write it as 4MB.")
-    return int(float(match[1]) * 1000 ** " kmg".index(match[2] or " "))
+    number = float(match[1]) if match is not None else math.inf
+    if match is None or math.isinf(number):
+        raise UsageError("the size cannot be read", "Write it as 4MB or 4MiB.")
+    return int(number * (1024 if match[3] else 1000) ** " kmg".index(match[2] or " "))
 
 
 class SearchSettings(Settings):
@@ -208,6 +210,6 @@ def parse_duration(text: str) -> float:
     match = _DURATION.fullmatch(text.strip().lower())
     parts = [float(part or 0) for part in match.groups()] if match and text.strip() else [0.0]
     seconds = sum(part * scale for part, scale in zip(parts, (86400, 3600, 60, 1), strict=False))
-    if not match or seconds <= 0:
+    if not match or not 0 < seconds < math.inf:
         raise UsageError("the duration cannot be read", "Write it as 90s, 10m or 1h30m.")
     return seconds

@@ -112,6 +112,11 @@ def _stem(path: Path) -> str:
     return name.removesuffix(".valid") if path.name.endswith(".valid.tokens") else name
 
 
+# Who lets go of a lock takes its file away while it still holds it, so that a file of that name is never locked twice:
+# who has opened the file by then finds it gone (filelock looks), and opens the next.
+_OPENED_ANEW = 0.1  # seconds
+
+
 @contextmanager
 def exclusive(path: Path) -> Iterator[None]:
     """Hold the lock that guards `path` and the files beside it; leftovers of a killed run are swept.
@@ -125,7 +130,7 @@ def exclusive(path: Path) -> Iterator[None]:
     lock_path = lock_of(path)
     lock = filelock.FileLock(lock_path)
     try:
-        lock.acquire(blocking=False)
+        lock.acquire(timeout=_OPENED_ANEW, poll_interval=_OPENED_ANEW / 10)
     except filelock.Timeout:
         message = f"another seqmodel process is writing {path} or a file beside it"
         raise UsageError(message, "Wait for it, or choose another name.") from None

@@ -195,6 +195,58 @@ def test_a_prefix_with_a_newline_is_for_those_who_know_lines(
     assert (sample.stop, len(sample.text)) == ("max_chars", 500)
 
 
+@pytest.mark.parametrize("texts", ["cat", b"cat", ["cat", 3], [None], 3, None], ids=repr)
+def test_a_text_in_place_of_a_list_of_texts_is_a_usage_error(texts: Any, little_model: Model) -> None:
+    for ask in (little_model.score, little_model.log_probabilities, little_model.rescore):
+        with pytest.raises(seqmodel.UsageError, match="list of strings"):
+            ask(texts)
+
+
+def test_lists_that_do_not_go_together_are_usage_errors(little_model: Model) -> None:
+    with pytest.raises(seqmodel.UsageError, match="1 texts are given for 2"):
+        little_model.score(["cat", "dog"], given=["boil"])
+    with pytest.raises(seqmodel.UsageError, match="more or fewer scores"):
+        little_model.rescore(["cat", "dog"], [1.0])
+    with pytest.raises(seqmodel.UsageError, match="no models"):
+        seqmodel.mix([])
+
+
+def test_texts_may_come_as_any_sequence(little_model: Model) -> None:
+    expected = [row.bits for row in little_model.score(["cat", "dog"])]
+    assert [row.bits for row in little_model.score(("cat", "dog"))] == expected
+    assert [row.bits for row in little_model.score(np.array(["cat", "dog"]))] == expected  # type: ignore[arg-type]
+
+
+def test_words_need_details_where_tokens_hold_blanks(train_little: Callable[..., Path], little_model: Model) -> None:
+    model = seqmodel.load(train_little(unit="word", steps=20, width=16))
+    with pytest.raises(seqmodel.UsageError, match="lack") as caught:
+        model.words(model.score(["cat dog"])[0])
+    assert "details=True" in caught.value.hint
+    assert [word.end for word in model.words(model.score(["cat dog"], details=True)[0])] == [3, 7]
+    assert [word.end for word in little_model.words(little_model.score(["cat dog"])[0])] == [3, 7]
+
+
+def test_samples_are_others_at_each_call_unless_a_seed_is_given(little_model: Model) -> None:
+    calls = [tuple(sample.text for sample in little_model.generate(count=8)) for _ in range(2)]
+    assert calls[0] != calls[1]
+    calls = [tuple(sample.text for sample in little_model.generate(count=8, seed=0)) for _ in range(2)]
+    assert calls[0] == calls[1]
+
+
+def test_a_mixture_ranks_no_line_among_those_of_one_of_its_models(
+    train_little: Callable[..., Path], tmp_path: Path
+) -> None:
+    (tmp_path / "valid.txt").write_text(little_text(80, seed=4))
+    model = seqmodel.load(train_little(steps=20, width=16, valid=str(tmp_path / "valid.txt")))
+    (row,) = model.score(["cat dog"])
+    assert 0 <= model.percentile(row) <= 100 and model.worst_span(row) is not None
+    mixed = seqmodel.mix([model, model])
+    assert isinstance(mixed, Model)
+    for ask in (mixed.percentile, mixed.worst_span):
+        with pytest.raises(seqmodel.UsageError, match="a mixture has no held-out"):
+            ask(row)
+
+
 def test_the_error_tree_is_as_documented() -> None:
     codes = {"SeqmodelError": 1, "UsageError": 2, "DataError": 3, "ModelError": 4, "ResourceError": 5}
     for name, code in codes.items():

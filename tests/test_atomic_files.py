@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import ast
 import errno
+import fcntl
 import io
 import os
 import time
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack, nullcontext
 from itertools import count
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -249,6 +251,29 @@ def test_a_page_that_another_process_writes_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="exists"), write_alone(path, force=False):
         pass
     assert path.read_bytes() == b"mine" and names(tmp_path) == {"page.html"}
+
+
+@pytest.mark.parametrize("another", [False, True])
+def test_a_lock_file_that_is_let_go_while_another_opens_it_locks_one_process_at_a_time(
+    another: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, first, third = tmp_path / "m.seqmodel", ExitStack(), ExitStack()
+    first.enter_context(exclusive(path))
+    flock, waiting = fcntl.flock, [True]
+
+    def flock_later(descriptor: int, operation: int) -> None:
+        """The second process has opened the file: before it locks it, the first lets go and a third may come."""
+        if waiting and operation & fcntl.LOCK_EX:
+            waiting.clear()
+            first.close()
+            if another:
+                third.enter_context(exclusive(path))
+        flock(descriptor, operation)
+
+    monkeypatch.setattr(fcntl, "flock", flock_later)
+    with third, pytest.raises(UsageError, match="another") if another else nullcontext():
+        with exclusive(path):
+            assert names(tmp_path) == {".m.seqmodel-lock"}
 
 
 def test_what_was_half_written_is_swept_by_the_next_writer(tmp_path: Path) -> None:

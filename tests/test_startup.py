@@ -107,6 +107,28 @@ def test_importing_the_package_imports_nothing_heavy() -> None:
     assert run_python(f"import sys, seqmodel; print(sorted({heavy} & set(sys.modules)))") == "[]\n"
 
 
+# What other systems lack, hidden once the packages that we use are loaded.
+ELSEWHERE = """
+import os, pkgutil, signal, sys
+import filelock, jinja2, matplotlib, numpy, pydantic, rich, torch, torch.distributed, typer, xopen
+del signal.SIGHUP, os.pread, os.sysconf, os.sched_getaffinity
+sys.modules.update(dict.fromkeys(("fcntl", "grp", "pwd", "resource", "termios", "tty")))
+"""
+
+
+def test_every_module_is_imported_on_systems_without_posix() -> None:
+    code = "import seqmodel\nfor one in pkgutil.walk_packages(seqmodel.__path__, 'seqmodel.'):\n"
+    code += "    if not one.name.endswith('__main__'):\n        __import__(one.name)\n"
+    assert run_python(ELSEWHERE + code + "print('cli' in vars(seqmodel))") == "True\n"
+
+
+def test_help_and_scores_come_on_systems_without_posix(train_little: Callable[..., Path]) -> None:
+    code = "from seqmodel.cli.app import main\nsys.argv = ['seqmodel', *{}]\nmain()"
+    assert "Usage" in run_python(ELSEWHERE + code.format(["--help"]))
+    scored = run_python(ELSEWHERE + code.format(["score", "-m", str(train_little()), "--text", "cat"]))
+    assert len(scored.splitlines()) == 2
+
+
 def test_the_errors_are_had_without_anything_heavy() -> None:
     code = "import sys, seqmodel; seqmodel.ModelError; print(sorted({'torch', 'numpy', 'pydantic'} & set(sys.modules)))"
     assert run_python(code) == "[]\n"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import secrets
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -124,7 +123,7 @@ def command(
         until_end=until_end,
         count=count,
         first=first,
-        seed=secrets.randbelow(1 << 32) if seed is None else seed,
+        seed=seed,
         reproducible=reproducible,
         temperature=temperature,
         top_k=top_k,

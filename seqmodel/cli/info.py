@@ -60,7 +60,9 @@ def command(
         f"seed {training.seed}{'' if training.annealed else ', interrupted'}",
     }
     if header.fingerprint is not None:
-        rows["copies"] = f"fingerprint of the training text, windows of {header.fingerprint.window} tokens"
+        longest = header.fingerprint.longest
+        reach = "of an earlier kind" if longest is None else f"n-grams of up to {longest} characters"
+        rows["copies"] = f"fingerprint of the training text, {reach}"
     if made.began_from is not None:
         rows["began from"] = f"the bundle with the digest {made.began_from[:16]}…"
     for label, value in rows.items():

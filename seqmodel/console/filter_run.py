@@ -17,6 +17,7 @@ from seqmodel.console.score_run import NONE, ScoreRequest, line_inputs
 from seqmodel.console.table_columns import say_skipped
 from seqmodel.console.terminal import say
 from seqmodel.errors import UsageError
+from seqmodel.inference.comparison import check_comparable
 from seqmodel.inference.line_scores import LineScore
 from seqmodel.inference.loaded import Model
 from seqmodel.text.corpus import Line
@@ -107,8 +108,10 @@ class LineRule:
         per: RateOf = request.per or ("token" if closed else "char")
         if per == "char" and closed:
             raise UsageError("a closed vocabulary has no bits per char", "Give --per token or --per line.")
-        if per == "token" and against is not None and against.tokenizer.proto != model.tokenizer.proto:
+        if per == "token" and against is not None and not against.tokenizer.spells_as(model.tokenizer):
             raise UsageError("the two models have different tokens", "Compare them --per char or --per line.")
+        if against is not None:
+            check_comparable([model, against])
         percentiles = None if request.percentiles is None else _range(request.percentiles)
         if percentiles is not None:
             _ = model.held_out_lines

@@ -24,6 +24,7 @@ from seqmodel.inference.scoring import LN2
 from seqmodel.inference.search import Logs, Path, allowed, begin
 from seqmodel.inference.sequence_model import Ids, SequenceModel
 from seqmodel.inference.spelling import Speller
+from seqmodel.inference.workers import one_thread
 from seqmodel.tokens.tokenizer import END, Tokenizer
 
 LANES = 64  # beginnings that are read side by side
@@ -105,7 +106,8 @@ class TopSearch:
         return self
 
     def __next__(self) -> TopSequence:
-        return next(self._rows)
+        with one_thread():
+            return next(self._rows)
 
     @property
     def dropped(self) -> bool:

@@ -100,8 +100,7 @@ class Completer:
         Raises:
             DataError: if the prefix holds a lone surrogate.
         """
-        with one_thread():
-            opening = self.opener.open(prefix)
+        opening = self.opener.open(prefix)
         p = opening.probabilities().sum(axis=0)
         best = [token for token in np.argsort(-p, kind="stable")[:k].tolist() if p[token]]
         return NextTokens(prefix, tuple(NextToken(self.tokenizer.piece(t), float(p[t])) for t in best), opening.missing)

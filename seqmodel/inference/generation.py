@@ -25,7 +25,7 @@ from seqmodel.inference.sequence_model import SequenceModel
 from seqmodel.inference.spelling import Speller, Spelling
 from seqmodel.inference.workers import one_thread
 from seqmodel.model.fingerprint import Fingerprint
-from seqmodel.tokens.tokenizer import END, START, Tokenizer
+from seqmodel.tokens.tokenizer import END, Tokenizer
 
 PARALLEL = 32
 TRIES = 1000  # of a sample, until it is as asked for
@@ -76,7 +76,6 @@ class _Lane:
     seen: npt.NDArray[np.bool_]  # (V,) tokens so far, the prefix's included
     said: bytes  # the end of the text so far, for bans
     text: list[str] = field(default_factory=list)
-    tokens: list[int] = field(default_factory=list)
     pending: float = 0.0  # bits of tokens whose text has not been shown
     tries: int = 1
 
@@ -122,7 +121,7 @@ class Sampler:
         self.is_choosy = settings.length is not None or settings.max_copy is not None
         opener = Opener(model, Spelling(tokenizer, ends, one_line))
         self.opening = opener.open(prefix)
-        self.sure, self.chars = np.append(START, opener.trail.ids), len(prefix)
+        self.prefix = prefix
         self.seen = np.bincount(opener.trail.ids, minlength=tokenizer.size) > 0
         self.said = prefix.encode("utf-8", "surrogateescape")
         strings = [string.encode("utf-8", "surrogateescape") for string in settings.ban]
@@ -135,9 +134,8 @@ class Sampler:
         numbers = range(settings.first, settings.first + settings.count)
         for at in range(0, len(numbers), size):
             lanes = [self._lane(number) for number in numbers[at : at + size]]
-            with one_thread():
-                while lanes:  # again with those that were not as asked for
-                    lanes = yield from self._until_stopped(lanes)
+            while lanes:  # again with those that were not as asked for
+                lanes = yield from self._until_stopped(lanes)
 
     def _lane(self, number: int) -> _Lane:
         random = np.random.Generator(np.random.Philox(key=[self.settings.seed, self.prefix_index << 32 | number]))
@@ -149,7 +147,7 @@ class Sampler:
         lane.limiter = Limiter(self.settings)
         lane.seen, lane.said, lane.text = self.seen.copy(), b"", []
         lane.sample.tokens, lane.sample.bits, lane.sample.sampling_bits, lane.sample.stop = 0, 0.0, 0.0, ""
-        lane.pending, lane.tokens = 0.0, []
+        lane.pending = 0.0
         return lane
 
     def _until_stopped(self, lanes: list[_Lane]) -> Generator[Piece, None, list[_Lane]]:
@@ -170,7 +168,8 @@ class Sampler:
                 return [self._begun(lane) for lane in again]
             if len(going) < len(lanes):
                 lanes, state = [lanes[i] for i in going], self.model.select(state, going)
-            logs, state = self.model.step(np.array([[drawn[i].token for i in going]]), state)
+            with one_thread():
+                logs, state = self.model.step(np.array([[drawn[i].token for i in going]]), state)
             drawn = self._drawn(logs[0], lanes)
 
     def _opened(self, lanes: Sequence[_Lane]) -> tuple[list[_Drawn], Any]:
@@ -252,7 +251,6 @@ class Sampler:
         sample.bits += drawn.bits
         sample.sampling_bits += drawn.sampling_bits
         lane.pending += drawn.bits
-        lane.tokens.append(drawn.token)
         lane.seen[drawn.token] = True
         text = limiter.take(drawn.text)
         if limiter.stop:
@@ -271,7 +269,7 @@ class Sampler:
         """Tell how much a complete sample has from the training text, and refuse it if that is too much."""
         if self.fingerprint is None:
             return
-        found = copying(self.fingerprint, self.tokenizer, self.sure, np.array(lane.tokens), self.chars)
+        found = copying(self.fingerprint, self.prefix, lane.sample.text, ends=lane.sample.stop == "end")
         lane.sample.copied = found.chars
         most = self.settings.max_copy
         if most is not None and (found.chars > most or found.is_whole):

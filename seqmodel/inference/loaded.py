@@ -43,18 +43,25 @@ class Model:
     def score(
         self, texts: Sequence[str], details: bool = False, *, given: str | Sequence[str] = "", separator: str = " "
     ) -> list[LineScore]:
-        """Score each text as a sequence of its own, whatever the model's sequence kind.
+        """Score each text as a sequence of its own, whatever the model's sequence kind; `texts` is a list.
 
         A score's `bits` is −log2 p of the text, its end symbol included (in a stream model there is none). With
         `given`, one text or one for each, it is −log2 p(text | given), where both stand in one sequence, `separator`
         between them where neither has white space there. With `details`, `scores` also holds entropy (bits) and rank
         per token.
+
+        Raises:
+            DataError: if a text holds a lone surrogate.
+            UsageError: if `texts` is a string, or texts are given for more or fewer.
         """
         from seqmodel.inference.scoring import Wanted
         from seqmodel.inference.words import boundary_tokens
         from seqmodel.text.corpus import Line
 
-        before = [given] * len(texts) if isinstance(given, str) else given
+        texts = listed(texts)
+        before = [given] * len(texts) if isinstance(given, str) else listed(given)
+        if len(before) != len(texts):
+            raise UsageError(f"{len(before)} texts are given for {len(texts)} texts", "Give one, or one for each.")
         lines = [
             Line(number, text, False, one)
             for number, (text, one) in enumerate(zip(texts, before, strict=True), start=1)
@@ -87,7 +94,7 @@ class Model:
         """
         from seqmodel.inference.rescoring import log_probabilities
 
-        return log_probabilities(self.runtime, self.tokenizer, self.header.sequence, texts)
+        return log_probabilities(self.runtime, self.tokenizer, self.header.sequence, listed(texts))
 
     def rescore(
         self,
@@ -103,6 +110,9 @@ class Model:
         """
         from seqmodel.inference.rescoring import Combination, Rescored, features
 
+        hypotheses = listed(hypotheses)
+        if any(len(one) != len(hypotheses) for one in scores):
+            raise UsageError("there are more or fewer scores than hypotheses", "Give one for each hypothesis.")
         combination = Combination.of(len(scores), weight, score_weights, length_penalty)
         lm_scores = self.log_probabilities(hypotheses)
         totals = combination.totals(features(lm_scores, hypotheses, scores)).tolist()
@@ -152,17 +162,21 @@ class Model:
         return worst_span(score, self.tokenizer, self.mean_bits)
 
     def generate(self, prefix: str = "", **settings: Any) -> list[Sample]:
-        """Sample continuations of a prefix; keywords as in `SamplingSettings` (count, temperature, seed …)."""
+        """Sample continuations of a prefix; keywords as in `SamplingSettings` (count, temperature, seed …). Without a
+        `seed` other ones come at each call."""
         done = [piece.sample for piece in self.stream(prefix, self.sampling(**settings)) if piece.done]
         return sorted(done, key=lambda sample: sample.index)
 
     def sampling(self, *, until_end: bool = False, **settings: Any) -> SamplingSettings:
-        """Sampling settings, with this model's own limit on length where none is given.
+        """Sampling settings, with this model's own limit on length, and a random seed, where none is given.
 
         Raises:
             UsageError: if settings contradict each other, or ask for an end of a model without one.
         """
-        given = {name: value for name, value in settings.items() if value is not None}
+        import secrets
+
+        given = {"seed": secrets.randbelow(1 << 32)}
+        given |= {name: value for name, value in settings.items() if value is not None}
         limits = {"max_chars", "max_tokens", "max_lines", "stop"} & {name for name, value in given.items() if value}
         for name, wanted in (("--until-end", until_end), ("--length", "length" in given)):
             if wanted and self.header.sequence == "stream":
@@ -170,7 +184,9 @@ class Model:
             if wanted and limits:
                 raise UsageError(f"{name} and other limits contradict each other", "Give one of them.")
         if "max_copy" in given and self.fingerprint is None:
-            raise UsageError("the model has no fingerprint of its training text", "Train it with --fingerprint 4MB.")
+            earlier = self.header.fingerprint is not None and self.header.fingerprint.longest is None
+            kind = "an earlier kind of fingerprint, which misses copies" if earlier else "no fingerprint"
+            raise UsageError(f"the model has {kind} of its training text", "Train it with --fingerprint 4MB.")
         if until_end or "length" in given:
             given["max_tokens"] = LONGEST_SAMPLE
         elif self.header.sequence == "stream" and not limits:
@@ -287,6 +303,28 @@ class MixedModel(Model):
         self.runtime = ModelMixture([model.runtime for model in models], weights)
         self.fingerprint = None
 
+    @cached_property
+    def held_out_lines(self) -> HeldOutLines:
+        raise UsageError("a mixture has no held-out lines to compare with", "Ask one of its models.")
+
+    @cached_property
+    def mean_bits(self) -> float:
+        raise UsageError("a mixture has no held-out figures to compare with", "Ask one of its models.")
+
+
+def listed(texts: Sequence[str]) -> list[str]:
+    """The texts as a list.
+
+    Raises:
+        UsageError: if they are a single string, whose characters would be taken for texts, or no strings at all.
+    """
+    if isinstance(texts, str | bytes) or not isinstance(texts, Iterable):
+        raise UsageError("texts must be a list of strings", "Put a single text into brackets: [text].")
+    given = list(texts)
+    if not all(isinstance(text, str) for text in given):
+        raise UsageError("texts must be a list of strings", "Read what is no string as one first.")
+    return given
+
 
 def mix(models: Sequence[Model], weights: Sequence[float] = ()) -> MixedModel | LineMixture:
     """Several models as one, with equal weights where none are given; they need not sum to one.
@@ -294,12 +332,14 @@ def mix(models: Sequence[Model], weights: Sequence[float] = ()) -> MixedModel | 
     Models of different vocabularies mix by lines: every line has Σ w_i p_i(line), and tokens have no scores.
 
     Raises:
-        UsageError: if the weights do not fit, the models' sequences differ in kind, or one leaves out what its closed
-            vocabulary lacks and another does not.
+        UsageError: if there are no models, the weights do not fit, the models' sequences differ in kind, or one leaves
+            out what its closed vocabulary lacks and another does not.
     """
     from seqmodel.inference.line_mixture import LineMixture
     from seqmodel.inference.model_mixture import shares
 
+    if not models:
+        raise UsageError("no models are given to be mixed", "Give two or more.")
     share = shares(weights or [1.0] * len(models), len(models))
     first = models[0]
     if any(model.header.sequence != first.header.sequence for model in models):

@@ -29,6 +29,7 @@ import numpy.typing as npt
 from seqmodel.inference.sampling import draw
 from seqmodel.inference.sequence_model import Floats, Ids, SequenceModel
 from seqmodel.inference.spelling import Mask, Speller, Spelling
+from seqmodel.inference.workers import one_thread
 from seqmodel.tokens.tokenizer import START, UNKNOWN, Tokenizer
 
 NODES = 64  # that are looked at
@@ -112,6 +113,7 @@ class Mark:
 class Trail:
     """Reads texts, keeping the states along the last one: of the next, only what is new has to be read."""
 
+    @one_thread()
     def __init__(self, model: SequenceModel, spelling: Spelling) -> None:
         self.model = model
         self.kept = max(_FINE, min(_KEPT, _KEPT_FLOATS // model.vocabulary))
@@ -188,6 +190,7 @@ class Opener:
     def _index(self) -> PieceIndex:
         return PieceIndex(self.tokenizer)
 
+    @one_thread()
     def open(self, prefix: str) -> Opening:
         """Where a text that begins with `prefix` goes on.
 

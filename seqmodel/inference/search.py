@@ -17,6 +17,7 @@ from seqmodel.inference.limits import Limiter
 from seqmodel.inference.scoring import LN2, RunningScorer
 from seqmodel.inference.sequence_model import Floats, SequenceModel
 from seqmodel.inference.spelling import Speller, Spelling
+from seqmodel.inference.workers import one_thread
 from seqmodel.tokens.tokenizer import END, Tokenizer
 
 LengthNormalisation = Literal["none", "per-token"]
@@ -43,6 +44,7 @@ class Start:
         return text if tokenizer.encode(text).tolist() == [*self.ids, *path] else None
 
 
+@one_thread()
 def begin(model: SequenceModel, tokenizer: Tokenizer, prefix: str, ends: bool = True, one_line: bool = False) -> Start:
     """Read a prefix.
 
@@ -93,6 +95,7 @@ class _Partial:
         return self.log / len(self.path)
 
 
+@one_thread()
 def beam(
     model: SequenceModel,
     tokenizer: Tokenizer,

@@ -21,6 +21,7 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
+from seqmodel.errors import UsageError
 from seqmodel.inference.line_scores import LineScore
 from seqmodel.inference.scoring import Mask
 from seqmodel.tokens.tokenizer import END, UNKNOWN, Tokenizer
@@ -67,6 +68,9 @@ def word_scores(
     """The words of a line, which sum to its bits. A line without words has one that is empty.
 
     Where a word's boundary lies inside a token (`unicode`), the words that share it are one.
+
+    Raises:
+        UsageError: if the scores lack the boundaries that a correction needs.
     """
     spans = row.spans(tokenizer)
     places = _places(row.text, kind) or [(0, 0)]
@@ -105,7 +109,8 @@ def _correction(
 ) -> npt.NDArray[np.float64]:
     """b(after) − b(before) of each word. b is read where the first token after a word comes; words that touch
     (`unicode`) have no white space between them, and nothing to correct."""
-    assert row.scores.boundary is not None
+    if row.scores.boundary is None:
+        raise UsageError("the scores lack what words need", "Ask for it: score(texts, details=True).")
     after = np.zeros(len(starts))
     nexts = np.searchsorted(owner, np.arange(1, len(starts)))  # the first token of each word but the first
     apart = (starts[1:] > ends[:-1]) & (nexts < len(owner))

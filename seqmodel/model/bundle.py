@@ -135,14 +135,25 @@ class TrainingSummary(Settings):
 
 
 class FingerprintSettings(Settings):
-    """How the filter of the training text's n-grams is to be read; see model.fingerprint."""
+    """How the filter of the training text's n-grams is to be read; see model.fingerprint.
 
-    window: int = Field(ge=1, le=64)
+    `longest` is in characters. Earlier bundles have a `window` instead: a filter of n-grams of so many tokens, which
+    cannot tell how much a text copies.
+    """
+
     hashes: int = Field(ge=1, le=64)
+    longest: int | None = Field(None, ge=1, le=64)
+    window: int | None = Field(None, ge=1, le=64)
+
+    @model_validator(mode="after")
+    def _of_one_kind(self) -> FingerprintSettings:
+        if (self.longest is None) == (self.window is None):
+            raise ValueError("a filter has n-grams of characters or of tokens")
+        return self
 
     @classmethod
     def of(cls, fingerprint: Fingerprint) -> FingerprintSettings:
-        return cls(window=fingerprint.window, hashes=fingerprint.hashes)
+        return cls(longest=fingerprint.longest, hashes=fingerprint.hashes)
 
 
 class BundleHeader(Settings):
@@ -186,7 +197,7 @@ class Bundle:
 
 
 def write_bundle(path: Path, bundle: Bundle) -> None:
-    """Write a bundle atomically.
+    """Write a bundle atomically. A fingerprint of an earlier kind, which is not read, is left out.
 
     Raises:
         ResourceError: if the disk is full; the old file stays.
@@ -202,7 +213,8 @@ def write_bundle(path: Path, bundle: Bundle) -> None:
     tensors |= {name: bundle.weights[name] for name in sorted(bundle.weights)}
     # Wide types first: safetensors wants every array aligned to its type.
     ordered = dict(sorted(tensors.items(), key=lambda item: -item[1].dtype.itemsize))
-    write_tensors(path, ordered, bundle.header.model_dump(mode="json"))
+    header = bundle.header if bundle.fingerprint is not None else bundle.header.model_copy(update={"fingerprint": None})
+    write_tensors(path, ordered, header.model_dump(mode="json"))
 
 
 def in_range(weights: Mapping[str, Array]) -> bool:
@@ -305,7 +317,7 @@ def _is_sorted_set(keys: Array, limit: int) -> bool:
 
 
 def _fingerprint(header: BundleHeader, bits: Array | None) -> Fingerprint | None:
-    """The filter of a bundle.
+    """The filter of a bundle; None if there is none, or one of tokens.
 
     Raises:
         ModelError: if it is not as the header says.
@@ -315,7 +327,7 @@ def _fingerprint(header: BundleHeader, bits: Array | None) -> Fingerprint | None
         return None
     if settings is None or bits is None or bits.dtype != np.uint8 or bits.ndim != 1 or not len(bits):
         raise ModelError("the bundle's fingerprint does not fit together", "Use another copy, or train again.")
-    return Fingerprint(bits, settings.window, settings.hashes)
+    return None if settings.longest is None else Fingerprint(bits, settings.longest, settings.hashes)
 
 
 def _count_model(header: BundleHeader, tensors: Mapping[str, Array]) -> CountModel | None:

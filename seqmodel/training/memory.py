@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import os
 import re
-import resource
 from pathlib import Path
 
 from seqmodel.config import ModelSettings, TrainingSettings
@@ -40,8 +39,12 @@ def least_bytes(model: ModelSettings, training: TrainingSettings, tokens: int) -
     return FLOAT * (OF_A_WEIGHT * weights + min(tokens, training.lanes * training.segment) * layers)
 
 
-def free_bytes() -> int:
-    """Memory that this process may still take, swap included."""
+def free_bytes() -> float:
+    """Memory that this process may still take, swap included; infinite where the system does not tell."""
+    try:
+        import resource
+    except ImportError:  # on Windows
+        return math.inf
     page = os.sysconf("SC_PAGE_SIZE")
     free = [page * os.sysconf("SC_PHYS_PAGES")]
     if found := _FREE.findall(_read("/proc/meminfo")):

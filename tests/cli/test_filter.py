@@ -231,6 +231,15 @@ def test_a_closed_vocabulary_is_measured_per_token(train_little: Callable[..., P
     told(run_here("filter", "-m", model, "--below", "1", "--per", "char", stdin=LINES), 2, "closed vocabulary")
 
 
+def test_a_closed_vocabulary_goes_against_the_same_one_only(train_little: Callable[..., Path], other: Path) -> None:
+    closed = train_little(unit="word", closed_vocab=True, steps=20, width=16)
+    more = train_little("cat cat dog\n" * 30, unit="word", closed_vocab=True, steps=2, width=16)
+    rule = ("--below", "1", "--per", "line")
+    for pair in ((closed, other), (other, closed), (closed, more)):
+        told(run_here("filter", "-m", pair[0], "--against", pair[1], *rule, stdin=LINES), 2, "a closed vocabulary")
+    assert run_here("filter", "-m", closed, "--against", closed, *rule, stdin=LINES).code == 0
+
+
 # Tables
 
 CSV = b'n,text,note\r\n1,cat dog,"a ""quoted""\r\nnote"\r\n2,xqz12, \r\n3,"cat\r\ndog",x\r\n4,,blank'

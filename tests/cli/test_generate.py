@@ -13,6 +13,7 @@ import pytest
 import seqmodel
 from tests.cli.command import Result, run, run_here, told
 from tests.conftest import little_text
+from tests.model.golden import golden
 
 FIELDS = ["index", "prefix", "text", "bits", "sampling_bits", "tokens", "stop", "seed"]
 
@@ -280,9 +281,34 @@ def test_a_novel_sample_is_no_line_of_the_training_text_and_copies_little(
     novel = samples(run_here(*arguments, "--novel"))
     assert [row["index"] for row in novel] == list(range(40))
     assert not any(row["text"] in text.split("\n") for row in novel)
-    little = samples(run_here(*arguments, "--novel", "--max-copy", "3"))
-    assert all(row["copied"] <= 3 for row in little)
-    assert "fingerprint" in run_here("info", model).text
+    assert "n-grams of up to 16 characters" in run_here("info", model).text
+
+
+@pytest.mark.parametrize(("unit", "most"), [("char", 6), ("byte", 6), ("subword", 8), ("word", 11)])
+def test_no_sample_shares_more_characters_in_a_row_with_the_training_text_than_allowed(
+    unit: str, most: int, train_little: Callable[..., Path], tmp_path: Path
+) -> None:
+    text, valid = little_text(), tmp_path / "valid.txt"
+    valid.write_text(little_text(60, seed=4))  # so that all of the text is trained on
+    model = train_little(text, steps=20, width=16, unit=unit, fingerprint="64kB", valid=valid)
+    arguments = ("generate", "-m", model, "-n", "40", "--seed", "3", "--format", "jsonl", "--max-chars", "24")
+    copies = [(row["copied"], longest_copy(row["text"], text)) for row in samples(run_here(*arguments))]
+    assert max(shared for _, shared in copies) > most
+    assert all(told == shared or told > shared >= 16 for told, shared in copies)
+    for prefix in ("", "ca"):
+        rows = samples(run_here(*arguments, "-p", prefix, "--novel", "--max-copy", str(most)))
+        assert [row["index"] for row in rows] == list(range(40))
+        assert max(longest_copy(row["text"], text) for row in rows) == most
+
+
+def longest_copy(text: str, training: str) -> int:
+    return max((b - a for b in range(len(text) + 1) for a in range(b) if text[a:b] in training), default=0)
+
+
+def test_a_fingerprint_of_an_earlier_kind_is_refused_since_it_misses_short_copies() -> None:
+    told(run_here("generate", "-m", golden("words_closed"), "--novel"), 2, "an earlier kind", "--fingerprint")
+    assert "of an earlier kind" in run_here("info", golden("words_closed")).text
+    assert "copied" not in samples(run_here("generate", "-m", golden("words_closed"), "--format", "jsonl"))[0]
 
 
 def test_without_a_fingerprint_nothing_is_told_of_copies(train_little: Callable[..., Path]) -> None:

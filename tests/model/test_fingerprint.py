@@ -14,19 +14,28 @@ from seqmodel.config import CorpusSettings, TokenizerSettings
 from seqmodel.inference.novelty import copying
 from seqmodel.kinds import SequenceKind, Unit
 from seqmodel.model import fingerprint
-from seqmodel.model.fingerprint import WINDOWS, Fingerprint, build_fingerprint
+from seqmodel.model.fingerprint import LONGEST, Fingerprint, build_fingerprint, codes_of
 from seqmodel.tokens.store import TokenStore, make_store, open_store
-from seqmodel.tokens.tokenizer import END, START
 
-LINES = ["the cat sat on the mat by the door", "a dog", "anna", "the cat ran", "by the door a dog sat and sat and sat"]
+LINES = [
+    "the cat sat on the mat by the door",
+    "a dog",
+    "anna",
+    "el ñandú 🙂🙂 sat",
+    " the cat ran",
+    "by the door a dog sat and sat and sat",
+]
 
 
 @pytest.fixture
 def made(tmp_path: Path) -> Callable[..., TokenStore]:
-    def make(lines: list[str], unit: Unit = "char", kind: SequenceKind = "line") -> TokenStore:
+    def make(
+        lines: list[str], unit: Unit = "char", kind: SequenceKind = "line", vocabulary: int | None = None
+    ) -> TokenStore:
         (tmp_path / "c.txt").write_text("\n".join(lines) + "\n")
         path = tmp_path / "c.tokens"
-        make_store(path, (str(tmp_path / "c.txt"),), TokenizerSettings(unit=unit), CorpusSettings(sequence=kind))
+        tokenizer = TokenizerSettings(unit=unit, vocabulary_size=vocabulary)
+        make_store(path, (str(tmp_path / "c.txt"),), tokenizer, CorpusSettings(sequence=kind))
         return open_store(path)
 
     return make
@@ -36,41 +45,53 @@ def whole(store: TokenStore) -> np.ndarray[tuple[int, int], np.dtype[np.int64]]:
     return np.array([[0, len(store.ids)]])
 
 
-def windows(sequence: list[int], size: int) -> list[tuple[int, ...]]:
-    """The last tokens at each place, the start symbol standing for what comes before."""
-    padded = [START] * (size - 1) + sequence
-    return [tuple(padded[i : i + size]) for i in range(len(sequence))]
+def longest_copies(text: str, training: list[str]) -> list[int]:
+    """For each place of a text the longest span that ends there and stands in one of the training text's sequences."""
+    return [
+        max(end - begin for begin in range(end + 1) if any(text[begin:end] in each for each in training))
+        for end in range(1, len(text) + 1)
+    ]
 
 
-@pytest.mark.parametrize("unit", ["char", "word", "subword", "byte"])
-@pytest.mark.parametrize("chunk", [1, 7, 1 << 18])
-def test_every_window_of_the_text_is_known_and_hardly_another(
-    unit: Unit, chunk: int, made: Callable[..., TokenStore], monkeypatch: pytest.MonkeyPatch
+UNITS = [("char", None), ("word", None), ("word", 270), ("subword", None), ("byte", None)]
+
+
+@pytest.mark.parametrize(("kind", "chunk"), [("line", 1), ("stream", 7), ("line", 1 << 18)])
+@pytest.mark.parametrize(("unit", "vocabulary"), UNITS)
+def test_spans_are_those_of_the_text_whatever_its_tokens(
+    unit: Unit,
+    vocabulary: int | None,
+    chunk: int,
+    kind: SequenceKind,
+    made: Callable[..., TokenStore],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(fingerprint, "_CHUNK", chunk)
-    store = made(LINES * 3, unit)
-    found = build_fingerprint(store, whole(store), 1 << 13)
-    seen = {window for line in LINES for window in windows([*store.tokenizer.encode(line), END], WINDOWS[unit])}
-    random = np.random.default_rng(1)
-    others = 0
-    for _ in range(200):
-        ids = random.choice(np.unique(store.ids), 12).astype(np.int64)
-        for hit, window in zip(found.has(ids), windows(ids.tolist(), WINDOWS[unit]), strict=True):
-            assert hit or window not in seen
-            others += bool(hit) and window not in seen
-    for line in LINES:
-        assert found.has(np.append(store.tokenizer.encode(line), END).astype(np.int64)).all()
-    assert others <= 2400 * (found.false_positives * 3) + 2
+    store = made(LINES * 2, unit, kind, vocabulary)
+    found = build_fingerprint(store, whole(store), 1 << 16)
+    assert found.hashes == 8 and found.false_positives < 1e-4
+    training = LINES if kind == "line" else ["\n".join(LINES * 2) + "\n"]
+    for text in [*LINES, "ananas sat", "zzz the cat sang ñandú!", "a dog\nanna", "🙂ú"]:
+        expected = longest_copies(text, training)
+        spans = found.spans(codes_of(text)).tolist()
+        assert [min(span, LONGEST) for span in spans] == [min(span, LONGEST) for span in expected]
+        assert all(span >= true for span, true in zip(spans, expected, strict=True))
 
 
 def test_what_is_outside_the_ranges_is_not_in_the_filter(made: Callable[..., TokenStore]) -> None:
-    store = made(["abcdefghijklmnopqrstuvwxyz" * 3], kind="stream")
-    found = build_fingerprint(store, np.array([[30, 60]]), 1 << 12)
-    ids = np.asarray(store.ids).astype(np.int64)
-    known = found.has(ids[: len(ids)])
-    alphabet = set(range(30 + 15, 60)) | {at for at in range(len(ids)) if at % 26 in {n % 26 for n in range(45, 60)}}
-    assert all(known[at] for at in range(45, 60))
-    assert not [at for at in range(len(ids)) if known[at] and at not in alphabet]
+    text = "".join(np.random.default_rng(3).choice(list("abcdefgh"), 90))
+    store = made([text], kind="stream")
+    found = build_fingerprint(store, np.array([[10, 30], [60, 80]]), 1 << 14)
+    expected = longest_copies(text, [text[10:30], text[60:80]])
+    assert [min(span, LONGEST) for span in found.spans(codes_of(text))] == [min(span, LONGEST) for span in expected]
+
+
+def test_how_sequences_begin_and_end_is_known_only_of_those_that_are_there(made: Callable[..., TokenStore]) -> None:
+    store = made(["abcdefgh", "stuvwxyz"])
+    found = build_fingerprint(store, np.array([[3, 9], [9, 15]]), 1 << 14)  # "defgh" to its end, "stuvwx" without
+    assert [copying(found, "", text, True).is_whole for text in ("defgh", "stuvwx", "abcdefgh")] == [False] * 3
+    both = build_fingerprint(store, whole(store), 1 << 14)
+    assert [copying(both, "", text, True).is_whole for text in ("defgh", "stuvwx", "abcdefgh")] == [False, False, True]
 
 
 @settings(deadline=None, max_examples=60)
@@ -95,45 +116,22 @@ def test_the_rate_of_false_alarms_is_the_one_told(tokens: int, size: int) -> Non
     [
         ("", "anna", 4, True),
         ("", "a dog", 5, True),
-        ("", "the cat sang", 10, False),  # as a beginning goes
+        ("", "the cat sang", len("the cat sa"), False),  # the end of it is a beginning of a word
         ("", "zzzz the cat sat on the mat zzzz", len("the cat sat on the mat "), False),
-        ("", "mmmm mat by mmmm", 0, False),  # shorter than a window
-        ("the c", "at ran", 6, True),
+        ("", "mmmm mat by mmmm", len(" mat by "), False),
+        (" the c", "at ran", 6, True),
+        ("the c", "at ran", 6, False),  # it begins with a blank
         ("zzz the cat sat on", " the mat by zz", len(" the mat by "), False),
+        ("a d", "", 0, False),
+        ("a dog", "", 0, True),
     ],
 )
+@pytest.mark.parametrize("unit", ["char", "subword", "word"])
 def test_the_longest_copy_by_hand(
-    prefix: str, text: str, chars: int, is_whole: bool, made: Callable[..., TokenStore]
+    unit: Unit, prefix: str, text: str, chars: int, is_whole: bool, made: Callable[..., TokenStore]
 ) -> None:
-    store = made([*LINES, "z"])
+    store = made([*LINES, "z"], unit)
     found = build_fingerprint(store, whole(store), 1 << 16)
-    before = np.append([START], store.tokenizer.encode(prefix)).astype(np.int64)
-    ids = np.append(store.tokenizer.encode(text), END).astype(np.int64)
-    result = copying(found, store.tokenizer, before, ids, len(prefix))
+    result = copying(found, prefix, text, ends=True)
     assert (result.chars, result.is_whole) == (chars, is_whole)
-
-
-@settings(max_examples=40, deadline=None)
-@given(
-    before=st.text("xyz", max_size=20),
-    span=st.tuples(st.integers(3, 30), st.integers(16, 40)),
-    after=st.text("xyz", max_size=20),
-    given_chars=st.integers(0, 30),
-)
-def test_the_longest_copy_is_told_in_characters(
-    before: str, span: tuple[int, int], after: str, given_chars: int, tmp_path_factory: pytest.TempPathFactory
-) -> None:
-    folder = tmp_path_factory.mktemp("copy")
-    text = "q" + "".join(np.random.default_rng(5).choice(list("abcdefgh"), 80)) + "xyz"
-    (folder / "c.txt").write_text(text + "\n")
-    make_store(folder / "c.tokens", (str(folder / "c.txt"),), TokenizerSettings(), CorpusSettings())
-    store = open_store(folder / "c.tokens")
-    found = build_fingerprint(store, whole(store), 1 << 16)
-    copied = text[span[0] : sum(span)]
-    said = "x" + before + copied + after  # no sequence begins with x, and of its letters the text has but the last
-    prefix = min(given_chars, len(said))
-    ids = store.tokenizer.encode(said).astype(np.int64)
-    given_ids, new = np.append(START, ids[:prefix]), ids[prefix:]
-    begin = 1 + len(before)
-    expected = begin + len(copied) - max(begin, prefix) if prefix < begin + len(copied) else 0
-    assert copying(found, store.tokenizer, given_ids, new, prefix).chars == expected
+    assert not copying(found, prefix, text, ends=False).is_whole

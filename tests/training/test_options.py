@@ -247,3 +247,23 @@ def test_an_option_that_is_none_is_told_with_one_that_is_like_it() -> None:
     with pytest.raises(UsageError, match="no such option") as caught:
         checked_options({"widht": 3})
     assert "width" in caught.value.hint
+
+
+@pytest.mark.parametrize(
+    ("text", "size"),
+    [("4MB", 4_000_000), ("4MiB", 4 << 20), ("64k", 64_000), ("64Ki", 64 << 10), ("1.5 KiB", 1536), ("2000b", 2000)],
+)
+def test_binary_sizes_are_multiples_of_1024(text: str, size: int) -> None:
+    assert checked_options({"fingerprint": text}) == {"fingerprint": size}
+
+
+@pytest.mark.parametrize("text", ["4ib", "4Mii", "M", "9" * 400, "9" * 400 + "MB", "9" * 300])
+def test_sizes_that_cannot_be_are_refused(text: str) -> None:
+    with pytest.raises(UsageError, match="fingerprint"):
+        checked_options({"fingerprint": text})
+
+
+@pytest.mark.parametrize("text", ["9" * 400, "9" * 307 + "d", "0." + "0" * 400 + "1"])
+def test_durations_beyond_all_numbers_are_refused(text: str) -> None:
+    with pytest.raises(UsageError, match="duration cannot be read"):
+        checked_options({"time": text})
