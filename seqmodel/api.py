@@ -80,7 +80,8 @@ def tokenize(
         refuse_existing(path, force)
         if os.path.realpath(path) in map(os.path.realpath, _names(inputs)):
             raise UsageError(f"{path} is an input", "Choose another name for the token store.")
-        make_store(path, _names(inputs), tokenizer or TokenizerSettings(), corpus or CorpusSettings(), model)
+        text = corpus or CorpusSettings()
+        make_store(path, _names(inputs), tokenizer or TokenizerSettings(), text, model, hold_out=True)
     return open_store(path)
 
 

@@ -88,7 +88,7 @@ def command(
     settings = checked(TokenizerSettings, unit=unit, vocabulary_size=vocab_size, subword=subword, closed=closed_vocab)
     store = tokenize(inputs or ["-"], output, tokenizer=settings, corpus=corpus, model=tokenizer, force=force)
     if not quiet:
-        typer.echo(_statistics(store), err=True)
+        typer.echo("\n".join([_statistics(store), *_notes(store)]), err=True)
     write_name(output)
 
 
@@ -147,6 +147,12 @@ def _decoded(tokenizer: Tokenizer, text: str, ids: bool) -> str:
     if max(tokens, default=0) >= tokenizer.size:
         raise DataError(f"an id outside 0–{tokenizer.size - 1}", "Use the model that wrote them.")
     return tokenizer.decode(tokens)
+
+
+def _notes(store: TokenStore) -> list[str]:
+    from seqmodel.tokens.vocabulary_notes import vocabulary_notes
+
+    return [f"note: {note}" for note in vocabulary_notes(store, store.held_out)] if store.held_out is not None else []
 
 
 def _statistics(store: TokenStore) -> str:

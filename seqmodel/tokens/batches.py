@@ -15,13 +15,12 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from seqmodel.tokens.store import Ranges, TokenStore
+from seqmodel.tokens.held_out import HELD_OUT_BYTES, HELD_OUT_SHARE, choose_places
+from seqmodel.tokens.store import Ranges, TokenStore, numbers_of
 from seqmodel.tokens.stored_array import Stored
 from seqmodel.tokens.tokenizer import END, FIRST_BYTE, FIRST_PIECE, START, Tokenizer
 
 MAX_BLOCKS = 1 << 16
-FEW_SEQUENCES = 40  # with fewer, the end of the text is held out rather than whole sequences
-LEAST_STRETCH, MOST_STRETCH = 256, 2048  # tokens
 _WINDOW = 16  # segments read at once
 _LINE_SEARCH = 4096  # tokens in which a lane of a stream looks for the start of a line
 
@@ -68,58 +67,46 @@ class Batch:
         return int(self.weights.sum())
 
 
-def split_store(store: TokenStore, fraction: float, most_bytes: int, seed: int = 0) -> Split:
+def split_store(store: TokenStore) -> Split:
+    """What the store says is held out, and the rest. For a store that says nothing it is chosen here, after its
+    vocabulary was learned."""
+    if store.held_out is None:
+        return split_tokens(store, HELD_OUT_SHARE, HELD_OUT_BYTES)
+    return _split_at(store, store.held_out)
+
+
+def split_tokens(store: TokenStore, fraction: float, most_bytes: int, seed: int = 0) -> Split:
     """Hold out a fraction of the sequences, or stretches of a stream, spread evenly; of few sequences the end.
 
     The held-out part never exceeds `most_bytes` of text (about: tokens are counted, not bytes).
     """
-    total = store.header.tokens
+    total, kind = store.header.tokens, store.header.sequence
     wanted = int(min(fraction * total, most_bytes / max(store.bytes_per_token, 1e-9)))
-    if wanted < 8:
-        return Split(_blocks(store, np.empty(0, np.int64), total), np.empty((0, 2), np.int64))
-    count = store.header.sequences
+    places = choose_places(kind, total, store.ends, wanted, seed)
+    spans = places.spans
+    if places.reach:
+        starts = [_line_start(store, begin, places.reach) for begin in places.begins.tolist()]
+        spans = np.stack([starts, np.minimum(starts + places.lengths, total)], 1).astype(np.int64)
+    if places.reach and kind != "stream":  # the end of the text
+        ends = np.asarray(store.ends)
+        whole = ends[ends > spans[0, 0]]
+        spans = np.stack([np.concatenate([spans[0, :1], whole[:-1]]), whole], 1).astype(np.int64)
+    return _split_at(store, spans)
+
+
+def _split_at(store: TokenStore, held_out: Ranges) -> Split:
+    """The split that holds out these ranges: any of a stream, else sequences, or the end of the text."""
+    total = store.header.tokens
     if store.header.sequence == "stream":
-        return _spread(store, wanted, seed)
-    if count < FEW_SEQUENCES:
-        return _tail(store, wanted)
-    number = max(1, int(count * wanted / total))
-    draws = np.random.Generator(np.random.Philox(key=seed)).random(number)
-    chosen = np.unique(((np.arange(number) + draws) * (count / number)).astype(np.int64))
-    ranges = np.stack([np.where(chosen, store.ends[chosen - 1], 0), store.ends[chosen]], 1)
-    lengths = ranges[:, 1] - ranges[:, 0]
-    fits = np.cumsum(np.where(lengths <= wanted, lengths, 0)) <= wanted
-    fits &= lengths <= wanted
-    if not fits.any():
-        return _tail(store, wanted)
-    return Split(_blocks(store, chosen[fits], total), ranges[fits])
-
-
-def _tail(store: TokenStore, wanted: int) -> Split:
-    """Hold out the end of the text, from a line start on."""
-    total = store.header.tokens
-    cut = _line_start(store, total - wanted, min(_LINE_SEARCH, wanted - 1))
-    ends = np.asarray(store.ends)
-    whole = ends[ends > cut]
-    starts = np.concatenate([[cut], whole[:-1]])
-    return Split(_blocks(store, np.empty(0, np.int64), cut), np.stack([starts, whole], 1).astype(np.int64))
-
-
-def _spread(store: TokenStore, wanted: int, seed: int) -> Split:
-    """Hold out stretches of a stream, one at a random place in each of as many equal parts.
-
-    The end of a text would be easier to explain, but it is often unlike the rest: without the last 5 % of a
-    collection of plays, what follows them costs a count model 0.16 nats per character more.
-    """
-    total = store.header.tokens
-    length = max(1, min(wanted, max(LEAST_STRETCH, min(MOST_STRETCH, wanted // 8))))
-    number = max(1, wanted // length)
-    part = total // number
-    draws = np.random.Generator(np.random.Philox(key=seed)).random(number)
-    begins = [k * part + int(draw * max(0, part - 2 * length)) for k, draw in enumerate(draws)]
-    starts = np.array([_line_start(store, begin, min(length, part - length)) for begin in begins], np.int64)
-    held_out = np.stack([starts, starts + length], 1)
-    edges = np.concatenate([[0], held_out.ravel(), [total]]).reshape(-1, 2)
-    return Split(edges[edges[:, 0] < edges[:, 1]], held_out)
+        edges = np.concatenate([[0], held_out.ravel(), [total]]).astype(np.int64).reshape(-1, 2)
+        return Split(edges[edges[:, 0] < edges[:, 1]], held_out)
+    numbers = numbers_of(store.ends, held_out[:, 1])
+    cut = total
+    if len(held_out):
+        first = int(numbers[0])
+        begin = int(store.ends[first - 1]) if first else 0
+        cut = int(held_out[0, 0]) if held_out[0, 0] > begin else total
+    return Split(_blocks(store, numbers if cut == total else numbers[:0], cut), held_out)
 
 
 def whole_store(store: TokenStore) -> Ranges:

@@ -25,6 +25,7 @@ from seqmodel.config import TokenizerSettings
 from seqmodel.errors import DataError, UsageError
 from seqmodel.kinds import SubwordMethod
 from seqmodel.text.corpus import END_MARK
+from seqmodel.tokens.held_out import NOTHING, Places, TextPart, held_apart
 from seqmodel.tokens.tokenizer import (
     _NEVER_A_PIECE,
     _SEGMENT,
@@ -57,8 +58,8 @@ class NoText(DataError):
         super().__init__(f"{where} holds no text", "Name a file with some text in it.")
 
 
-def fit(blocks: Iterable[str], settings: TokenizerSettings) -> Tokenizer:
-    """Learn a tokenizer from blocks of text (`END_MARK` between sequences).
+def fit(blocks: Iterable[str], settings: TokenizerSettings, held_out: Places = NOTHING) -> Tokenizer:
+    """Learn a tokenizer from blocks of text (`END_MARK` between sequences), without looking at what is held out.
 
     Raises:
         DataError: if there is no text.
@@ -66,10 +67,9 @@ def fit(blocks: Iterable[str], settings: TokenizerSettings) -> Tokenizer:
     """
     if settings.unit == "byte":
         return Tokenizer(vocabulary_proto([], word=False), "byte")
+    parts = (part for part in held_apart(blocks, held_out) if not part.held_out)
     closed_words = settings.unit == "word" and settings.closed
-    if closed_words:
-        blocks = map(words_apart, blocks)
-    counts = _count_chars(blocks) if settings.unit == "char" else _count_segments(blocks)
+    counts = _count_chars(parts) if settings.unit == "char" else _count_segments(parts, closed_words)
     if closed_words:
         del counts[" "]  # it stands between words and is no token
     if not counts:
@@ -80,9 +80,9 @@ def fit(blocks: Iterable[str], settings: TokenizerSettings) -> Tokenizer:
     return Tokenizer(vocabulary_proto(entries, word=settings.unit == "word"), settings.unit, settings.closed)
 
 
-def _count_chars(blocks: Iterable[str]) -> Counter[str]:
+def _count_chars(parts: Iterable[TextPart]) -> Counter[str]:
     totals = np.zeros(0x110000, np.int64)
-    for part, _ in chain.from_iterable(text_parts(block, "characters") for block in blocks):
+    for part, _ in chain.from_iterable(text_parts(part.text, "characters") for part in parts):
         codes = np.frombuffer(part.encode("utf-32-le", "surrogatepass"), np.uint32)
         found = np.bincount(codes)
         totals[: len(found)] += found
@@ -90,16 +90,17 @@ def _count_chars(blocks: Iterable[str]) -> Counter[str]:
     return Counter({chr(code): int(totals[code]) for code in np.flatnonzero(totals)})
 
 
-def _count_segments(blocks: Iterable[str]) -> Counter[str]:
+def _count_segments(parts: Iterable[TextPart], closed_words: bool) -> Counter[str]:
     """Counts of words (with the blank before them) and white space, on an even sample if the corpus is large."""
     counts: Counter[str] = Counter()
     seen, stride = 0, 1
-    for number, block in enumerate(blocks):
+    for number, part in enumerate(parts):
         if number % stride:
             continue
-        for part, inside in text_parts(block, "blanks"):
-            counts.update(_SEGMENT.findall(with_virtual_blanks(part, inside)))
-        seen += len(block)
+        text = words_apart(part.text) if closed_words else part.text
+        for piece, inside in text_parts(text, "blanks", part.inside):
+            counts.update(_SEGMENT.findall(with_virtual_blanks(piece, inside)))
+        seen += len(text)
         if seen > SAMPLE_CHARS:
             seen, stride = seen // 2, stride * 2
         if len(counts) > _COUNTER_LIMIT:

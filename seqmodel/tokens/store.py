@@ -2,8 +2,9 @@
 
 Layout, little-endian: 8 bytes magic, a header of HEADER_SIZE bytes (JSON, padded with blanks), the
 SentencePiece model, zeros up to a multiple of 8, the ids (uint16 or uint32; each sequence ends with the end
-symbol), zeros up to a multiple of 8, and for every sequence the position after its end symbol (int64).
-The header holds a SHA-256 over itself (that field left empty) and all that follows it.
+symbol), zeros up to a multiple of 8, for every sequence the position after its end symbol (int64), and the ranges
+of ids that are held out (pairs of int64; none in stores of version 1). The header holds a SHA-256 over itself (that
+field left empty) and all that follows it.
 """
 
 from __future__ import annotations
@@ -12,9 +13,8 @@ import hashlib
 import json
 import os
 import tempfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import chain
 from pathlib import Path
 from typing import BinaryIO
 
@@ -28,8 +28,9 @@ from seqmodel.files import atomic_write
 from seqmodel.kinds import SequenceKind, Unit
 from seqmodel.text.corpus import CorpusSummary, find_sources, read_blocks, spooled
 from seqmodel.tokens.fitting import NoText, fit
+from seqmodel.tokens.held_out import NOTHING, Places, held_apart, plan_held_out
 from seqmodel.tokens.stored_array import Stored, StoredArray
-from seqmodel.tokens.tokenizer import END, FIRST_BYTE, FIRST_PIECE, UNKNOWN, Tokenizer, never_predicted
+from seqmodel.tokens.tokenizer import END, FIRST_BYTE, FIRST_PIECE, UNKNOWN, Ids, Tokenizer, never_predicted
 
 MAGIC = b"SEQMTOK1"
 HEADER_SIZE = 4096
@@ -41,7 +42,7 @@ Ranges = npt.NDArray[np.int64]  # (count, 2): begin and end positions in the ids
 class StoreHeader(Settings):
     """What a store says of itself."""
 
-    version: int = Field(1, ge=1, le=1)
+    version: int = Field(2, ge=1, le=2)
     unit: Unit
     closed: bool
     sequence: SequenceKind
@@ -59,6 +60,7 @@ class StoreHeader(Settings):
     digest: str
     tokenizer: TokenizerSettings | None = None  # how the vocabulary was learned; None: it was another corpus's
     corpus: CorpusSettings | None = None
+    held_out_ranges: int | None = Field(None, ge=0, le=1 << 20)  # how many; None: nothing is said of it
 
     @property
     def dtype(self) -> np.dtype[np.unsignedinteger]:
@@ -67,13 +69,17 @@ class StoreHeader(Settings):
 
 @dataclass(frozen=True)
 class TokenStore:
-    """An open store: `ids` (tokens,) and `ends` (sequences,) stay in the file, unless they were put into memory."""
+    """An open store: `ids` (tokens,) and `ends` (sequences,) stay in the file, unless they were put into memory.
+
+    `held_out` (ranges, 2) is what no vocabulary was learned from; None if the store does not say.
+    """
 
     path: Path
     header: StoreHeader
     tokenizer: Tokenizer
     ids: Stored
     ends: Stored
+    held_out: Ranges | None = None
 
     @property
     def bytes_per_token(self) -> float:
@@ -104,10 +110,12 @@ def write_store(
     corpus: CorpusSettings,
     summary: CorpusSummary,
     learned: TokenizerSettings | None = None,
+    places: Places | None = None,
 ) -> None:
     """Encode blocks of text (`END_MARK` between sequences) into a store; `summary` is read after the last block.
 
-    `learned` tells with which settings the vocabulary was learned from this very text, if it was.
+    `learned` tells with which settings the vocabulary was learned from this very text, if it was; `places`, what was
+    held out meanwhile.
 
     Raises:
         DataError: if the corpus holds no text.
@@ -115,15 +123,18 @@ def write_store(
     """
     dtype = np.dtype("<u2") if tokenizer.size <= 1 << 16 else np.dtype("<u4")
     tokens = sequences = spelled = unknown = 0
+    held_out = _HeldOutRanges(corpus.sequence)
     with atomic_write(path) as file, tempfile.TemporaryFile(dir=path.parent) as index:
         file.write(MAGIC + b" " * HEADER_SIZE)
         body = _Body(file)
         body.write(tokenizer.proto)
         body.align()
-        for ids in chain.from_iterable(map(tokenizer.encode_parts, blocks)):
+        for ids, is_held_out in _encoded(tokenizer, blocks, places or NOTHING):
             ends = np.flatnonzero(ids == END) + (tokens + 1)
             index.write(ends.astype("<i8").tobytes())
             body.write(ids.astype(dtype).tobytes())
+            if is_held_out:
+                held_out.add(tokens, ends, tokens + len(ids))
             tokens += len(ids)
             sequences += len(ends)
             spelled += int(((ids >= FIRST_BYTE) & (ids < FIRST_PIECE)).sum())
@@ -134,6 +145,7 @@ def write_store(
         index.seek(0)
         while data := index.read(_COPY):
             body.write(data)
+        body.write(held_out.array.astype("<i8").tobytes())
         header = StoreHeader(
             unit=tokenizer.unit,
             closed=tokenizer.closed,
@@ -152,10 +164,51 @@ def write_store(
             digest="",
             tokenizer=learned,
             corpus=corpus,
+            held_out_ranges=len(held_out.array) if places is not None else None,
         )
         header = header.model_copy(update={"digest": _digest(header, body.hash)})
         file.seek(len(MAGIC))
         file.write(_json(header).ljust(HEADER_SIZE))
+
+
+def _encoded(tokenizer: Tokenizer, blocks: Iterable[str], places: Places) -> Iterator[tuple[Ids, bool]]:
+    """The ids of a corpus part by part, and whether they are held out."""
+    for part in held_apart(blocks, places):
+        for ids in tokenizer.encode_parts(part.text, part.inside):
+            yield ids, part.held_out
+
+
+class _HeldOutRanges:
+    """Ranges of ids as they are found in order: a sequence (or the end of one) each, or a stretch of a stream."""
+
+    def __init__(self, kind: SequenceKind) -> None:
+        self.is_stream = kind == "stream"
+        self.bounds: list[list[int]] = []
+        self.goes_on = False  # the last one, where the next ids are held out too
+
+    def add(self, begin: int, ends: Ranges, stop: int) -> None:
+        """Add ids from `begin` to `stop`; `ends` are the ends of sequences among them."""
+        cuts = [] if self.is_stream else ends.tolist()
+        for end in [*cuts, stop]:
+            if begin == end:
+                continue
+            if self.goes_on and self.bounds[-1][1] == begin:
+                self.bounds[-1][1] = end
+            else:
+                self.bounds.append([begin, end])
+            begin, self.goes_on = end, end not in cuts
+
+    @property
+    def array(self) -> Ranges:
+        return np.array(self.bounds, np.int64).reshape(-1, 2)
+
+
+def numbers_of(ends: Stored, positions: Ranges) -> Ranges:
+    """The number of the first sequence that ends at or after each of some positions, none of them beyond the last."""
+    found = np.zeros(len(positions), np.int64)
+    for at in range(0, len(ends), _COPY):
+        found += np.searchsorted(ends[at : at + _COPY], positions)
+    return found
 
 
 def is_store(path: Path) -> bool:
@@ -184,7 +237,8 @@ def open_store(path: Path) -> TokenStore:
             header = StoreHeader.model_validate_json(start[len(MAGIC) :])
             ids_at = len(MAGIC) + HEADER_SIZE + _aligned(header.proto_bytes)
             ends_at = ids_at + _aligned(header.tokens * header.dtype.itemsize)
-            if os.fstat(file.fileno()).st_size != ends_at + 8 * header.sequences:
+            held_out_at = ends_at + 8 * header.sequences
+            if os.fstat(file.fileno()).st_size != held_out_at + 16 * (header.held_out_ranges or 0):
                 raise damaged
             proto = file.read(header.proto_bytes)
             body = hashlib.sha256(proto)
@@ -194,6 +248,12 @@ def open_store(path: Path) -> TokenStore:
                 raise damaged
             ids = StoredArray(path, file, header.dtype, ids_at, header.tokens)
             ends = StoredArray(path, file, "<i8", ends_at, header.sequences)
+            held_out = None
+            if header.held_out_ranges is not None:
+                file.seek(held_out_at)
+                held_out = np.fromfile(file, "<i8").astype(np.int64).reshape(-1, 2)
+                if not _ranges_fit(held_out, header, ends):
+                    raise damaged
     except OSError as error:
         reason = os.strerror(error.errno) if error.errno else "it cannot be read"
         raise ModelError(f"{path}: {reason}", "Make a token store with seqmodel tokenize.") from error
@@ -202,7 +262,7 @@ def open_store(path: Path) -> TokenStore:
     tokenizer = Tokenizer(proto, header.unit, header.closed)
     if tokenizer.size != header.vocabulary:
         raise damaged
-    return TokenStore(path, header, tokenizer, ids, ends)
+    return TokenStore(path, header, tokenizer, ids, ends, held_out)
 
 
 def _digest(header: StoreHeader, body: hashlib._Hash) -> str:
@@ -232,6 +292,25 @@ def _ids_fit(file: BinaryIO, header: StoreHeader, ids_at: int, ends_at: int) -> 
     return counted == header.sequences and found[-1:].tolist() == [header.tokens]
 
 
+def _ranges_fit(ranges: Ranges, header: StoreHeader, ends: Stored) -> bool:
+    """Whether ranges are in order and leave something out; and but for a stream each is a sequence, the first one's
+    beginning left out only where all that follows is held out too."""
+    begins, stops = ranges[:, 0], ranges[:, 1]
+    if not len(ranges):
+        return True
+    if begins[0] < 0 or stops[-1] > header.tokens or not (begins < stops).all() or not (stops[:-1] <= begins[1:]).all():
+        return False
+    if header.sequence == "stream":
+        return True
+    numbers = numbers_of(ends, stops)
+    starts = np.where(numbers, ends[np.maximum(numbers - 1, 0)], 0)
+    if begins[0] > starts[0]:
+        starts[0] = begins[0]
+        if numbers[0] + len(ranges) != header.sequences:
+            return False
+    return np.array_equal(ends[numbers], stops) and np.array_equal(starts, begins)
+
+
 def _aligned(size: int) -> int:
     return size + -size % 8
 
@@ -242,8 +321,10 @@ def make_store(
     settings: TokenizerSettings,
     corpus: CorpusSettings,
     tokenizer: Tokenizer | None = None,
+    hold_out: bool = False,
 ) -> None:
-    """Read a corpus twice, once to learn its vocabulary (unless a tokenizer is given) and once to encode it.
+    """Read a corpus once to choose what is held out (if asked), once to learn a vocabulary from the rest (unless a
+    tokenizer is given), and once to encode it.
 
     Raises:
         DataError: if the corpus cannot be read or holds no text.
@@ -254,14 +335,19 @@ def make_store(
     if settings.unit == "byte" and settings.vocabulary_size is not None:
         raise UsageError("--vocab-size does not go with --unit byte", "A byte vocabulary has one size; leave it out.")
     sources = find_sources(inputs)
-    if tokenizer is None:
+    if tokenizer is None or hold_out:
         sources = [spooled(source, corpus.max_line) for source in sources]
-    any_bytes = (tokenizer.unit if tokenizer else settings.unit) == "byte"
+    unit = tokenizer.unit if tokenizer else settings.unit
     learned = settings if tokenizer is None else None
     summary = CorpusSummary()
+
+    def blocks(summary: CorpusSummary | None = None) -> Iterator[str]:
+        return read_blocks(sources, corpus, summary, any_bytes=unit == "byte")
+
     try:
+        places = plan_held_out(blocks(), corpus.sequence, unit, path.parent) if hold_out else None
         if tokenizer is None:
-            tokenizer = fit(read_blocks(sources, corpus, any_bytes=any_bytes), settings)
-        write_store(path, read_blocks(sources, corpus, summary, any_bytes), tokenizer, corpus, summary, learned)
+            tokenizer = fit(blocks(), settings, places or NOTHING)
+        write_store(path, blocks(summary), tokenizer, corpus, summary, learned, places)
     except NoText:
         raise (NoText(sources[0].name) if len(sources) == 1 else NoText()) from None

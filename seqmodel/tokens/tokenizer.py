@@ -154,9 +154,9 @@ class Tokenizer:
         except UnicodeEncodeError:
             raise _lone_surrogate() from None
 
-    def encode_parts(self, text: str) -> Iterator[Ids]:
+    def encode_parts(self, text: str, inside: bool = False) -> Iterator[Ids]:
         """As `encode`, of a long text part by part."""
-        return (self.encode(part, inside) for part, inside in text_parts(text, self.cuts))
+        return (self.encode(part, within) for part, within in text_parts(text, self.cuts, inside))
 
     def encode_line(self, text: str, inside: bool = False) -> Ids:
         """As `encode`, for text that is no block of sequences: the mark of an end is a lone surrogate there.
@@ -317,8 +317,8 @@ class Tokenizer:
         return [len(data.decode("utf-8", "replace")) for data in self.piece_bytes]
 
 
-def text_parts(text: str, cuts: Cuts) -> Iterator[tuple[str, bool]]:
-    """A text in parts that have its tokens, and whether each begins inside a line."""
+def text_parts(text: str, cuts: Cuts, inside: bool = False) -> Iterator[tuple[str, bool]]:
+    """A text, which may begin `inside` a line, in parts that have its tokens; and whether each begins inside a line."""
     begin = 0
     while begin < len(text):
         end = begin + PART
@@ -327,7 +327,7 @@ def text_parts(text: str, cuts: Cuts) -> Iterator[tuple[str, bool]]:
             if found < 0:
                 found = text.find(" ", end)
             end = found if found > 0 else len(text)
-        yield text[begin:end], begin > 0 and text[begin - 1] not in ("\n", END_MARK)
+        yield text[begin:end], text[begin - 1] not in ("\n", END_MARK) if begin else inside
         begin = end
 
 

@@ -37,6 +37,7 @@ from seqmodel.model.ngram_index import NgramIndex, build_index
 from seqmodel.text.corpus import CorpusSummary, find_sources, read_blocks
 from seqmodel.tokens.batches import split_store, token_count, whole_store
 from seqmodel.tokens.store import TokenStore, is_store, make_store, open_store
+from seqmodel.tokens.vocabulary_notes import vocabulary_notes
 from seqmodel.training.agreement import agree_with_store, fit_together
 from seqmodel.training.beginning import Beginning, beginning_of, notes_of
 from seqmodel.training.checkpoints import Checkpoint, read_run
@@ -52,8 +53,6 @@ from seqmodel.training.request import TrainingRequest, TrainingResult
 from seqmodel.training.run_log import RunLog
 from seqmodel.training.running_text import looks_like_running_text
 
-HELD_OUT_SHARE = 0.05
-HELD_OUT_BYTES = 200_000
 DEFAULT_SECONDS = 180.0
 TRIAL_STRETCHES = 4
 SAVING_SECONDS = 0.5  # for the bundle and the rest of the end, beside what is measured
@@ -178,8 +177,11 @@ class TrainingRun:
         else:
             self._refuse_other_stores(store, valid)
         if valid is not None:
-            return TrainingData(store, whole_store(store), valid, whole_store(valid)), "file"
-        split = split_store(store, HELD_OUT_SHARE, HELD_OUT_BYTES)
+            data = TrainingData(store, whole_store(store), valid, whole_store(valid))
+            self._note_vocabulary(vocabulary_notes(valid, data.held_out), checkpoint)
+            return data, "file"
+        split = split_store(store)
+        self._note_vocabulary(vocabulary_notes(store, split.held_out, own=store), checkpoint)
         return TrainingData(store, split.train, store, split.held_out), "split" if len(split.held_out) else ""
 
     def _refuse_other_stores(self, store: TokenStore, valid: TokenStore | None) -> None:
@@ -224,7 +226,8 @@ class TrainingRun:
         self.made.append(self.store_path)
         self.remade = checkpoint is not None
         tokenizer = self.begin.init.tokenizer if self.begin.init is not None else None
-        make_store(self.store_path, inputs, self.begin.tokenizer, self.begin.corpus, tokenizer)
+        hold_out = self.request.valid is None and not self.notes.get("valid")
+        make_store(self.store_path, inputs, self.begin.tokenizer, self.begin.corpus, tokenizer, hold_out)
         return open_store(self.store_path)
 
     def _given_store(self, path: Path, checkpoint: Checkpoint | None) -> TokenStore:
@@ -240,6 +243,10 @@ class TrainingRun:
             note = (
                 "the lines look like one running text; --sequence stream would read on across them, and usually gains"
             )
+            self.on_event(Noted(note))
+
+    def _note_vocabulary(self, notes: list[str], checkpoint: Checkpoint | None) -> None:
+        for note in notes if checkpoint is None else []:
             self.on_event(Noted(note))
 
     def _valid_store(self, store: TokenStore, checkpoint: Checkpoint | None) -> TokenStore | None:

@@ -217,3 +217,12 @@ def test_a_models_vocabulary_is_not_learned_again(train_little: Callable[..., Pa
     corpus.write_text("cat dog\n")
     for option in (["--unit", "word"], ["--vocab-size", "300"], ["--closed-vocab"]):
         told(run_here("tokenize", corpus, "-m", train_little(), "-o", tmp_path / "c.tokens", *option), 2, option[0])
+
+
+def test_a_word_vocabulary_of_text_without_blanks_is_told_of(tmp_path: Path) -> None:
+    lines = "".join("".join(chr(0x4E00 + (i * k) % 97) for k in range(3, 11)) + f"{i}\n" for i in range(400))
+    (tmp_path / "corpus.txt").write_text(lines, encoding="utf-8")
+    result = run_here("tokenize", tmp_path / "corpus.txt", "-o", tmp_path / "a.tokens", "--unit", "word")
+    assert "note: 100% of the held-out text is words that the vocabulary lacks" in result.err
+    result = run_here("tokenize", tmp_path / "corpus.txt", "-o", tmp_path / "b.tokens", "--unit", "char")
+    assert result.code == 0 and "note:" not in result.err

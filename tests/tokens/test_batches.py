@@ -23,17 +23,17 @@ from seqmodel.kinds import SequenceKind, Unit
 from seqmodel.text.corpus import END_MARK, CorpusSummary
 from seqmodel.tokens import batches
 from seqmodel.tokens.batches import (
-    FEW_SEQUENCES,
     Batch,
     LaneBatches,
     PaddedBatches,
     Split,
     UnseenSpellings,
     inputs_and_targets,
-    split_store,
+    split_tokens,
     whole_store,
 )
 from seqmodel.tokens.fitting import fit, vocabulary_proto
+from seqmodel.tokens.held_out import FEW_SEQUENCES
 from seqmodel.tokens.store import Ranges, StoreHeader, TokenStore, open_store, write_store
 from seqmodel.tokens.tokenizer import END, FIRST_BYTE, FIRST_PIECE, START, Tokenizer
 
@@ -131,7 +131,7 @@ def check_split(store: TokenStore, split: Split, wanted: int) -> None:
 @example([500] * 40 + [1] * 60, 0.05, 100, 0)
 def test_a_split_holds_out_whole_sequences(lengths: list[int], fraction: float, most: int, seed: int) -> None:
     store = store_of(lengths)
-    split = split_store(store, fraction, most, seed)
+    split = split_tokens(store, fraction, most, seed)
     check_split(store, split, wanted_tokens(store, fraction, most))
     if max(lengths) < wanted_tokens(store, fraction, most):
         sequences = set(zip(sorted(begins_of(store)), store.ends[:].tolist(), strict=True))
@@ -143,7 +143,7 @@ def test_a_split_holds_out_whole_sequences(lengths: list[int], fraction: float, 
 @given(few_lengths, fractions, st.integers(0, 1000), st.sampled_from([0, 1, 7]))
 def test_of_few_sequences_the_end_is_held_out(lengths: list[int], fraction: float, most: int, every: int) -> None:
     store = store_of(lengths, "document", every)
-    split = split_store(store, fraction, most)
+    split = split_tokens(store, fraction, most)
     check_split(store, split, wanted_tokens(store, fraction, most))
     if len(split.held_out):
         assert split.held_out.min() == split.train_tokens and split.held_out.max() == store.header.tokens
@@ -153,13 +153,13 @@ def test_of_few_sequences_the_end_is_held_out(lengths: list[int], fraction: floa
 @given(st.lists(st.integers(1, 300), min_size=1, max_size=60), fractions, st.integers(0, 1000), st.integers(0, 9))
 def test_of_a_stream_stretches_are_held_out(lengths: list[int], fraction: float, most: int, every: int) -> None:
     store = store_of(lengths, "stream", every)
-    split = split_store(store, fraction, most)
+    split = split_tokens(store, fraction, most)
     check_split(store, split, wanted_tokens(store, fraction, most))
 
 
 def test_what_is_held_out_of_a_stream_is_spread_and_begins_at_line_starts() -> None:
     store = store_of([200_000], "stream", 7)
-    held = split_store(store, 0.05, 10**6, seed=2).held_out
+    held = split_tokens(store, 0.05, 10**6, seed=2).held_out
     assert len(held) == 8 and (held[:, 1] - held[:, 0] == 1250).all()
     assert (held[:, 0] // 25_000 == np.arange(8)).all()  # one in each eighth of the text
     assert all(int(store.ids[begin - 1]) in store.tokenizer.newline_ids for begin in held[:, 0])
@@ -167,21 +167,21 @@ def test_what_is_held_out_of_a_stream_is_spread_and_begins_at_line_starts() -> N
 
 def test_what_is_held_out_is_spread_over_the_corpus() -> None:
     store = store_of([4] * 1000)
-    held = split_store(store, 0.1, 10**6, seed=5).held_out
+    held = split_tokens(store, 0.1, 10**6, seed=5).held_out
     assert len(held) == 100
     assert (held[:, 0] // 50 == np.arange(100)).all()  # one of every ten sequences
 
 
 def test_a_split_is_a_pure_function_of_the_seed() -> None:
     store = store_of(list(range(1, 200)))
-    one, again, other = (split_store(store, 0.2, 10**6, seed) for seed in (1, 1, 2))
+    one, again, other = (split_tokens(store, 0.2, 10**6, seed) for seed in (1, 1, 2))
     assert np.array_equal(one.held_out, again.held_out) and np.array_equal(one.train, again.train)
     assert not np.array_equal(one.held_out, other.held_out)
 
 
 def test_too_little_text_holds_nothing_out() -> None:
     for store in (store_of([1]), store_of([3] * 38), store_of([60], "stream")):
-        split = split_store(store, 0.05, 10**6)
+        split = split_tokens(store, 0.05, 10**6)
         assert split.held_out.shape == (0, 2) and (coverage(store, split.train) == 1).all()
 
 
@@ -203,7 +203,7 @@ def test_a_split_in_few_blocks_is_a_split_too(lengths: list[int], most: int, see
     store = store_of(lengths)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(batches, "MAX_BLOCKS", most)
-        split = split_store(store, 0.3, 10**6, seed)
+        split = split_tokens(store, 0.3, 10**6, seed)
     assert (coverage(store, split.train, split.held_out) == 1).all()
 
 
@@ -214,7 +214,7 @@ def test_bytes_are_counted_as_tokens_of_the_usual_size(tmp_path: Path) -> None:
     write_store(tmp_path / "a", [("the the the" + END_MARK) * 100], tokenizer, CorpusSettings(), summary)
     store = open_store(tmp_path / "a")
     assert store.bytes_per_token == 3.0
-    assert split_store(store, 0.5, 120).held_out_tokens == 40
+    assert split_tokens(store, 0.5, 120).held_out_tokens == 40
 
 
 # Inputs
@@ -240,7 +240,7 @@ def test_lanes_read_every_training_token_once_in_an_epoch(
     lengths: list[int], shape: tuple[int, int], seed: int, split: bool
 ) -> None:
     store = store_of(lengths)
-    ranges = split_store(store, 0.3, 10**6, seed).train if split else whole_store(store)
+    ranges = split_tokens(store, 0.3, 10**6, seed).train if split else whole_store(store)
     reader = LaneBatches(store, ranges, lanes=shape[0], segment=shape[1], seed=seed)
     for number in (0, 1):
         epoch = epoch_of(reader, number)
@@ -344,7 +344,7 @@ def test_padded_batches_read_every_training_token_once_in_an_epoch(
     lengths: list[int], shape: tuple[int, int], seed: int, kind: SequenceKind
 ) -> None:
     store = store_of(lengths, kind, 5)
-    ranges = split_store(store, 0.3, 10**6, seed).train
+    ranges = split_tokens(store, 0.3, 10**6, seed).train
     reader = PaddedBatches(store, ranges, lanes=shape[0], segment=shape[1], seed=seed)
     begins = begins_of(store)
     ends = np.asarray(store.ends)
@@ -426,7 +426,7 @@ def test_reading_from_a_step_gives_what_reading_from_the_start_comes_to(
     seed: int,
 ) -> None:
     store = store_of(lengths, kind, 6)
-    train = split_store(store, 0.2, 10**6).train
+    train = split_tokens(store, 0.2, 10**6).train
     whole = islice(reads(store, train, lanes=shape[0], segment=shape[1], seed=seed).read(), step, step + 12)
     resumed = islice(reads(store, train, lanes=shape[0], segment=shape[1], seed=seed).read(step), 12)
     assert all(same(*pair) for pair in zip(whole, resumed, strict=True))

@@ -16,7 +16,7 @@ from seqmodel.inference.line_scores import LineScore, Reading, score_lines
 from seqmodel.kinds import SequenceKind, Unit
 from seqmodel.model.bundle import HeldOut
 from seqmodel.text.corpus import Source, read_lines
-from seqmodel.tokens.batches import split_store
+from seqmodel.tokens.batches import split_tokens
 from seqmodel.tokens.store import make_store, open_store
 from seqmodel.tokens.tokenizer import END, START, never_predicted
 from seqmodel.training import final
@@ -31,7 +31,7 @@ def data_of(folder: Path, sequence: SequenceKind, closed: bool = False) -> Train
     tokenizer = TokenizerSettings(unit="word" if closed else "char", closed=closed)
     make_store(folder / "x.tokens", [str(folder / "corpus.txt")], tokenizer, CorpusSettings(sequence=sequence))
     store = open_store(folder / "x.tokens")
-    split = split_store(store, 0.1, 100_000)
+    split = split_tokens(store, 0.1, 100_000)
     return TrainingData(store, split.train, store, split.held_out)
 
 

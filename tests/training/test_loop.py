@@ -20,7 +20,7 @@ from seqmodel.inference.loaded import Model
 from seqmodel.inference.scoring import score_ranges, score_sequences
 from seqmodel.kinds import CellKind, SequenceKind
 from seqmodel.model.ngram_index import build_index
-from seqmodel.tokens.batches import split_store
+from seqmodel.tokens.batches import split_tokens
 from seqmodel.tokens.store import make_store, open_store
 from seqmodel.training import loop
 from seqmodel.training.events import Annealing, CheckpointSaved, Event, Finished, StepDone, Validated
@@ -46,7 +46,7 @@ def data_of(folder: Path, text: str, sequence: SequenceKind = "line", held_out: 
     store_path = folder / "x.tokens"
     make_store(store_path, [str(folder / "corpus.txt")], TokenizerSettings(), CorpusSettings(sequence=sequence))
     store = open_store(store_path)
-    split = split_store(store, held_out, 100_000)
+    split = split_tokens(store, held_out, 100_000)
     return TrainingData(store, split.train, store, split.held_out)
 
 
