@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from itertools import groupby, zip_longest
+from itertools import accumulate, groupby, zip_longest
 from typing import Any
 
 import numpy as np
@@ -250,17 +250,15 @@ def _running(
     inside: bool,
 ) -> list[LineScore]:
     """The rows of lines, an open one last; the first may begin inside a line."""
-    parts = [(line.text, end) for line, end in zip(lines, terminators, strict=True) if end is not None]
-    for text, _ in parts:
-        refuse_end_mark(text)
-    ids = tokenizer.encode("".join(text + end for text, end in parts), inside)
-    scores = scorer.score(ids, wanted)
-    cuts = np.flatnonzero(np.isin(ids, [*tokenizer.newline_ids, END])) + 1
-    bounds = iter(zip([0, *cuts], [*cuts, len(ids)], strict=True))
-    rows: list[LineScore] = []
-    for line, terminator in zip(lines, terminators, strict=True):
-        begin, end = (0, 0) if terminator is None else next(bounds)
-        rows.append(
-            LineScore(line, line.text, ids[begin:end], scores.at(slice(begin, end)), inside=inside and not rows)
-        )
-    return rows
+    begins = [inside, *[False] * len(lines)]
+    spelled = []
+    for line, end, begun in zip(lines, terminators, begins, strict=False):
+        refuse_end_mark(line.text)
+        # Line by line, since a closed vocabulary may lack the newline: no token tells where a line ends.
+        spelled.append(_no_ids() if end is None else tokenizer.encode(line.text + end, begun))
+    scores = scorer.score(np.concatenate([_no_ids(), *spelled]), wanted)
+    stops = list(accumulate(map(len, spelled)))
+    return [
+        LineScore(line, line.text, ids, scores.at(slice(stop - len(ids), stop)), inside=begun)
+        for line, ids, stop, begun in zip(lines, spelled, stops, begins, strict=False)
+    ]

@@ -18,7 +18,7 @@ from seqmodel.inference.line_scores import LineScore, Reading, score_lines
 from seqmodel.inference.loaded import Model
 from seqmodel.inference.scoring import Wanted
 from seqmodel.kinds import SequenceKind, Unit
-from seqmodel.text.corpus import Line, Source, read_blocks, read_lines
+from seqmodel.text.corpus import END_MARK, Line, Source, read_blocks, read_lines
 from seqmodel.tokens.fitting import fit
 from seqmodel.tokens.tokenizer import END, START, Tokenizer
 from tests.inference.test_scoring import Remembering
@@ -153,6 +153,21 @@ def test_a_line_ends_with_the_end_symbol_or_its_newline(tokenizers: dict[Unit, T
     for kind, lasts in expected.items():
         rows = rows_of(tokenizer, kind, batches_of("a\nb\n\nba", []))
         assert [row.ids[-1] if len(row.ids) else None for row in rows] == lasts
+
+
+@pytest.mark.parametrize("unit", ["char", "word"])
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_closed_vocabulary_that_never_saw_a_newline_scores_lines_one_by_one(kind: SequenceKind, unit: Unit) -> None:
+    tokenizer = fit(["ab ba a b" + END_MARK] * 3, TokenizerSettings(unit=unit, closed=True))
+    assert tokenizer.id_of("\n") is None
+    rows = rows_of(tokenizer, kind, batches_of("ab\nba a\n\nzz\nb\n", [2]))
+    assert [row.text for row in rows] == ["ab", "ba a", "", "zz", "b"]
+    own = [len(tokenizer.encode(row.text)) for row in rows]
+    ends = [1, 1, 0 if kind == "paragraph" else 1, 1, 1]
+    assert [len(row.ids) for row in rows] == [size + end for size, end in zip(own, ends, strict=True)]
+    found = [token for row in rows for token in row.ids.tolist()]
+    bits = [b for row in rows for b in row.scores.bits]
+    assert bits == pytest.approx(model_for(tokenizer, kind).oracle(found), abs=1e-5)
 
 
 def test_a_carriage_return_is_taken_off_lines_and_kept_elsewhere(tokenizers: dict[Unit, Tokenizer]) -> None:
