@@ -166,7 +166,7 @@ class _Separate:
 
     def _spelled(self, line: Line, inside: bool = False) -> LineScore:
         """A line, or part of one, and its ids, not yet scored."""
-        text = line.body if self.kind == "line" else line.text
+        text = line.body
         given, preamble = line.given or "", self.reading.preamble
         if preamble:
             given = preamble + self._between(preamble, given) + given
@@ -255,10 +255,10 @@ def _running(
     for line, end, begun in zip(lines, terminators, begins, strict=False):
         refuse_end_mark(line.text)
         # Line by line, since a closed vocabulary may lack the newline: no token tells where a line ends.
-        spelled.append(_no_ids() if end is None else tokenizer.encode(line.text + end, begun))
+        spelled.append(_no_ids() if end is None else tokenizer.encode(line.body + end, begun))
     scores = scorer.score(np.concatenate([_no_ids(), *spelled]), wanted)
     stops = list(accumulate(map(len, spelled)))
     return [
-        LineScore(line, line.text, ids, scores.at(slice(stop - len(ids), stop)), inside=begun)
+        LineScore(line, line.body, ids, scores.at(slice(stop - len(ids), stop)), inside=begun)
         for line, ids, stop, begun in zip(lines, spelled, stops, begins, strict=False)
     ]

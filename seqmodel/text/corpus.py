@@ -70,7 +70,7 @@ class Line:
 
     @property
     def body(self) -> str:
-        """The text without the carriage return that files from Windows have before a newline."""
+        """The text without its line end: a carriage return before the newline is part of that."""
         return self.text.removesuffix("\r") if self.terminated else self.text
 
     @property
@@ -94,7 +94,7 @@ class CorpusSummary:
     def add(self, data: Bytes, text: str) -> None:
         self._hash.update(data)
         self.bytes += len(data)
-        self.chars += len(text)
+        self.chars += len(text) - text.count("\r\n")  # a line end is one character
         self.words += word_count(text)
         self.lines += data.count(b"\n") + (not data.endswith(b"\n"))
 
@@ -413,11 +413,10 @@ class _Cutter:
         self.open = False  # a sequence has begun and not ended; outside streams its last newline is held back
 
     def cut(self, text: str) -> str:
+        text = text.replace("\r\n", "\n")
         if self.kind == "stream":
             self.open = True
             return text
-        if self.kind == "line":
-            text = text.replace("\r\n", "\n")
         text = text if text.endswith("\n") else text + "\n"
         if self.kind == "line":
             return self._lines(text)

@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 import seqmodel
 from seqmodel.inference.loaded import Model
 from tests.cli.command import Result, command, environment, run, run_here, told
+from tests.conftest import little_text
 
 LINE_COLUMNS = ["line", "bits", "tokens", "chars", "bits_per_char", "text"]
 NASTY = [
@@ -131,6 +132,31 @@ def test_an_unterminated_line_and_a_carriage_return_count_as_the_line_alone(trai
     result = run_here("score", "-m", train_little(), stdin=b"cat\r\ncat\ncat")
     assert len({row["bits"] for row in result.rows}) == 1
     assert {row["chars"] for row in result.rows} == {"3"}
+
+
+LEVELS = ("line", "token", "word", "document", "corpus")
+
+
+@pytest.mark.parametrize(
+    ("kind", "unit"), [("line", "byte"), ("paragraph", "word"), ("document", "char"), ("stream", "char")]
+)
+def test_a_text_with_line_ends_of_windows_has_the_scores_of_the_text(
+    kind: str, unit: str, train_little: Callable[..., Path], tmp_path: Path
+) -> None:
+    """Trained on either, and by whatever level it is told."""
+    ended = [little_text(60), little_text(60).replace("\n", "\r\n")]
+    models = [train_little(text, sequence=kind, unit=unit, steps=5, width=8) for text in ended]
+    file, before = tmp_path / "lines.txt", tmp_path / "before.txt"
+    before.write_bytes(b"cat\r\n")
+    lines = b"cat dog\n\n \n\rkite\r \nZ\xc3\xbcrich\nanna\nfar"
+    for way in (*([f"--by={level}"] for level in LEVELS), ["--context=none"], [f"--context={before}"]):
+        outputs = []
+        for data in (lines, lines.replace(b"\n", b"\r\n")):
+            file.write_bytes(data)
+            results = [run_here("score", "-m", model, *way, file) for model in models]
+            assert [result.code for result in results] == [0, 0]
+            outputs += [(result.out, result.err) for result in results]
+        assert len(set(outputs)) == 1, way
 
 
 def test_no_input_gives_the_header_alone(train_little: Callable[..., Path]) -> None:

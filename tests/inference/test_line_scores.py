@@ -170,11 +170,17 @@ def test_a_closed_vocabulary_that_never_saw_a_newline_scores_lines_one_by_one(ki
     assert bits == pytest.approx(model_for(tokenizer, kind).oracle(found), abs=1e-5)
 
 
-def test_a_carriage_return_is_taken_off_lines_and_kept_elsewhere(tokenizers: dict[Unit, Tokenizer]) -> None:
-    for kind in KINDS:
-        (row,) = rows_of(tokenizers["byte"], kind, batches_of("ab\r\n", []))
-        assert row.text == ("ab" if kind == "line" else "ab\r")
-        assert tokenizers["byte"].decode(row.ids).rstrip("\n") == row.text
+@pytest.mark.parametrize("restart", [False, True])
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_carriage_return_before_a_newline_is_part_of_the_line_end(
+    kind: SequenceKind, restart: bool, tokenizers: dict[Unit, Tokenizer]
+) -> None:
+    text = "ab\n\n\rba\r \n a\n"
+    expected = rows_of(tokenizers["byte"], kind, batches_of(text, [2]), restart=restart)
+    rows = rows_of(tokenizers["byte"], kind, batches_of(text.replace("\n", "\r\n"), [2]), restart=restart)
+    assert [row.text for row in rows] == ["ab", "", "\rba\r ", " a"]
+    assert [row.ids.tolist() for row in rows] == [row.ids.tolist() for row in expected]
+    assert [row.bits for row in rows] == [row.bits for row in expected]
 
 
 def test_a_blank_line_has_a_row_with_a_score_in_line_models(tokenizers: dict[Unit, Tokenizer]) -> None:
