@@ -186,7 +186,7 @@ class CorpusTotals:
 
     def add(self, row: LineScore, ends: bool) -> None:
         """Add a line, or a part of one; `ends` tells whether a sequence ends with it."""
-        newline = row.line.terminated
+        newline = row.line.is_ended or row.end_newline
         text = row.text
         self.lines += not row.line.open
         self.sequences += ends

@@ -131,7 +131,7 @@ class Gathering:
         bits = [row.bits for row in rows]
         self.lines += 1
         self.tokens += [len(row.ids) for row in rows]
-        counts = (len(text) + line.terminated, len(text.split()))
+        counts = (len(text) + line.is_ended, len(text.split()))
         self.open = [a + b for a, b in zip(self.open, (*bits, *counts), strict=True)]
         for (worse, better), own in zip(self.extremes, bits, strict=True):
             if own != bits[0]:

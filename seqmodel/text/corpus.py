@@ -67,6 +67,12 @@ class Line:
     given: str | None = None  # what it is to be scored given, where that stands beside it
     raw: bytes | None = None  # its bytes, where some were replaced in the text
     open: bool = False  # it goes on in the next one
+    alone: bool = False  # no line of a file but a text by itself, scored and counted as a line that ends
+
+    @property
+    def is_ended(self) -> bool:
+        """True if a line end counts among its characters in the totals of a corpus."""
+        return self.terminated or self.alone
 
     @property
     def body(self) -> str:
