@@ -39,7 +39,10 @@ def command(
     header: Annotated[bool, typer.Option("--header/--no-header", help="Begin with the column names.")] = True,
     show_text: Annotated[bool, typer.Option("--show-text/--no-text", help="Write the text beside its score.")] = True,
     base: Annotated[Literal["2", "e", "10"], typer.Option(help="Bits, nats or bans.")] = "2",
-    eos: Annotated[bool, typer.Option("--eos/--no-eos", help="Count the end symbol.")] = True,
+    eos: Annotated[
+        bool,
+        typer.Option("--eos/--no-eos", help="Count the end symbol, or a stream text's newline."),
+    ] = True,
     context: Annotated[
         str,
         typer.Option(
@@ -143,10 +146,12 @@ def command(
     quiet: options.QuietOption = False,
     debug: options.DebugOption = False,
 ) -> None:
-    """Score text: −log2 p of each line, the end symbol (or the newline) included.
+    """Score text: −log2 p of each line, the end symbol included, or the newline that ends the line.
 
     In a line model each line is a sequence of its own. In the others a line's score depends on what precedes
-    it in its paragraph, document or stream. The rows of a table, and texts given by --text, stand alone.
+    it in its paragraph, document or stream. The rows of a table, and texts given by --text, stand alone: a
+    stream model scores each with a newline after it. A row's chars leave the line end out; the sums of
+    --by document and corpus count it, as wc -m does, as one character (CR LF too).
     """
     from seqmodel.api import model_path
     from seqmodel.config import CorpusSettings

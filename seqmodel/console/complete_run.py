@@ -65,7 +65,7 @@ def answer(model: Model, text: str, request: CompleteRequest) -> Answer:
 def _lines(model: Model) -> Iterator[tuple[int, str]]:
     """The lines of standard input, by number."""
     for line in _read(any_bytes=model.header.unit == "byte"):
-        yield line.number, line.body if model.header.sequence == "line" else line.text
+        yield line.number, line.body
 
 
 def _read(any_bytes: bool) -> Iterator[Line]:

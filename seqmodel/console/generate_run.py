@@ -65,8 +65,7 @@ def prefixes(model: Model, given: tuple[str, ...], file: Path | None, max_line: 
     if given:
         raise UsageError("both --prefix and --prefix-file are given", "Give one of them.")
     batches = read_lines(only_source(str(file)), CorpusSettings(max_line=max_line), model.header.unit == "byte")
-    one_line = model.header.sequence == "line"
-    return (line.body if one_line else line.text for lines in batches for line in lines)
+    return (line.body for lines in batches for line in lines)
 
 
 _ENDS = {"max_chars", "max_tokens", "max_lines", "stop"}  # settings that say where a continuation ends

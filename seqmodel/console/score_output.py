@@ -108,7 +108,7 @@ class KenlmOutput(ScoreOutput):
             cells.append((row.text[word.start : word.end], token, word.last - word.first, word.bits))
             oov += word.is_oov
             self.oov_bits += word.bits if word.is_oov else 0.0
-        if row.ends:
+        if body is not row:
             bits = float(row.scores.bits[-1]) if cells else row.bits  # with those of white space alone
             cells.append(("</s>", int(row.ids[-1]), 1, bits))
         self.words += len(cells)

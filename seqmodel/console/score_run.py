@@ -143,7 +143,7 @@ def _preamble(model: LineScorer, name: str, settings: CorpusSettings) -> str:
     if kind == "paragraph":  # what stands before a blank line is another
         blank = [at for at, line in enumerate(lines, start=1) if not line.text.strip()]
         lines = lines[max(blank, default=0) :]
-    texts = [(line.body if kind == "line" else line.text) + "\n" * line.terminated for line in lines]
+    texts = [line.body + "\n" * line.terminated for line in lines]
     text = "".join(texts).removesuffix("\n")
     if kind == "line" and "\n" in text:
         raise UsageError(

@@ -173,7 +173,8 @@ class TableView:
 
 @dataclass
 class CorpusTotals:
-    """Sums over all that was scored; characters count newlines, as `wc -m` does."""
+    """Sums over all that was scored. A line end counts as one character and one byte, a carriage return in it or not;
+    characters are then those that `wc -m` counts."""
 
     sequences: int = 0
     tokens: int = 0
@@ -188,19 +189,20 @@ class CorpusTotals:
 
     def add(self, row: LineScore, ends: bool) -> None:
         """Add a line, or a part of one; `ends` tells whether a sequence ends with it."""
-        newline = row.line.terminated
-        text = row.line.text
+        newline = row.line.is_ended or row.end_newline
+        text = row.text
         self.lines += not row.line.open
         self.sequences += ends
         if row.unknown:
             self.unknown += row.unknown
             self.unknown_bits += float(row.scores.bits[row.ids == UNKNOWN].sum())
         self.tokens += len(row.ids)
-        self.words += word_count(text) - (self.in_word and row.inside and not text[0].isspace())
+        self.words += word_count(text) - (self.in_word and row.inside and not text[:1].isspace() and text != "")
         self.in_word = row.line.open and not text[-1].isspace()
         self.chars += len(text) + newline
         raw = row.line.raw
-        self.bytes += len(text.encode("utf-8", "surrogateescape") if raw is None else raw) + newline
+        raw = text.encode("utf-8", "surrogateescape") if raw is None else raw.removesuffix(b"\r" * newline)
+        self.bytes += len(raw) + newline
         self.bits += row.bits
 
     def include(self, other: CorpusTotals) -> None:

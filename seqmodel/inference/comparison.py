@@ -127,15 +127,15 @@ class Gathering:
 
     def add(self, file: str, rows: Sequence[LineScore]) -> None:
         """Add a line, as scored by each."""
-        line = rows[0].line
+        line, text = rows[0].line, rows[0].text
         bits = [row.bits for row in rows]
         self.lines += 1
         self.tokens += [len(row.ids) for row in rows]
-        counts = (len(line.text) + line.terminated, len(line.text.split()))
+        counts = (len(text) + line.is_ended, len(text.split()))
         self.open = [a + b for a, b in zip(self.open, (*bits, *counts), strict=True)]
         for (worse, better), own in zip(self.extremes, bits, strict=True):
             if own != bits[0]:
-                (worse if own > bits[0] else better).add(LineDifference(file, line.number, line.text, own, bits[0]))
+                (worse if own > bits[0] else better).add(LineDifference(file, line.number, text, own, bits[0]))
         if self.drawn == "lines" or self.open[-2] >= BLOCK_CHARS:
             self._close()
 

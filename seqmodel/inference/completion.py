@@ -25,7 +25,7 @@ from seqmodel.config import CompletionSettings
 from seqmodel.inference.openings import Node, Opener
 from seqmodel.inference.sequence_model import Ids, SequenceModel
 from seqmodel.inference.spelling import Speller, Spelling
-from seqmodel.inference.words import boundary_tokens
+from seqmodel.inference.words import word_ends
 from seqmodel.inference.workers import one_thread
 from seqmodel.tokens.tokenizer import END, Tokenizer
 
@@ -78,7 +78,7 @@ class Completer:
     ) -> None:
         self.model, self.tokenizer = model, tokenizer
         self.opener = Opener(model, Spelling(tokenizer, ends, one_line))
-        self.boundary = boundary_tokens(tokenizer)
+        self.boundary = word_ends(tokenizer)
         self._ends_words: dict[int, bool] = {}
 
     def complete(self, prefix: str, settings: CompletionSettings) -> Completions:

@@ -114,9 +114,8 @@ def fit_mixture(models: Sequence[LineScorer], inputs: LineInputs, reading: Readi
     tokens = chars = 0
     for _, batches in inputs.streams():
         for rows in scored_by_each(models, batches, reading):
-            line = rows[0].line
             tokens += len(rows[0].ids)
-            chars += len(line.text) + line.terminated
+            chars += len(rows[0].text) + rows[0].line.is_ended
             for own, row in zip(bits, rows, strict=True):
                 own.extend(row.scores.bits if by_tokens else [row.bits])
     each = np.array(bits)

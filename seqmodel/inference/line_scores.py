@@ -3,6 +3,9 @@
 What a line's score means follows the model's sequence kind. In a line model every line is a sequence. In the
 others state is carried from line to line within a sequence, and a line's score is conditional on what precedes it.
 A line may also be scored given a text before it in the same sequence: log p(text | given).
+
+A text that stands alone has one score, however it comes: with the end symbol, or in a stream model the newline, after
+it. A carriage return before a newline is part of the line end, and is not scored.
 """
 
 from __future__ import annotations
@@ -10,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from itertools import groupby, zip_longest
+from itertools import accumulate, groupby, zip_longest
 from typing import Any
 
 import numpy as np
@@ -43,7 +46,8 @@ class LineScore:
     """A line, the ids that it is spelled with (its newline or end symbol last) and their scores.
 
     `before` are the ids of what it was scored given; `shift` characters of those ids' text and the line's together
-    come before the line's own. A later part of a line begins `inside` it.
+    come before the line's own. A later part of a line begins `inside` it. The newline that a text of a stream ends
+    with when it stands alone is an `end_newline`.
     """
 
     line: Line
@@ -53,6 +57,7 @@ class LineScore:
     before: npt.NDArray[Any] = field(default_factory=_no_ids)
     shift: int = 0
     inside: bool = False
+    end_newline: bool = False
 
     @property
     def bits(self) -> float:
@@ -68,10 +73,11 @@ class LineScore:
         return bool(len(self.ids)) and int(self.ids[-1]) == END
 
     def without_end(self) -> LineScore:
-        """The same, the end symbol left out."""
-        if not self.ends:
+        """The same, the end symbol left out, or the newline in its place."""
+        if not (self.ends or self.end_newline):
             return self
-        return replace(self, ids=self.ids[:-1], scores=self.scores.at(slice(0, len(self.ids) - 1)))
+        scores = self.scores.at(slice(0, len(self.ids) - 1))
+        return replace(self, ids=self.ids[:-1], scores=scores, end_newline=False)
 
     def spans(self, tokenizer: Tokenizer) -> npt.NDArray[np.int64]:
         """Character offsets (start, end) in the text of each token, (tokens, 2); symbols have none (start == end)."""
@@ -105,6 +111,27 @@ class Reading:
     preamble: str = ""
     separator: str = " "
     wanted: Wanted = PLAIN
+
+
+def sequence_ids(
+    tokenizer: Tokenizer, kind: SequenceKind, text: str, *, inside: bool = False, is_open: bool = False
+) -> npt.NDArray[np.int32]:
+    """The ids of a text that stands alone, with what ends it: the end symbol, or in a stream the newline. An open one
+    has no end yet.
+
+    Raises:
+        DataError: if the text holds a lone surrogate.
+    """
+    if is_open:
+        return tokenizer.encode_line(text, inside)
+    if kind == "stream":
+        return tokenizer.encode_line(text + "\n", inside)
+    return np.append(tokenizer.encode_line(text, inside), np.int32(END))
+
+
+def without_carriage_returns(text: str) -> str:
+    """The text with a newline for each line end, as files are read."""
+    return text.replace("\r\n", "\n")
 
 
 def score_lines(
@@ -166,18 +193,16 @@ class _Separate:
 
     def _spelled(self, line: Line, inside: bool = False) -> LineScore:
         """A line, or part of one, and its ids, not yet scored."""
-        text = line.body if self.kind == "line" else line.text
-        given, preamble = line.given or "", self.reading.preamble
+        text = without_carriage_returns(line.body)
+        given, preamble = without_carriage_returns(line.given or ""), self.reading.preamble
         if preamble:
             given = preamble + self._between(preamble, given) + given
-        newline = "\n" if self.kind == "stream" and line.terminated else ""
         whole = given + self._between(given, text) + text if given else text
-        ids = self.tokenizer.encode_line(whole + newline, inside)
+        ids = sequence_ids(self.tokenizer, self.kind, whole, inside=inside, is_open=line.open)
         shared = self._shared(given, whole, ids) if given else 0
         before, ids = ids[:shared], ids[shared:]
-        if self.kind != "stream" and not line.open:
-            ids = np.append(ids, np.int32(END))
-        return LineScore(line, text, ids, nothing(PLAIN), before, len(whole) - len(text), inside)
+        end_newline = self.kind == "stream" and not line.open
+        return LineScore(line, text, ids, nothing(PLAIN), before, len(whole) - len(text), inside, end_newline)
 
     def _between(self, given: str, text: str) -> str:
         """What joins a line to what it is given."""
@@ -250,17 +275,15 @@ def _running(
     inside: bool,
 ) -> list[LineScore]:
     """The rows of lines, an open one last; the first may begin inside a line."""
-    parts = [(line.text, end) for line, end in zip(lines, terminators, strict=True) if end is not None]
-    for text, _ in parts:
-        refuse_end_mark(text)
-    ids = tokenizer.encode("".join(text + end for text, end in parts), inside)
-    scores = scorer.score(ids, wanted)
-    cuts = np.flatnonzero(np.isin(ids, [*tokenizer.newline_ids, END])) + 1
-    bounds = iter(zip([0, *cuts], [*cuts, len(ids)], strict=True))
-    rows: list[LineScore] = []
-    for line, terminator in zip(lines, terminators, strict=True):
-        begin, end = (0, 0) if terminator is None else next(bounds)
-        rows.append(
-            LineScore(line, line.text, ids[begin:end], scores.at(slice(begin, end)), inside=inside and not rows)
-        )
-    return rows
+    begins = [inside, *[False] * len(lines)]
+    spelled = []
+    for line, end, begun in zip(lines, terminators, begins, strict=False):
+        refuse_end_mark(line.text)
+        # Line by line, since a closed vocabulary may lack the newline: no token tells where a line ends.
+        spelled.append(_no_ids() if end is None else tokenizer.encode(line.body + end, begun))
+    scores = scorer.score(np.concatenate([_no_ids(), *spelled]), wanted)
+    stops = list(accumulate(map(len, spelled)))
+    return [
+        LineScore(line, line.body, ids, scores.at(slice(stop - len(ids), stop)), inside=begun)
+        for line, ids, stop, begun in zip(lines, spelled, stops, begins, strict=False)
+    ]

@@ -45,10 +45,10 @@ class Model:
     ) -> list[LineScore]:
         """Score each text as a sequence of its own, whatever the model's sequence kind; `texts` is a list.
 
-        A score's `bits` is −log2 p of the text, its end symbol included (in a stream model there is none). With
-        `given`, one text or one for each, it is −log2 p(text | given), where both stand in one sequence, `separator`
-        between them where neither has white space there. With `details`, `scores` also holds entropy (bits) and rank
-        per token.
+        A score's `bits` is −log2 p of the text, its end symbol included, or in a stream model the newline that ends
+        it: the same as the text's in a file by itself, in a column or with `rescore`. With `given`, one text or one
+        for each, it is −log2 p(text | given), where both stand in one sequence, `separator` between them where neither
+        has white space there. With `details`, `scores` also holds entropy (bits) and rank per token.
 
         Raises:
             DataError: if a text holds a lone surrogate.

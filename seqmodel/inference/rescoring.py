@@ -5,17 +5,17 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from seqmodel.errors import DataError, UsageError
+from seqmodel.inference.line_scores import sequence_ids, without_carriage_returns
 from seqmodel.inference.prefix_tree import tree_bits
 from seqmodel.inference.scoring import LN2
 from seqmodel.inference.sequence_model import SequenceModel
 from seqmodel.kinds import SequenceKind
-from seqmodel.tokens.tokenizer import END, Tokenizer
+from seqmodel.tokens.tokenizer import Tokenizer
 
 Numbers = npt.NDArray[np.float64]
 ALONE, BESIDE_OTHERS = 1.0, 0.5  # the model's weight, where none is given
@@ -92,15 +92,10 @@ def log_probabilities(
         DataError: if a text holds a lone surrogate.
     """
     distinct = list(dict.fromkeys(texts))
-    bits = tree_bits(model, [_spelled(tokenizer, kind, text) for text in distinct])
+    ids = [sequence_ids(tokenizer, kind, without_carriage_returns(text)) for text in distinct]
+    bits = tree_bits(model, ids)
     scores = dict(zip(distinct, (bits * -LN2).tolist(), strict=True))
     return [scores[text] for text in texts]
-
-
-def _spelled(tokenizer: Tokenizer, kind: SequenceKind, text: str) -> npt.NDArray[Any]:
-    if kind == "stream":
-        return tokenizer.encode_line(text + "\n")
-    return np.append(tokenizer.encode_line(text), np.int32(END))
 
 
 @dataclass(frozen=True)

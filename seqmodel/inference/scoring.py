@@ -178,6 +178,8 @@ def _score_chunk(
     if wanted.boundary is not None:
         p = np.exp(logs[..., wanted.boundary]).sum(axis=-1, dtype=np.float64)
         boundary = -np.log2(np.clip(p, np.finfo(np.float64).tiny, 1))
+        # Sums in single precision may fall below one of their terms, or to zero.
+        boundary = np.where(wanted.boundary[targets], np.minimum(boundary, bits), boundary)
     if many := min(wanted.alternatives, logs.shape[-1]):
         best = np.argpartition(-logs, many - 1, axis=-1)[..., :many]
         best = np.take_along_axis(best, np.argsort(-np.take_along_axis(logs, best, -1), axis=-1, kind="stable"), -1)

@@ -30,6 +30,7 @@ WordKind = Literal["space", "unicode"]
 WordBoundary = Literal["corrected", "naive"]
 
 _WORD = re.compile(r"\S+")
+_WHITE_SPACE = "".join(char for char in map(chr, range(0x3001)) if char.isspace())  # there is none beyond U+3000
 
 
 @dataclass(frozen=True)
@@ -46,7 +47,20 @@ class WordScore:
 
 
 def boundary_tokens(tokenizer: Tokenizer) -> Mask:
-    """The tokens (V,) before which a word has ended: white space, what begins with it, and the end symbol.
+    """The tokens (V,) that count as white space or the end where b is read: those of `word_ends`, and the first byte of
+    white space that is spelled in bytes.
+
+    Such a byte may begin another character too (0xE2: U+2003 or ’). b counts it as white space all the same: then no
+    token that comes after a word is more probable than white space is, and no word has less than zero bits.
+    """
+    mask = word_ends(tokenizer)
+    if not tokenizer.closed:
+        mask[[int(tokenizer.encode(char, inside=True)[0]) for char in _WHITE_SPACE]] = True
+    return mask
+
+
+def word_ends(tokenizer: Tokenizer) -> Mask:
+    """The tokens (V,) before which a word has surely ended: white space, what begins with it, and the end symbol.
 
     In a closed word vocabulary every token is a word, or a newline, by itself.
     """

@@ -67,10 +67,16 @@ class Line:
     given: str | None = None  # what it is to be scored given, where that stands beside it
     raw: bytes | None = None  # its bytes, where some were replaced in the text
     open: bool = False  # it goes on in the next one
+    alone: bool = False  # no line of a file but a text by itself, scored and counted as a line that ends
+
+    @property
+    def is_ended(self) -> bool:
+        """True if a line end counts among its characters in the totals of a corpus."""
+        return self.terminated or self.alone
 
     @property
     def body(self) -> str:
-        """The text without the carriage return that files from Windows have before a newline."""
+        """The text without its line end: a carriage return before the newline is part of that."""
         return self.text.removesuffix("\r") if self.terminated else self.text
 
     @property
@@ -94,7 +100,7 @@ class CorpusSummary:
     def add(self, data: Bytes, text: str) -> None:
         self._hash.update(data)
         self.bytes += len(data)
-        self.chars += len(text)
+        self.chars += len(text) - text.count("\r\n")  # a line end is one character
         self.words += word_count(text)
         self.lines += data.count(b"\n") + (not data.endswith(b"\n"))
 
@@ -413,11 +419,10 @@ class _Cutter:
         self.open = False  # a sequence has begun and not ended; outside streams its last newline is held back
 
     def cut(self, text: str) -> str:
+        text = text.replace("\r\n", "\n")
         if self.kind == "stream":
             self.open = True
             return text
-        if self.kind == "line":
-            text = text.replace("\r\n", "\n")
         text = text if text.endswith("\n") else text + "\n"
         if self.kind == "line":
             return self._lines(text)

@@ -68,7 +68,7 @@ class LineInputs:
     def streams(self) -> Iterator[tuple[str, Iterator[list[Line]]]]:
         """The name of each file, and its lines in batches: a batch ends where no further input is ready."""
         if self.texts:
-            given: list[Line] = [Line(number, text, False) for number, text in enumerate(self.texts, start=1)]
+            given = [Line(number, text, False, alone=True) for number, text in enumerate(self.texts, start=1)]
             yield "", iter([given])
         for source in self.sources:
             part = None if self.shard is None else self._part(source, self.shard)

@@ -37,6 +37,7 @@ class TableRow(Line):
     cells: Sequence[str] | dict[str, Any] = ()
     others: tuple[str, ...] = ()
     lines: Sequence[Line] = ()
+    alone: bool = True
 
     @property
     def as_read(self) -> bytes:

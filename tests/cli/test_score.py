@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 import seqmodel
 from seqmodel.inference.loaded import Model
 from tests.cli.command import Result, command, environment, run, run_here, told
+from tests.conftest import little_text
 
 LINE_COLUMNS = ["line", "bits", "tokens", "chars", "bits_per_char", "text"]
 NASTY = [
@@ -127,6 +128,83 @@ def test_an_unterminated_line_and_a_carriage_return_count_as_the_line_alone(trai
     result = run_here("score", "-m", train_little(), stdin=b"cat\r\ncat\ncat")
     assert len({row["bits"] for row in result.rows}) == 1
     assert {row["chars"] for row in result.rows} == {"3"}
+
+
+LEVELS = ("line", "token", "word", "document", "corpus")
+
+
+@pytest.mark.parametrize(
+    ("kind", "unit"), [("line", "byte"), ("paragraph", "word"), ("document", "char"), ("stream", "char")]
+)
+def test_a_text_with_line_ends_of_windows_has_the_scores_of_the_text(
+    kind: str, unit: str, train_little: Callable[..., Path], tmp_path: Path
+) -> None:
+    """Trained on either, and by whatever level it is told."""
+    ended = [little_text(60), little_text(60).replace("\n", "\r\n")]
+    models = [train_little(text, sequence=kind, unit=unit, steps=5, width=8) for text in ended]
+    file, before = tmp_path / "lines.txt", tmp_path / "before.txt"
+    before.write_bytes(b"cat\r\n")
+    lines = b"cat dog\n\n \n\rkite\r \nZ\xc3\xbcrich\nanna\nfar"
+    for way in (*([f"--by={level}"] for level in LEVELS), ["--context=none"], [f"--context={before}"]):
+        outputs = []
+        for data in (lines, lines.replace(b"\n", b"\r\n")):
+            file.write_bytes(data)
+            results = [run_here("score", "-m", model, *way, file) for model in models]
+            assert [result.code for result in results] == [0, 0]
+            outputs += [(result.out, result.err) for result in results]
+        assert len(set(outputs)) == 1, way
+
+
+@pytest.mark.parametrize("kind", ["line", "paragraph", "document", "stream"])
+def test_one_text_has_one_score_whichever_way_it_comes(
+    kind: str, train_little: Callable[..., Path], tmp_path: Path
+) -> None:
+    path = train_little(sequence=kind, steps=20, width=16)
+    model = seqmodel.load(path)
+    for text in ("cat dog", "Z\u00fcrich ", "anna\u3000boil"):
+        ways = {
+            "line": (text + "\n", []),
+            "windows": (text + "\r\n", []),
+            "unended": (text, ["--context=none"]),
+            "text": ("", ["--text", text]),
+            "tsv": (f"1\t{text}\n", ["--column=2"]),
+            "csv": (f'text\n"{text}"\n', ["--column=text", "--input=csv"]),
+            "jsonl": (json.dumps({"text": text}) + "\n", ["--column=text", "--input=jsonl"]),
+        }
+        found: dict[str, float] = {}
+        for name, (data, options) in ways.items():
+            for level in ("line", "corpus"):
+                result = run_here("score", "-m", path, *options, f"--by={level}", "--format=jsonl", stdin=data.encode())
+                (row,) = jsonl(result)
+                found[f"{name} by {level}"] = row["bits"]
+                assert row["chars"] == len(text) + (level == "corpus" and (name != "unended" or kind == "stream"))
+        found["score"] = model.score([text])[0].bits
+        found["log_probabilities"] = model.log_probabilities([text])[0] / -math.log(2)
+        (ranked,) = jsonl(
+            run_here(
+                *("rescore", "-m", path, "--input=tsv", "--utterance=1", "--hypothesis=2", "--format=jsonl"),
+                stdin=f"a\t{text}\n".encode(),
+            )
+        )
+        found["rescore"] = ranked["lm_score"] / -math.log(2)
+        assert found == pytest.approx(dict.fromkeys(found, found["score"]), abs=1e-4)
+
+
+def test_line_ends_inside_a_text_are_those_of_its_file(train_little: Callable[..., Path]) -> None:
+    """With carriage returns or without; what a stream text ends with may be left out."""
+    path = train_little(sequence="stream", steps=20, width=16)
+    lines = jsonl(run_here("score", "-m", path, "--format=jsonl", stdin=b"cat\ndog\n"))
+    whole = [
+        jsonl(run_here("score", "-m", path, "--format=jsonl", "-t", text))[0] for text in ("cat\ndog", "cat\r\ndog")
+    ]
+    assert whole[0] == whole[1]
+    assert whole[0]["bits"] == pytest.approx(sum(row["bits"] for row in lines), abs=1e-4)
+    (short,) = jsonl(run_here("score", "-m", path, "--format=jsonl", "--no-eos", "-t", "cat\ndog"))
+    tokens = jsonl(run_here("score", "-m", path, "--format=jsonl", "--by=token", "-t", "cat\ndog"))
+    assert short["tokens"] == len(tokens) - 1 == 7
+    assert short["bits"] == pytest.approx(sum(token["surprisal_bits"] for token in tokens[:-1]), abs=1e-4)
+    kenlm = run_here("score", "-q", "-m", path, "--format=kenlm", "-t", "cat dog").lines[0].split("\t")
+    assert [cell.rsplit("=", 1)[0] for cell in kenlm[:-1]] == ["cat", "dog", "</s>"]
 
 
 def test_no_input_gives_the_header_alone(train_little: Callable[..., Path]) -> None:

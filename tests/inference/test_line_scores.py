@@ -18,7 +18,7 @@ from seqmodel.inference.line_scores import LineScore, Reading, score_lines
 from seqmodel.inference.loaded import Model
 from seqmodel.inference.scoring import Wanted
 from seqmodel.kinds import SequenceKind, Unit
-from seqmodel.text.corpus import Line, Source, read_blocks, read_lines
+from seqmodel.text.corpus import END_MARK, Line, Source, read_blocks, read_lines
 from seqmodel.tokens.fitting import fit
 from seqmodel.tokens.tokenizer import END, START, Tokenizer
 from tests.inference.test_scoring import Remembering
@@ -126,7 +126,7 @@ def test_with_restart_every_line_is_a_sequence_whatever_the_kind(
     rows = rows_of(tokenizer, kind, batches_of("ab ba\n\nab ba\n b", [2]), restart=True)
     model = model_for(tokenizer, kind)
     for row in rows:
-        ended = "\n" * (row.line.terminated and kind == "stream")
+        ended = "\n" * (kind == "stream")  # the last line has none of its own: a text has one score, however it comes
         ids = [*tokenizer.encode(row.line.text + ended).tolist(), *([] if kind == "stream" else [END])]
         assert row.ids.tolist() == ids
         assert row.scores.bits.tolist() == pytest.approx(model.oracle(ids), abs=1e-5)
@@ -155,11 +155,32 @@ def test_a_line_ends_with_the_end_symbol_or_its_newline(tokenizers: dict[Unit, T
         assert [row.ids[-1] if len(row.ids) else None for row in rows] == lasts
 
 
-def test_a_carriage_return_is_taken_off_lines_and_kept_elsewhere(tokenizers: dict[Unit, Tokenizer]) -> None:
-    for kind in KINDS:
-        (row,) = rows_of(tokenizers["byte"], kind, batches_of("ab\r\n", []))
-        assert row.text == ("ab" if kind == "line" else "ab\r")
-        assert tokenizers["byte"].decode(row.ids).rstrip("\n") == row.text
+@pytest.mark.parametrize("unit", ["char", "word"])
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_closed_vocabulary_that_never_saw_a_newline_scores_lines_one_by_one(kind: SequenceKind, unit: Unit) -> None:
+    tokenizer = fit(["ab ba a b" + END_MARK] * 3, TokenizerSettings(unit=unit, closed=True))
+    assert tokenizer.id_of("\n") is None
+    rows = rows_of(tokenizer, kind, batches_of("ab\nba a\n\nzz\nb\n", [2]))
+    assert [row.text for row in rows] == ["ab", "ba a", "", "zz", "b"]
+    own = [len(tokenizer.encode(row.text)) for row in rows]
+    ends = [1, 1, 0 if kind == "paragraph" else 1, 1, 1]
+    assert [len(row.ids) for row in rows] == [size + end for size, end in zip(own, ends, strict=True)]
+    found = [token for row in rows for token in row.ids.tolist()]
+    bits = [b for row in rows for b in row.scores.bits]
+    assert bits == pytest.approx(model_for(tokenizer, kind).oracle(found), abs=1e-5)
+
+
+@pytest.mark.parametrize("restart", [False, True])
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_carriage_return_before_a_newline_is_part_of_the_line_end(
+    kind: SequenceKind, restart: bool, tokenizers: dict[Unit, Tokenizer]
+) -> None:
+    text = "ab\n\n\rba\r \n a\n"
+    expected = rows_of(tokenizers["byte"], kind, batches_of(text, [2]), restart=restart)
+    rows = rows_of(tokenizers["byte"], kind, batches_of(text.replace("\n", "\r\n"), [2]), restart=restart)
+    assert [row.text for row in rows] == ["ab", "", "\rba\r ", " a"]
+    assert [row.ids.tolist() for row in rows] == [row.ids.tolist() for row in expected]
+    assert [row.bits for row in rows] == [row.bits for row in expected]
 
 
 def test_a_blank_line_has_a_row_with_a_score_in_line_models(tokenizers: dict[Unit, Tokenizer]) -> None:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 import seqmodel
@@ -21,6 +22,7 @@ from seqmodel.kinds import SequenceKind, Unit
 from seqmodel.text.corpus import Line
 from seqmodel.tokens.fitting import fit
 from seqmodel.tokens.tokenizer import END, START, Tokenizer
+from tests.conftest import little_text
 from tests.inference.test_scoring import Remembering
 
 UNITS: tuple[Unit, ...] = ("char", "word", "subword", "byte")
@@ -68,6 +70,62 @@ def test_words_sum_to_their_line_and_are_its_words(
                 assert word.bits == pytest.approx(own, abs=1e-9)
 
     check()
+
+
+WHITE = "".join(char for char in map(chr, range(0x3001)) if char.isspace())
+in_white_space = st.lists(st.sampled_from([*"’é。 ", "cat", "far", ":", "zé", *WHITE]), max_size=9).map("".join)
+
+
+@pytest.mark.parametrize("kind", ["space", "unicode"])
+@pytest.mark.parametrize("unit", UNITS)
+def test_no_word_is_below_zero_whatever_white_space_stands_before_it(
+    unit: Unit, kind: WordKind, train_little: Callable[..., Path]
+) -> None:
+    text = little_text(150).replace("cat", "cat\u00a0:").replace("far", "far\u3000hill").replace("eat", "e’at 。")
+    model = seqmodel.load(train_little(text, unit=unit, steps=60, width=16))
+
+    @given(in_white_space)
+    @settings(max_examples=50, deadline=None)
+    @example("cat\u00a0: far\u3000dog")
+    def check(text: str) -> None:
+        (row,) = model.score([text], details=True)
+        words = word_scores(row, model.tokenizer, kind)
+        assert sum(word.bits for word in words) == pytest.approx(row.bits, abs=1e-9)
+        assert min(word.bits for word in words) > -1e-6
+
+    check()
+
+
+def test_a_word_after_white_space_of_several_bytes_is_corrected_by_its_first_byte() -> None:
+    """By hand: b counts the byte that a no-break space begins with, and not one that only other characters have."""
+    tokenizer = fit([CORPUS], TokenizerSettings(unit="subword"))
+    first, second = tokenizer.encode("\u00a0", inside=True).tolist()
+    mask = boundary_tokens(tokenizer)
+    assert mask[first] and not mask[second]
+    assert not mask[tokenizer.encode("é", inside=True)].any()
+    text = "ab\u00a0ba"
+    row = scored(tokenizer, text)
+    bits, b = row.scores.bits, row.scores.boundary
+    assert b is not None
+    at = row.ids.tolist().index(first)
+    one, two = word_scores(row, tokenizer)
+    assert one.bits == pytest.approx(bits[:at].sum() + b[at], abs=1e-9)
+    assert two.bits == pytest.approx(bits[at:].sum() - b[at], abs=1e-9)
+
+
+def test_a_boundary_is_no_less_probable_than_the_token_that_makes_it() -> None:
+    """Even where single precision has no number as small as its probability."""
+
+    class Sure(Remembering):
+        def step(self, ids: Any, state: Any) -> Any:
+            logs, state = super().step(ids, state)
+            return logs * 40, state
+
+    tokenizer = fit([CORPUS], TokenizerSettings(unit="word"))
+    reading = Reading("line", True, wanted=Wanted(boundary=boundary_tokens(tokenizer)))
+    lines = [[Line(1, "ab ba ab b", False)]]
+    ((row,),) = score_lines(Sure(tokenizer.size), tokenizer, reading, lines)
+    assert min(word.bits for word in word_scores(row, tokenizer)) >= 0
 
 
 def test_the_formula_by_hand(tokenizers: dict[Unit, Tokenizer]) -> None:

@@ -66,12 +66,10 @@ def marked(text: str, kind: SequenceKind, keep_blank: bool) -> str:
     """The reference: the whole text of one file, sequence by sequence."""
     if not text:
         return ""
+    *lines, unterminated = text.split("\n")
+    lines = [line.removesuffix("\r") for line in lines]
     if kind == "stream":
-        return text + E
-    lines = text.split("\n")
-    unterminated = lines.pop()
-    if kind == "line":
-        lines = [line.removesuffix("\r") for line in lines]
+        return "\n".join([*lines, unterminated]) + E
     if unterminated:
         lines.append(unterminated)
     if kind == "document":
@@ -107,9 +105,9 @@ def test_sequences_are_those_of_the_whole_text_however_it_is_read(
     [
         ("line", False, f"one{E} two\r{E}three{E}"),
         ("line", True, f"one{E}{E} \t{E} two\r{E}{E}three{E}"),
-        ("paragraph", False, f"one\r{E} two\r\r{E}three{E}"),
-        ("document", False, f"one\r\n\r\n \t\n two\r\r\n\nthree{E}"),
-        ("stream", False, f"one\r\n\r\n \t\n two\r\r\n\nthree\n{E}"),
+        ("paragraph", False, f"one{E} two\r{E}three{E}"),
+        ("document", False, f"one\n\n \t\n two\r\n\nthree{E}"),
+        ("stream", False, f"one\n\n \t\n two\r\n\nthree\n{E}"),
     ],
 )
 def test_one_text_cut_in_every_way(kind: SequenceKind, keep_blank: bool, expected: str) -> None:
@@ -119,6 +117,14 @@ def test_one_text_cut_in_every_way(kind: SequenceKind, keep_blank: bool, expecte
 
 def test_a_carriage_return_that_ends_no_line_is_kept() -> None:
     assert blocks_of(b"a\r\nb\rc\nd\r") == f"a{E}b\rc{E}d\r{E}"
+    assert blocks_of(b"a\r\nb\rc\nd\r", sequence="stream") == f"a\nb\rc\nd\r{E}"
+
+
+def test_the_characters_of_a_corpus_are_those_of_its_lines_whatever_ends_them() -> None:
+    for data in (b"one\r\n\r\ntwo\r", b"one\n\ntwo\r"):
+        summary = CorpusSummary()
+        list(read_blocks([given_bytes(data)], CorpusSettings(), summary))
+        assert (summary.chars, summary.lines, summary.bytes) == (9, 3, len(data))
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -277,7 +283,8 @@ def test_totals_are_those_of_wc(first: str, second: str, size: int, kind: Sequen
         for _ in read_blocks(sources, CorpusSettings(sequence=kind), summary):
             pass
     data = (first + second).encode()
-    assert (summary.files, summary.bytes, summary.chars) == (2, len(data), len(first + second))
+    chars = sum(len(text.replace("\r\n", "\n")) for text in (first, second))
+    assert (summary.files, summary.bytes, summary.chars) == (2, len(data), chars)
     assert summary.words == len(first.split()) + len(second.split())
     assert summary.lines == sum(len(text.split("\n")) - (not text or text.endswith("\n")) for text in (first, second))
     assert summary.digest == hashlib.sha256(data).hexdigest()
