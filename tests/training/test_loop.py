@@ -347,6 +347,19 @@ def test_overfitting_anneals_at_once_and_the_run_stops(
     assert isinstance(events[-1], Finished) and events[-1].annealed
 
 
+def test_a_long_run_waits_for_a_share_of_its_budget_before_it_takes_no_gain_for_overfitting(
+    alphabets: TrainingData, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Three validations are a few seconds: nothing, of many minutes at a high learning rate."""
+    monkeypatch.setattr(loop, "score_ranges", worse_and_worse())
+    clock = Clock()
+    trainer = trainer_of(alphabets, clock, seconds=100.0)
+    events = list(trainer.events(clock.now + 100.0))
+    (annealing,) = [event for event in events if isinstance(event, Annealing)]
+    validated = [event.elapsed for event in events if isinstance(event, Validated) and event.step <= annealing.step]
+    assert len(validated) > 4 and 5 <= validated[-1] - validated[0] < 8
+
+
 def worse_and_worse() -> Callable[..., tuple[float, int]]:
     figure = 0.0
 
