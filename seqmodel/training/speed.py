@@ -8,6 +8,7 @@ dense weights alone, two operations each, three times as many where gradients ar
 from __future__ import annotations
 
 import dataclasses
+import math
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -52,7 +53,7 @@ CHUNK_SECONDS = 0.2  # of training, at the least, from which one rate is taken
 LINES, LINE_TOKENS = 128, 64
 BURST_SECONDS = 0.02  # of products from which one rate is taken: no lucky moment between two turns of the processor
 STREAM_TOKENS = {1: 256, 32: 64}  # how far each of so many streams is sampled in one run
-TIMED_STEPS = 8  # of training, to plan by; the first is left out
+TIMED_STEPS, TIMED_SHARE = 8, 0.01  # of training and of its budget, to plan by; the first step is left out
 SCORED_ROWS = 2048  # of the product whose rate is NumPy's peak
 _SYMBOLS = b"\n abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ,.;:'!?-&3"
 
@@ -200,7 +201,12 @@ def training_speed(
     one = model.model_copy(update={"networks": 1, "ngram_rows": listed})
     alone = dataclasses.replace(data, held_out=np.empty((0, 2), np.int64))
     steps = Trainer(alone, one, training, index, device=device).events()
-    done = [event for event in islice(steps, TIMED_STEPS) if isinstance(event, StepDone)]
+    done: list[StepDone] = []
+    for event in islice(steps, TIMED_STEPS):
+        if isinstance(event, StepDone):
+            done.append(event)
+        if len(done) > 2 and done[-1].elapsed > TIMED_SHARE * (training.seconds or math.inf):
+            break
     return (done[-1].tokens - done[0].tokens) / max(1e-9, done[-1].elapsed - done[0].elapsed)
 
 
