@@ -137,7 +137,7 @@ def run_training(
     with process_group() as group:
         if not group.leads:
             return FollowingRun(request, started, lambda event: None, should_stop, group).carry_out()
-        with exclusive(request.output):
+        with exclusive(request.output, request.inputs):
             return TrainingRun(request, started, on_event, should_stop, group).carry_out()
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
@@ -117,9 +117,25 @@ def _stem(path: Path) -> str:
 _OPENED_ANEW = 0.1  # seconds
 
 
+def note_own(path: Path, *made: Path) -> None:
+    """Note in the lock of `path`, which the caller holds, which files it is about to make: those of `made` that are not
+    there yet. If it is killed before it has something to keep, the next holder sweeps them."""
+    with suppress(OSError):  # where a lock cannot be written to, they have to be overwritten with --force
+        lock_of(path).write_text("".join(f"{each.name}\n" for each in made if not each.exists()), encoding="utf-8")
+
+
+def _left(path: Path) -> list[Path]:
+    """The files that a killed holder of the lock of `path` noted as its own."""
+    try:
+        noted = lock_of(path).read_text(encoding="utf-8").split("\n")
+    except (OSError, UnicodeDecodeError):
+        return []
+    return [each for suffix in (".tokens", ".valid.tokens", ".jsonl") if (each := beside(path, suffix)).name in noted]
+
+
 @contextmanager
-def exclusive(path: Path) -> Iterator[None]:
-    """Hold the lock that guards `path` and the files beside it; leftovers of a killed run are swept.
+def exclusive(path: Path, inputs: Sequence[str] = ()) -> Iterator[None]:
+    """Hold the lock that guards `path` and the files beside it; what a killed run left is swept, but `inputs`.
 
     Raises:
         UsageError: if another process holds it, or no file of that name can be.
@@ -127,7 +143,7 @@ def exclusive(path: Path) -> Iterator[None]:
     import filelock
 
     check_folder(path)
-    lock_path = lock_of(path)
+    lock_path, left = lock_of(path), _left(path)
     lock = filelock.FileLock(lock_path)
     try:
         lock.acquire(timeout=_OPENED_ANEW, poll_interval=_OPENED_ANEW / 10)
@@ -140,6 +156,10 @@ def exclusive(path: Path) -> Iterator[None]:
         for suffix in (".seqmodel", ".checkpoint", ".tokens", ".valid.tokens"):
             temporary_for(beside(path, suffix)).unlink(missing_ok=True)
         temporary_for(path).unlink(missing_ok=True)  # whatever the bundle is called
+        if not (path.exists() or beside(path, ".checkpoint").exists()):
+            read = [os.path.realpath(name) for name in inputs]
+            for each in (each for each in left if os.path.realpath(each) not in read):
+                each.unlink(missing_ok=True)
         yield
     finally:
         lock_path.unlink(missing_ok=True)

@@ -72,7 +72,8 @@ class TrainingView:
             again = f"back to step {event.step:,} with {event.factor:g} times the learning rate"
             say(f"step {event.failed:,}: {event.reason}; {again}", "yellow")
         elif isinstance(event, Annealing):
-            say(f"step {event.step:,}: {event.reason}; the learning rate goes to zero now, and the run stops")
+            end = "the learning rate goes to zero now, and the run ends before its budget is spent"
+            say(f"step {event.step:,}: {event.reason}, so more steps would only fit the training text; {end}")
         elif isinstance(event, StepDone):
             self._step(event)
         elif isinstance(event, Finished) and self.live is not None:

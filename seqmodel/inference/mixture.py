@@ -1,8 +1,8 @@
 """Two experts, one distribution: p = λ p_recurrence + (1 − λ) p_counts, with λ by situation.
 
 A situation is how much the count model knows (the length of the context that it found, and how often that
-context was followed by something new) and how sure the recurrence is. The weights are fitted by expectation
-maximisation on held-out text. Whatever they are, the mixture is a proper distribution.
+context was followed by something new) and how sure the recurrence is. The weights are fitted on
+held-out text. Whatever they are, the mixture is a proper distribution.
 """
 
 from __future__ import annotations
@@ -21,7 +21,8 @@ from seqmodel.model.ngram import NOVELTY_EDGES, SURENESS_EDGES, CountModel
 from seqmodel.model.ngram_index import next_history
 from seqmodel.tokens.tokenizer import UNKNOWN
 
-ITERATIONS = 50
+BISECTIONS = 24
+LEAST_WEIGHT = 1e-4  # of either expert
 PRIOR = 100.0  # held-out tokens that a situation's weight must outvote to leave the common one
 
 
@@ -122,24 +123,32 @@ def situations(counts: CountModel, rows: list[Ids], highest: Floats) -> npt.NDAr
 def fit_weights(
     recurrence: npt.NDArray[Any], counts: npt.NDArray[Any], where: npt.NDArray[np.int64], number: int
 ) -> Floats:
-    """Weights (number,) that make held-out tokens most probable, by expectation maximisation.
+    """Weights (number,) that make held-out tokens most probable.
 
     `recurrence`, `counts` (N,): each expert's probability of each token; `where` (N,): its situation. A
     situation seen seldom keeps near the weight that is best for all.
     """
-    seen = np.bincount(where, minlength=number)
-    weights = np.full(number, 0.5)
-    common = 0.5
-    for _ in range(ITERATIONS):
-        common = float(_credit(recurrence, counts, common).mean()) if len(where) else 0.5
-    for _ in range(ITERATIONS):
-        credit = np.bincount(where, _credit(recurrence, counts, weights[where]), minlength=number)
-        weights = (credit + PRIOR * common) / (seen + PRIOR)
-    return weights.astype(np.float32)
+    common = _best_weights(recurrence, counts, np.zeros_like(where), np.full(1, 0.5), 0.0) if len(where) else [0.5]
+    return _best_weights(recurrence, counts, where, np.full(number, common[0]), PRIOR).astype(np.float32)
 
 
-def _credit(recurrence: npt.NDArray[Any], counts: npt.NDArray[Any], weight: Any) -> npt.NDArray[np.float64]:
-    """The recurrence's posterior share in each token."""
-    own = weight * recurrence
-    out: npt.NDArray[np.float64] = own / np.maximum(own + (1 - weight) * counts, 1e-300)
-    return out
+def _best_weights(
+    recurrence: npt.NDArray[Any],
+    counts: npt.NDArray[Any],
+    where: npt.NDArray[np.int64],
+    prior: npt.NDArray[np.float64],
+    strength: float,
+) -> npt.NDArray[np.float64]:
+    """The weight of each situation at which its tokens, and `strength` more that were owed to the recurrence in the
+    share `prior`, are most probable: where the slope of the likelihood, which only falls, is zero. By bisection, since
+    expectation maximisation creeps where one expert is better throughout."""
+    low, high = np.full(len(prior), LEAST_WEIGHT), np.full(len(prior), 1 - LEAST_WEIGHT)
+    gain = recurrence - counts
+    for _ in range(BISECTIONS):
+        weight = (low + high) / 2
+        slopes = gain / np.maximum(counts + weight[where] * gain, 1e-300)
+        slope = np.bincount(where, slopes, minlength=len(prior))
+        slope += strength * (prior / weight - (1 - prior) / (1 - weight))
+        low, high = np.where(slope > 0, weight, low), np.where(slope > 0, high, weight)
+    best: npt.NDArray[np.float64] = (low + high) / 2
+    return best

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from os.path import realpath
+from pathlib import Path
 from typing import Any
 
 from seqmodel.config import CorpusSettings, TokenizerSettings
-from seqmodel.errors import UsageError
+from seqmodel.errors import ModelError, UsageError
+from seqmodel.files import beside, refuse_existing
 from seqmodel.model.bundle import Bundle, read_bundle
-from seqmodel.tokens.store import TokenStore
+from seqmodel.tokens.store import TokenStore, is_store
 from seqmodel.training.agreement import agree_with_bundle, agree_with_checkpoint
-from seqmodel.training.checkpoints import Checkpoint
+from seqmodel.training.checkpoints import Checkpoint, read_run
 from seqmodel.training.request import TrainingRequest
 
 
@@ -21,6 +24,53 @@ class Beginning:
     tokenizer: TokenizerSettings
     corpus: CorpusSettings
     init: Bundle | None = None
+
+
+def refuse_own_inputs(request: TrainingRequest) -> None:
+    """No input, and no text that is held out, may be a file that this run writes (a token store to train on is only
+    read)."""
+    output = request.output
+    if output.suffix in (".tokens", ".checkpoint", ".jsonl"):
+        raise UsageError(f"{output} has the name of another kind of file", "Call the bundle something.seqmodel.")
+    written = [output, *(beside(output, suffix) for suffix in (".checkpoint", ".valid.tokens", ".jsonl"))]
+    inputs = [*request.inputs, *([request.valid] if request.valid is not None else [])]
+    names = [Path(name) for name in inputs if name != "-"]
+    written += [] if any(map(is_store, names)) else [beside(output, ".tokens")]
+    for name in [*names, *([request.write_valid] if request.write_valid is not None else [])]:
+        if realpath(name) in map(realpath, written):
+            raise UsageError(f"{name} would be overwritten by this run", "Choose another name with -o.")
+    export, init = request.write_valid, request.init
+    read = map(realpath, [*names, *([init] if init is not None else [])])
+    if export is not None and any(Path(realpath(export)).is_relative_to(name) for name in read):
+        raise UsageError(f"{export} is an input of this run", "Choose another name with --write-valid.")
+
+
+def checkpoint_of(request: TrainingRequest) -> Checkpoint | None:
+    """The checkpoint of the run to resume; None for a new run.
+
+    Raises:
+        ModelError: if there is nothing to resume, or the checkpoint cannot be read.
+        UsageError: if a new run would overwrite a file, and may not.
+    """
+    output, path = request.output, beside(request.output, ".checkpoint")
+    if request.resume:
+        if path.exists():
+            return read_run(path)
+        if output.exists():
+            raise ModelError(
+                f"{output} is complete: there is nothing to resume",
+                f"To train it further, begin a new run from it: --init {output} -o another.seqmodel.",
+            )
+        raise ModelError(
+            f"{path}: no such checkpoint", "There is nothing to resume; leave --resume out, and the run starts anew."
+        )
+    refuse_existing(output, request.force)
+    if path.exists() and not request.force:
+        raise UsageError(
+            f"{path} exists: an earlier run was interrupted", "Go on with --resume, or start anew with --force."
+        )
+    refuse_existing(beside(output, ".jsonl"), request.force)
+    return None
 
 
 def beginning_of(request: TrainingRequest, checkpoint: Checkpoint | None) -> Beginning:

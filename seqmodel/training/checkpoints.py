@@ -100,6 +100,7 @@ class Progress(Settings):
     elapsed: float = Field(ge=0)
     best_bits: float | None
     worse: Count
+    validated: Count = 0  # tokens of a validation; 0 in checkpoints made before it was kept
     anneal: tuple[Count | None, Annotated[int, Field(ge=1, lt=1 << 63)], float]
     recovery: tuple[Annotated[float, Field(gt=0, le=1)], Count]
     settings: TrainingSettings

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from seqmodel.inference.mixture import fit_weights, situations
+from seqmodel.inference.mixture import LEAST_WEIGHT, fit_weights, situations
 from seqmodel.inference.oddness import rates_by_length
 from seqmodel.inference.runtime import Runtime
 from seqmodel.inference.scoring import score_sequences
@@ -19,12 +19,13 @@ from seqmodel.model.ngram import CountModel
 from seqmodel.tokens.batches import inputs_and_targets, token_count
 from seqmodel.tokens.store import Ranges
 from seqmodel.tokens.stored_array import Stored
-from seqmodel.tokens.tokenizer import END, START, UNKNOWN, never_predicted
+from seqmodel.tokens.tokenizer import END, UNKNOWN, never_predicted
 from seqmodel.training.events import Evaluated, Per
 from seqmodel.training.loop import TrainingData, stretches
 
 UNFITTED_WEIGHT = 0.65  # the recurrence's share where there is nothing to fit it on
-_BATCH = 256
+_MOST_FOLDS, _FOLDED_TOKENS = 8, 1 << 16  # of a long text two folds, which tell as much and take less time
+_BATCH_TOKENS = 1 << 16  # scored at once
 _MOST_COUNTED = 1 << 25  # training tokens that the unigram model is estimated from
 _COUNTED_AT_ONCE = 1 << 20
 
@@ -46,7 +47,7 @@ def final_figures(
 ) -> tuple[HeldOut | None, tuple[float, ...]]:
     """Held-out figures on all of the held-out text, and the mixture's weights.
 
-    The mixture's own figure is two-fold: each half of the text is scored with weights fitted on the other.
+    The mixture's own figure is cross-validated: each part of the text is scored with weights fitted on the others.
     """
     number = counts.situations if counts is not None else 0
     parts = list(_expert_scores(runtime, counts, data)) if len(data.held_out) else []
@@ -54,7 +55,7 @@ def final_figures(
         return None, (UNFITTED_WEIGHT,) * number
     scores = ExpertScores(*(np.concatenate([getattr(part, name) for part in parts]) for name in _COLUMNS))
     alone = -np.log2(scores.recurrence)
-    bits = alone if counts is None else _two_fold_bits(scores, number)
+    weights, bits = _fitted(scores, number) if counts is not None else (np.empty(0), alone)
     common: dict[str, Any] = {
         "sequences": len(data.held_out),
         "tokens": len(scores.where),
@@ -65,7 +66,6 @@ def final_figures(
     }
     if counts is None:
         return HeldOut(**common), ()
-    weights = fit_weights(scores.recurrence, scores.counts, scores.where, number)
     held_out = HeldOut(
         **common,
         recurrence_bits=float(alone.sum()),
@@ -115,54 +115,91 @@ def _token_counts(ids: Stored, ranges: Ranges, vocabulary: int, most: int | None
     """How often each id occurs in the ranges, or in the first part of each, so that at most about `most` are read."""
     share = 1.0 if most is None else min(1.0, most / max(1, token_count(ranges)))
     counts = np.zeros(vocabulary, np.int64)
-    waiting: list[Numbers] = []
+    pieces: list[Numbers] = []
     size = 0
     for begin, end in ranges.tolist():
         stop = begin + max(1, int((end - begin) * share))
         for at in range(begin, stop, _COUNTED_AT_ONCE):
-            waiting.append(np.asarray(ids[at : min(at + _COUNTED_AT_ONCE, stop)]))
-            size += len(waiting[-1])
+            pieces.append(np.arange(at, min(at + _COUNTED_AT_ONCE, stop)))
+            size += len(pieces[-1])
             if size >= _COUNTED_AT_ONCE:
-                counts += np.bincount(np.concatenate(waiting), minlength=vocabulary)
-                waiting, size = [], 0
-    return counts + np.bincount(np.concatenate([np.empty(0, np.int64), *waiting]), minlength=vocabulary)
+                counts += np.bincount(ids[np.concatenate(pieces)], minlength=vocabulary)
+                pieces, size = [], 0
+    return counts + np.bincount(ids[np.concatenate([np.empty(0, np.int64), *pieces])], minlength=vocabulary)
 
 
 _COLUMNS = ("recurrence", "counts", "where", "stretch")
 
 
-def _two_fold_bits(scores: ExpertScores, number: int) -> Numbers:
-    """Bits of each token by the mixture whose weights were fitted on the other half."""
-    bits = np.empty(len(scores.where))
-    for fold in (0, 1):
-        test = scores.stretch % 2 == fold
+def _fitted(scores: ExpertScores, number: int) -> tuple[Numbers, Numbers]:
+    """The mixture's weights, and its bits for each token, cross-validated. Where an expert alone predicts the text
+    better than weights that were fitted elsewhere, it gets nearly all of the mixture."""
+    weights: Numbers = fit_weights(scores.recurrence, scores.counts, scores.where, number)
+    bits = _cross_validated_bits(scores, number)
+    for expert, share in ((scores.recurrence, 1 - LEAST_WEIGHT), (scores.counts, LEAST_WEIGHT)):
+        if -np.log2(expert).sum() < bits.sum():
+            weights, bits = np.full(number, share), _mixture_bits(scores, share)
+    return weights, bits
+
+
+def _cross_validated_bits(scores: ExpertScores, number: int) -> Numbers:
+    """Bits of each token by the mixture whose weights were fitted on the other folds."""
+    folds = max(2, min(_MOST_FOLDS, _FOLDED_TOKENS // len(scores.where)))
+    weights = np.empty(len(scores.where))
+    for fold in range(folds):
+        test = scores.stretch % folds == fold
         fit = ~test if (~test).any() else test
-        weights = fit_weights(scores.recurrence[fit], scores.counts[fit], scores.where[fit], number)
-        share = weights[scores.where[test]]
-        bits[test] = -np.log2(share * scores.recurrence[test] + (1 - share) * scores.counts[test])
+        if test.any():
+            fitted = fit_weights(scores.recurrence[fit], scores.counts[fit], scores.where[fit], number)
+            weights[test] = fitted[scores.where[test]]
+    return _mixture_bits(scores, weights)
+
+
+def _mixture_bits(scores: ExpertScores, share: Numbers | float) -> Numbers:
+    """Bits of each token where the recurrence has a share (N,) in the mixture, and the counts the rest."""
+    bits: Numbers = -np.log2(share * scores.recurrence + (1 - share) * scores.counts)
     return bits
 
 
 def _expert_scores(runtime: Runtime, counts: CountModel | None, data: TrainingData) -> Iterator[ExpertScores]:
     ids = data.valid_store.ids
-    cut = stretches(data.held_out)
-    for at in range(0, len(cut), _BATCH):
-        batch = cut[at : at + _BATCH]
-        parts = [np.asarray(ids[begin:end]).astype(np.int64) for begin, end in batch]
-        firsts = [START if begin == 0 else int(ids[begin - 1]) for begin, _ in batch]
-        all_scores = score_sequences(runtime, parts, firsts)
-        for number, ((begin, end), part, scores) in enumerate(zip(batch, parts, all_scores, strict=True), start=at):
-            kept = part != END if data.is_stream else np.ones(len(part), bool)
-            p = np.maximum(np.exp2(-scores.bits), 1e-300)
-            if counts is None:
-                yield ExpertScores(p[kept], p[kept], np.zeros(kept.sum(), np.int64), np.full(kept.sum(), number))
-                continue
-            inputs, _ = inputs_and_targets(ids, np.arange(begin, end))
-            rows = [row[:, 0] for row in counts.find(inputs[:, None], np.full((counts.history, 1), UNKNOWN))]
-            assert scores.highest is not None
-            where = situations(counts, rows, scores.highest)
-            own = counts.probabilities(rows, part).astype(np.float64)
-            yield ExpertScores(p[kept], own[kept], where[kept], np.full(kept.sum(), number))
+    for first, sizes, positions in _batches(stretches(data.held_out)):
+        inputs, targets = inputs_and_targets(ids, positions)
+        ends = np.cumsum(sizes)
+        scores = score_sequences(runtime, np.split(targets, ends[:-1]), inputs[ends - sizes].tolist())
+        kept = targets != END if data.is_stream else np.ones(len(targets), bool)
+        p = np.maximum(np.exp2(-np.concatenate([each.bits for each in scores])), 1e-300)
+        stretch = np.repeat(np.arange(len(sizes)), sizes)
+        own, where = p, np.zeros(len(targets), np.int64)
+        if counts is not None:
+            rows = _contexts(counts, inputs, stretch)
+            where = situations(
+                counts, rows, np.concatenate([each.highest for each in scores if each.highest is not None])
+            )
+            own = counts.probabilities(rows, targets).astype(np.float64)
+        yield ExpertScores(p[kept], own[kept], where[kept], first + stretch[kept])
+
+
+def _batches(cut: list[tuple[int, int]]) -> Iterator[tuple[int, Numbers, Numbers]]:
+    """Stretches in batches of about `_BATCH_TOKENS`, so that short ones cost no more than long ones: of each batch the
+    number of its first stretch, the stretches' sizes, and the positions of their tokens."""
+    bounds = np.array(cut)
+    sizes = bounds[:, 1] - bounds[:, 0]
+    batch = (np.cumsum(sizes) - sizes) // _BATCH_TOKENS
+    for number in np.unique(batch):
+        here = np.flatnonzero(batch == number)
+        offsets = np.cumsum(sizes[here]) - sizes[here]
+        positions = np.arange(int(sizes[here].sum())) + np.repeat(bounds[here, 0] - offsets, sizes[here])
+        yield int(here[0]), sizes[here], positions
+
+
+def _contexts(counts: CountModel, inputs: Numbers, stretch: Numbers) -> list[Numbers]:
+    """Rows of the count model's context at each input (N,), as `CountModel.find` gives them; a context reaches back to
+    the first input of its stretch."""
+    places = np.arange(len(inputs)) + counts.history * (1 + stretch)
+    apart = np.full((places[-1] + 1, 1), UNKNOWN)
+    apart[places, 0] = inputs
+    return [row[places, 0] for row in counts.find(apart, np.full((counts.history, 1), UNKNOWN))]
 
 
 def held_out_chars(data: TrainingData) -> Iterator[int]:

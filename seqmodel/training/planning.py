@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -38,6 +39,7 @@ class Task:
     vocabulary: int
     tokens: int
     budget: Mapping[str, Any]
+    speed: float = math.inf  # tokens a second at most with which one network is trained here, where it was measured
 
     @property
     def is_fine(self) -> bool:
@@ -49,7 +51,8 @@ class Task:
         if self.budget.get("epochs"):
             return float(self.budget["epochs"])
         steps, seconds = self.budget.get("steps"), self.budget.get("seconds") or 0
-        tokens = steps * 1024 if steps else seconds * TYPICAL_SPEED[self.unit] / networks
+        speed = min(self.speed, TYPICAL_SPEED[self.unit])
+        tokens = steps * 1024 if steps else seconds * speed / networks
         return float(tokens / max(1, self.tokens))
 
 

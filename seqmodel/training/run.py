@@ -6,20 +6,21 @@ token store are removed when the run is complete, and kept for `--resume` when i
 
 from __future__ import annotations
 
+import dataclasses
+import math
 import time
 from collections.abc import Callable, Sequence
-from os.path import realpath
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from pydantic import ValidationError
 
 from seqmodel.config import CorpusSettings, ModelSettings, TokenizerSettings, TrainingSettings, usage_error
 from seqmodel.errors import ModelError, SeqmodelError, UsageError
-from seqmodel.files import beside, refuse_existing
+from seqmodel.files import beside, note_own, refuse_existing
 from seqmodel.inference.runtime import Runtime
-from seqmodel.inference.scoring import score_ranges
 from seqmodel.kinds import HeldOutFrom
 from seqmodel.model.bundle import (
     Bundle,
@@ -39,8 +40,8 @@ from seqmodel.tokens.batches import split_store, token_count, whole_store
 from seqmodel.tokens.store import TokenStore, is_store, make_store, open_store
 from seqmodel.tokens.vocabulary_notes import vocabulary_notes
 from seqmodel.training.agreement import agree_with_store, fit_together
-from seqmodel.training.beginning import Beginning, beginning_of, notes_of
-from seqmodel.training.checkpoints import Checkpoint, read_run
+from seqmodel.training.beginning import Beginning, beginning_of, checkpoint_of, notes_of, refuse_own_inputs
+from seqmodel.training.checkpoints import Checkpoint
 from seqmodel.training.devices import native_precision, pick_device
 from seqmodel.training.distributed import Group
 from seqmodel.training.events import Event, Finished, Noted, Planned
@@ -52,10 +53,10 @@ from seqmodel.training.planning import Task, describe, plan_model, plan_ngrams, 
 from seqmodel.training.request import TrainingRequest, TrainingResult
 from seqmodel.training.run_log import RunLog
 from seqmodel.training.running_text import looks_like_running_text
+from seqmodel.training.speed import training_speed
 
 DEFAULT_SECONDS = 180.0
-TRIAL_STRETCHES = 4
-SAVING_SECONDS = 0.5  # for the bundle and the rest of the end, beside what is measured
+LEAST_STEPS = 30  # below which a run has hardly begun: the learning rate needs as many to rise
 
 
 class TrainingRun:
@@ -76,6 +77,7 @@ class TrainingRun:
         self.store_path = beside(self.output, ".tokens")
         self.valid_path = beside(self.output, ".valid.tokens")
         self.log_path = beside(self.output, ".jsonl")
+        self.deadline = math.inf
         self.made: list[Path] = []  # token stores of this run's own
         self.remade = False  # the store of a resumed run is made again
         self.begin = Beginning(request.tokenizer, request.corpus)
@@ -86,11 +88,12 @@ class TrainingRun:
             return self._carry_out()
 
     def _carry_out(self) -> TrainingResult:
-        self._refuse_own_inputs()
-        checkpoint = self._checkpoint()
+        refuse_own_inputs(self.request)
+        checkpoint = checkpoint_of(self.request)
         self.begin = beginning_of(self.request, checkpoint)
         self.notes = checkpoint.progress["notes"] if checkpoint is not None else {}
         device = self._device(checkpoint)
+        note_own(self.output, self.store_path, self.valid_path, self.log_path)
         interrupted = False
         try:
             data, held_out_from = self._data(checkpoint)
@@ -104,6 +107,8 @@ class TrainingRun:
             with RunLog(self.log_path, append=checkpoint is not None) as log:
                 finished = self._loop(trainer, data, checkpoint, log)
                 interrupted, looped = not finished.annealed, time.monotonic()
+                self._refuse_hardly_begun(finished, trainer.settings, checkpoint)
+                data = self._affordable(trainer, data, log)
                 header = self._save(trainer, data, counts, held_out_from, finished)
                 if header.held_out is not None:
                     elapsed = finished.elapsed + time.monotonic() - looped
@@ -125,45 +130,6 @@ class TrainingRun:
     def _tell(self, log: RunLog, event: Event) -> None:
         log.add(event)
         self.on_event(event)
-
-    # What is there already
-
-    def _checkpoint(self) -> Checkpoint | None:
-        request = self.request
-        if request.resume:
-            if not self.checkpoint_path.exists():
-                raise ModelError(
-                    f"{self.checkpoint_path}: no such checkpoint",
-                    "There is nothing to resume; leave --resume out.",
-                )
-            return read_run(self.checkpoint_path)
-        refuse_existing(self.output, request.force)
-        if self.checkpoint_path.exists() and not request.force:
-            raise UsageError(
-                f"{self.checkpoint_path} exists: an earlier run was interrupted",
-                "Go on with --resume, or start anew with --force.",
-            )
-        refuse_existing(self.log_path, request.force)
-        return None
-
-    def _refuse_own_inputs(self) -> None:
-        """No input, and no text that is held out, may be a file that this run writes (a token store to train on is only
-        read)."""
-        if self.output.suffix in (".tokens", ".checkpoint", ".jsonl"):
-            raise UsageError(
-                f"{self.output} has the name of another kind of file", "Call the bundle something.seqmodel."
-            )
-        written = [self.output, self.checkpoint_path, self.valid_path, self.log_path]
-        inputs = [*self.request.inputs, *([self.request.valid] if self.request.valid is not None else [])]
-        names = [Path(name) for name in inputs if name != "-"]
-        written += [] if any(map(is_store, names)) else [self.store_path]
-        for name in [*names, *([self.request.write_valid] if self.request.write_valid is not None else [])]:
-            if realpath(name) in map(realpath, written):
-                raise UsageError(f"{name} would be overwritten by this run", "Choose another name with -o.")
-        export, init = self.request.write_valid, self.request.init
-        read = map(realpath, [*names, *([init] if init is not None else [])])
-        if export is not None and any(Path(realpath(export)).is_relative_to(name) for name in read):
-            raise UsageError(f"{export} is an input of this run", "Choose another name with --write-valid.")
 
     # Tokens
 
@@ -289,11 +255,7 @@ class TrainingRun:
                 chosen = {name: value for name, value in self.request.model.items() if value is not None}
                 given |= _budget(given) or {"seconds": DEFAULT_SECONDS}
                 given.setdefault("precision", native_precision(device))
-                task = self._task(data, given)
-                model = plan_model(task, chosen, self.request.size)
-                model = self.begin.init.header.model if self.begin.init is not None else model
-                training = plan_training(task, model, given)
-                training = warm_start(training, given) if self.begin.init is not None else training
+                model, training = self._plan(data, chosen, given, device)
         except ValidationError as error:
             raise usage_error(error) from None
         index = self._index(data, checkpoint, model.networks)
@@ -305,6 +267,24 @@ class TrainingRun:
         elif self.begin.init is not None:
             trainer.begin_from(self.begin.init.weights)
         return trainer
+
+    def _plan(
+        self, data: TrainingData, chosen: dict[str, Any], given: dict[str, Any], device: torch.device
+    ) -> tuple[ModelSettings, TrainingSettings]:
+        """The settings of a new run; `chosen` and `given` hold what the user said of the model and of its training."""
+        task = self._task(data, given)
+        init = self.begin.init
+        if init is not None:
+            return init.header.model, warm_start(plan_training(task, init.header.model, given), given)
+        model = plan_model(task, chosen, self.request.size)
+        training = plan_training(task, model, given)
+        if model.networks > 1 and "networks" not in chosen and self.group.size == 1:
+            index = self._index(data, None, model.networks)
+            speed = training_speed(data, model, training, index, device)
+            task = dataclasses.replace(task, speed=speed)
+            model = plan_model(task, chosen, self.request.size)
+            training = plan_training(task, model, given)
+        return model, training
 
     def _task(self, data: TrainingData, budget: dict[str, Any]) -> Task:
         header = data.store.header
@@ -348,12 +328,11 @@ class TrainingRun:
         now = time.monotonic()
         spent = float(checkpoint.progress["elapsed"]) if checkpoint is not None else 0.0
         # A budget counts from the start of the command; a resumed run has spent some of it before.
-        began = now - spent
-        deadline = self.started + (training.seconds or 0) - spent - self._ending_seconds(trainer)
+        self.deadline = self.started + (training.seconds or math.inf) - spent
         finished = None
         for event in trainer.events(
-            deadline,
-            began=began,
+            self.deadline,
+            began=now - spent,
             checkpoint=self.checkpoint_path,
             should_stop=self.should_stop,
             notes=self.notes,
@@ -364,20 +343,37 @@ class TrainingRun:
         assert finished is not None
         return finished
 
-    def _ending_seconds(self, trainer: Trainer) -> float:
-        """How long the final figures and the saving will take, from a small trial."""
-        if trainer.settings.seconds is None or not trainer.subset:
-            return 0.0
-        trial = trainer.subset[:TRIAL_STRETCHES]
-        times = []
-        for _ in range(2):  # the first warms up
-            began = time.monotonic()
-            score_ranges(trainer.runtime(), trainer.data.valid_store.ids, trial, trainer.data.is_stream)
-            times.append(time.monotonic() - began)
-        tokens = sum(end - begin for begin, end in [*trainer.subset, *stretches(trainer.data.held_out)])
-        return SAVING_SECONDS + min(times) * tokens / max(1, sum(end - begin for begin, end in trial))
-
     # The end
+
+    def _refuse_hardly_begun(
+        self, finished: Finished, settings: TrainingSettings, checkpoint: Checkpoint | None
+    ) -> None:
+        """
+        Raises:
+            SeqmodelError: if the time was over before there was a model; of a run that was not resumed nothing is kept.
+        """
+        least = LEAST_STEPS if self.begin.init is None else 1
+        if settings.seconds is None or not finished.annealed or finished.step >= least:
+            return
+        if checkpoint is None:
+            self.checkpoint_path.unlink(missing_ok=True)
+            self.log_path.unlink(missing_ok=True)
+        steps = f"{finished.step} steps" if finished.step != 1 else "1 step"
+        raise SeqmodelError(
+            f"--time {settings.seconds:g}s was over after {steps} of training: too few for a model",
+            "Give more --time or a smaller --size; --steps trains as few steps as you say.",
+        )
+
+    def _affordable(self, trainer: Trainer, data: TrainingData, log: RunLog) -> TrainingData:
+        """The data with as much of the held-out text as the final figures have time for, evenly chosen."""
+        whole = token_count(data.held_out)
+        most = trainer.ending.affordable(self.deadline - time.monotonic())
+        if most >= whole:
+            return data
+        data = dataclasses.replace(data, held_out=np.array(stretches(data.held_out, most)))
+        scored = token_count(data.held_out)
+        self._tell(log, Noted(f"the final figures are of {scored:,} of the {whole:,} held-out tokens, evenly chosen"))
+        return data
 
     def _save(
         self,

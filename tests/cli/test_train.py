@@ -154,6 +154,17 @@ def test_a_failed_run_leaves_an_older_bundle_and_nothing_else(tmp_path: Path, co
     assert names(tmp_path) == {"m.seqmodel", "bad.txt"}
 
 
+@pytest.mark.parametrize("name", ["m.seqmodel", "other.name"])
+def test_time_for_too_few_steps_is_an_error_that_says_what_to_do_and_saves_nothing(
+    name: str, tmp_path: Path, corpus: Path
+) -> None:
+    """However fast the machine is, the budget is over before the loop begins."""
+    before = names(tmp_path)
+    result = run_here("train", corpus, "-o", tmp_path / name, "--time", "0.01s", "--width", "8", "--layers", "1")
+    told(result, 1, "0 steps", "too few", "--time", "--steps")
+    assert names(tmp_path) == before
+
+
 # Stopped runs
 
 
@@ -239,7 +250,7 @@ def test_a_killed_run_blocks_nobody(
     process.kill()
     process.wait()
     assert not (tmp_path / "m.seqmodel").exists()
-    assert run_here("train", corpus, "-o", tmp_path / "m.seqmodel", "--force", "-q", *QUICK).code == 0
+    assert run_here("train", corpus, "-o", tmp_path / "m.seqmodel", "-q", *QUICK).code == 0
     assert names(tmp_path) - {".m.seqmodel-lock"} == {"m.seqmodel", "m.jsonl"}
 
 

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 import seqmodel
 from seqmodel.inference.mixture import Mixture, fit_weights
@@ -68,6 +69,17 @@ def test_fitted_weights_are_a_maximum() -> None:
         return float(np.log(share * recurrence + (1 - share) * counts).sum())
 
     assert likelihood(weight) >= max(likelihood(weight - 0.02), likelihood(weight + 0.02))
+
+
+@pytest.mark.parametrize("better", ["recurrence", "counts"])
+def test_weights_never_lose_to_an_expert_that_is_a_little_better_throughout(better: str) -> None:
+    """What expectation maximisation takes thousands of rounds for."""
+    random, where = np.random.default_rng(2), np.arange(4000) % 3
+    good = random.uniform(0.85, 0.95, len(where))
+    experts = (good, good - 0.02) if better == "recurrence" else (good - 0.02, good)
+    share = fit_weights(*experts, where, 3)[where]
+    mixed = share * experts[0] + (1 - share) * experts[1]
+    assert -np.log2(mixed).sum() < -np.log2(good).sum() + 0.1
 
 
 def test_held_out_figures_name_both_experts(train_little: Callable[..., Path]) -> None:

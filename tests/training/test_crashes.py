@@ -23,11 +23,11 @@ from typing import Any
 import pytest
 import torch
 
-from seqmodel.api import run_training
+from seqmodel.api import run_training, tokenize
 from seqmodel.files import exclusive, temporary_for
 from seqmodel.training import loop, run
 from seqmodel.training.checkpoints import Checkpoint, read_checkpoint, write_checkpoint
-from seqmodel.training.events import Event
+from seqmodel.training.events import Event, StepDone
 from seqmodel.training.run_log import STEP_SECONDS, RunLog
 from tests.cli.command import Result, run_here, told
 from tests.conftest import little_text
@@ -90,6 +90,14 @@ def at_save(number: int, action: Callable[[Path], None]) -> None:
 def train_and_die(output: Path, corpus: Path, call: str, at: int) -> None:
     at_save(3, lambda path: lay_bomb(call, at))
     run_training(request(output, corpus))
+
+
+def train_and_die_at_a_step(output: Path, corpus: Path, valid: Path) -> None:
+    def on_event(event: Event) -> None:
+        if isinstance(event, StepDone) and event.step == 3:
+            os._exit(DEAD)
+
+    run_training(request(output, corpus, valid=str(valid)), on_event=on_event)
 
 
 def command_line(folder: Path, *arguments: str) -> None:
@@ -217,6 +225,41 @@ def test_what_a_killed_process_half_wrote_is_swept_at_the_next_start(name: str, 
     with exclusive(output):
         pass
     assert names(tmp_path) == {other.name for other in others}
+
+
+@pytest.mark.parametrize("resume", [False, True])
+def test_a_run_that_was_killed_before_its_first_checkpoint_is_in_nobodys_way(
+    resume: bool, corpus: Path, tmp_path: Path, start: Callable[..., BaseProcess]
+) -> None:
+    output = tmp_path / "m.seqmodel"
+    assert exit_code(start(train_and_die_at_a_step, output, corpus, corpus)) == DEAD
+    assert names(tmp_path) == {".m.seqmodel-lock", "m.tokens", "m.valid.tokens", "m.jsonl"}
+    if resume:
+        told(run_here("train", "--resume", "-o", output), 4, "no such checkpoint", "leave --resume out")
+    run_training(request(output, corpus))
+    assert names(tmp_path) == {"m.seqmodel", "m.jsonl"}
+
+
+def test_what_a_killed_run_did_not_make_or_is_given_now_stays(
+    corpus: Path, tmp_path: Path, start: Callable[..., BaseProcess]
+) -> None:
+    output, store = tmp_path / "m.seqmodel", tmp_path / "m.tokens"
+    tokenize([str(corpus)], store)
+    made = store.read_bytes()
+    assert exit_code(start(train_and_die_at_a_step, output, store, corpus)) == DEAD
+    run_training(request(output, store))
+    assert store.read_bytes() == made
+    for path in (output, tmp_path / "m.jsonl", store):
+        path.unlink()
+    assert exit_code(start(train_and_die_at_a_step, output, corpus, corpus)) == DEAD
+    run_training(request(output, store))  # the store that the killed run left
+    assert store.exists()
+
+
+def test_a_finished_model_is_not_resumed_but_trained_further(corpus: Path, tmp_path: Path) -> None:
+    output = tmp_path / "m.seqmodel"
+    run_training(request(output, corpus))
+    told(run_here("train", "--resume", "-o", output), 4, "is complete", f"--init {output}")
 
 
 # A full disk

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -20,7 +21,7 @@ from seqmodel.tokens.batches import split_tokens
 from seqmodel.tokens.store import make_store, open_store
 from seqmodel.tokens.tokenizer import END, START, never_predicted
 from seqmodel.training import final
-from seqmodel.training.final import evaluated, held_out_lines, per_unit, unigram_bits
+from seqmodel.training.final import ExpertScores, evaluated, held_out_lines, per_unit, unigram_bits
 from seqmodel.training.loop import TrainingData
 from tests.conftest import little_text
 from tests.inference.test_scoring import Remembering
@@ -67,6 +68,23 @@ def test_of_a_large_text_a_part_of_each_range_is_counted() -> None:
     ranges = np.array([[0, 100], [100, 200], [200, 300], [300, 400]])
     assert final._token_counts(ids, ranges, 4, most=80).tolist() == [20, 20, 20, 20]
     assert final._token_counts(ids, ranges, 4, most=2).tolist() == [1, 1, 1, 1]
+
+
+def scores_of(recurrence: Any, counts: Any, stretches: int = 40) -> ExpertScores:
+    stretch = np.arange(len(recurrence)) * stretches // len(recurrence)
+    return ExpertScores(recurrence, counts, np.arange(len(recurrence)) % 7, stretch)
+
+
+def test_an_expert_that_is_better_alone_gets_the_mixture() -> None:
+    """The counts are of use by chance in a few places: weights fitted there lose elsewhere."""
+    random = np.random.default_rng(3)
+    recurrence = np.full(700, 0.5)
+    counts = np.where(random.random(700) < 0.05, 0.9, 0.47)
+    alone = -np.log2(recurrence).sum()
+    for experts, share in (((recurrence, counts * 0.9), 1.0), ((counts * 0.9, recurrence), 0.0)):
+        weights, bits = final._fitted(scores_of(*experts), 7)
+        assert bits.sum() <= alone + 0.2
+        assert weights == pytest.approx(np.full(7, share), abs=1e-3)
 
 
 HELD_OUT = HeldOut(

@@ -23,8 +23,10 @@ from seqmodel.model.ngram_index import build_index
 from seqmodel.tokens.batches import split_tokens
 from seqmodel.tokens.store import make_store, open_store
 from seqmodel.training import loop
+from seqmodel.training.checkpoints import read_checkpoint
 from seqmodel.training.events import Annealing, CheckpointSaved, Event, Finished, StepDone, Validated
 from seqmodel.training.loop import STRETCH, Trainer, TrainingData, stretches
+from seqmodel.training.pace import Ending
 from seqmodel.training.request import TrainingRequest
 
 CELLS: tuple[CellKind, ...] = ("mingru", "lstm", "gru", "rnn")
@@ -227,6 +229,7 @@ def test_time_that_was_spent_before_counts(alphabets: TrainingData) -> None:
     """Half of the budget is gone when a resumed run begins: its first rate is half of the peak."""
     clock = Clock(tick=0.001)
     trainer = trainer_of(alphabets, clock, seconds=2.0, warmup_steps=0)
+    trainer.ending = Ending(None, 0)  # nothing is kept for the end
     now = clock.now
     done, finished = steps_of(trainer.events(now + 1.0, began=now - 1.0))
     assert done[0].progress == pytest.approx(0.5, abs=0.01)
@@ -238,6 +241,38 @@ def test_a_deadline_that_has_passed_trains_nothing(alphabets: TrainingData) -> N
     clock = Clock()
     done, finished = steps_of(trainer_of(alphabets, clock, seconds=1.0).events(clock.now - 5))
     assert done == [] and finished.step == 0
+
+
+def test_how_long_the_end_takes_is_learned_from_many_lines_at_once(
+    alphabets: TrainingData, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A line that is scored alone takes many times longer than one among others."""
+    scored: list[int] = []
+    real = score_ranges
+
+    def noting(model: Any, ids: Any, ranges: Any, is_stream: bool) -> tuple[float, int]:
+        scored.append(len(ranges))
+        return real(model, ids, ranges, is_stream)
+
+    monkeypatch.setattr(loop, "score_ranges", noting)
+    clock = Clock()
+    trainer = trainer_of(alphabets, clock, seconds=5.0)
+    list(trainer.events(clock.now + 5.0))
+    assert min(scored) == len(alphabets.held_out) and trainer.ending.per_token > 0
+
+
+def test_a_resumed_run_validates_on_the_lines_of_the_figure_that_it_compares_with(
+    alphabets: TrainingData, tmp_path: Path
+) -> None:
+    clock = Clock()
+    trainer = trainer_of(alphabets, clock, seconds=5.0)
+    trainer.best = dict(trainer._weights())
+    trainer._validate_on(50)
+    trainer._save(tmp_path / "x.checkpoint", clock(), {})
+    other = trainer_of(alphabets, clock, seconds=5.0)
+    other.restore(read_checkpoint(tmp_path / "x.checkpoint"))
+    list(other.events(clock.now + 1.0))
+    assert other.subset == trainer.subset != stretches(alphabets.held_out)
 
 
 @pytest.mark.parametrize("budget", [{"steps": 30}, {"seconds": 1.0}])
@@ -310,6 +345,19 @@ def test_overfitting_anneals_at_once_and_the_run_stops(
     rates = [event.learning_rate for event in steps[30:]]
     assert rates == pytest.approx([rates[0] * (1 - k / 20) for k in range(20)])
     assert isinstance(events[-1], Finished) and events[-1].annealed
+
+
+def test_a_long_run_waits_for_a_share_of_its_budget_before_it_takes_no_gain_for_overfitting(
+    alphabets: TrainingData, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Three validations are a few seconds: nothing, of many minutes at a high learning rate."""
+    monkeypatch.setattr(loop, "score_ranges", worse_and_worse())
+    clock = Clock()
+    trainer = trainer_of(alphabets, clock, seconds=100.0)
+    events = list(trainer.events(clock.now + 100.0))
+    (annealing,) = [event for event in events if isinstance(event, Annealing)]
+    validated = [event.elapsed for event in events if isinstance(event, Validated) and event.step <= annealing.step]
+    assert len(validated) > 4 and 5 <= validated[-1] - validated[0] < 8
 
 
 def worse_and_worse() -> Callable[..., tuple[float, int]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -18,6 +19,18 @@ def test_more_time_buys_more_networks_and_never_fewer() -> None:
     networks = [plan_model(task(seconds=seconds), {}).networks for seconds in (10, 60, 180, 600, 7200)]
     assert networks[0] == networks[1] == 1 and networks[2] == 2 and networks[-1] == MOST_NETWORKS
     assert networks == sorted(networks)
+
+
+def test_a_slow_machine_gets_no_more_networks_than_it_can_train() -> None:
+    quick = task(seconds=600)
+    assert plan_model(quick, {}).networks == MOST_NETWORKS
+    assert [plan_model(replace(quick, speed=speed), {}).networks for speed in (3000.0, 14_000.0, 1e9)] == [1, 2, 3]
+
+
+def test_a_slow_machine_reads_a_text_less_often_and_so_with_less_noise() -> None:
+    model = plan_model(task(seconds=180), {"networks": 1})
+    slow, quick = (plan_training(replace(task(seconds=180), speed=s), model, {"seconds": 180.0}) for s in (5e3, 1e9))
+    assert (slow.dropout, slow.ngram_dropout) < (quick.dropout, quick.ngram_dropout)
 
 
 def test_a_large_corpus_is_read_by_one_network_and_so_is_one_whose_passes_are_counted() -> None:
