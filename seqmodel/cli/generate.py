@@ -51,10 +51,12 @@ def command(
     ] = 1.0,
     top_k: Annotated[int | None, _sampling("Draw from the k most probable tokens.", min=1)] = None,
     top_p: Annotated[
-        float | None, _sampling("Draw from the most probable tokens whose mass reaches p.", min=0, max=1)
+        float | None,
+        _sampling("Draw from the most probable tokens that together reach probability p (0 < p <= 1)."),
     ] = None,
     min_p: Annotated[
-        float | None, _sampling("Draw from the tokens at least p times as probable as the best one.", min=0, max=1)
+        float | None,
+        _sampling("Draw from the tokens at least p times as probable as the best one (0 < p <= 1)."),
     ] = None,
     repetition_penalty: Annotated[
         float,
@@ -103,7 +105,7 @@ def command(
         str | None,
         typer.Option(
             metavar="A..B",
-            help="Only samples that end with A to B characters; others are drawn again.",
+            help="Only samples that end, by themselves, at --stop or at --max-lines, with A to B characters.",
             rich_help_panel=_LIMITS,
             show_default=False,
         ),

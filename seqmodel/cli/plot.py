@@ -15,7 +15,8 @@ from seqmodel.kinds import Over
 @guarded
 def command(
     logs: Annotated[
-        list[Path], typer.Argument(help="Logs of runs: the .jsonl files beside the bundles.", show_default=False)
+        list[Path],
+        typer.Argument(metavar="LOG", help="Logs of runs: the .jsonl files beside the bundles.", show_default=False),
     ],
     over: Annotated[Over, typer.Option(help="What runs to the right.")] = "time",
     output: Annotated[

@@ -41,7 +41,7 @@ def command(
         Path | None, PLAIN("--init", help="Begin with this bundle's vocabulary and weights instead of anew.")
     ] = None,
     time: Annotated[
-        str | None, BUDGET("--time", help="Wall-clock time for the whole command: 90s, 10m, 1h30m.")
+        str | None, BUDGET("--time", metavar="DURATION", help="Wall-clock time for the whole command: 90s, 10m, 1h30m.")
     ] = None,
     steps: Annotated[int | None, BUDGET(min=1, help="Optimizer steps.")] = None,
     epochs: Annotated[float | None, BUDGET(help="Passes over the text.")] = None,

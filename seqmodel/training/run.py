@@ -288,7 +288,7 @@ class TrainingRun:
                 training = plan_training(task, model, given)
                 training = warm_start(training, given) if self.begin.init is not None else training
         except ValidationError as error:
-            raise usage_error(error) from None
+            raise usage_error(error, ModelSettings, TrainingSettings) from None
         index = self._index(data, checkpoint, model.networks)
         listed = tuple((order, len(keys)) for order, keys in zip(index.orders, index.keys, strict=True))
         model = model.model_copy(update={"ngram_rows": listed})
