@@ -43,6 +43,10 @@ def command(
     """
     from seqmodel.api import load, model_path
     from seqmodel.console.complete_run import CompleteRequest, run_complete
+    from seqmodel.console.escapes import say_escapes
 
     request = CompleteRequest(text, k, effort, next_tokens, style, requests, header, quiet)
-    run_complete(load(model_path(model)), request)
+    loaded = load(model_path(model))
+    if not quiet:
+        say_escapes(loaded.tokenizer, {"the text": [text or ""]})
+    run_complete(loaded, request)

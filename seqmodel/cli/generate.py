@@ -119,6 +119,7 @@ def command(
     A line model's samples are written one a line; several samples of other models are separated by a line "---".
     """
     from seqmodel.api import load, model_path
+    from seqmodel.console.escapes import say_escapes
     from seqmodel.console.generate_run import BeamSearch, longest_copy, parsed_length, prefixes, run_generate
 
     loaded = load(model_path(model))
@@ -141,6 +142,8 @@ def command(
         stop=tuple(stop or ()),
         length=parsed_length(length),
     )
+    if not quiet:
+        say_escapes(loaded.tokenizer, {"--prefix": prefix or (), "--stop": stop or (), "--ban": ban or ()})
     search = BeamSearch(beam, length_normalisation) if beam is not None else None
     given = prefixes(loaded, tuple(prefix or ()), prefix_file, max_line << 20)
     run_generate(loaded, given, settings, style, show_probs, search, quiet)

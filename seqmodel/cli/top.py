@@ -46,9 +46,12 @@ def command(
     In word and subword models a prefix stands for the tokens that it is spelled with, not for longer words.
     """
     from seqmodel.api import load, model_path
+    from seqmodel.console.escapes import say_escapes
     from seqmodel.console.rows import data_output
     from seqmodel.console.top_output import write_top
 
     loaded = load(model_path(model))
+    if not quiet:
+        say_escapes(loaded.tokenizer, {"--prefix": [prefix]})
     search = loaded.top(count, prefix, max_bits=max_bits, effort=effort, frontier=frontier, memory=memory << 20)
     write_top(search, data_output(loaded.header.unit), style, header, quiet)

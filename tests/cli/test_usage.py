@@ -108,6 +108,33 @@ def test_every_option_says_what_it_takes(name: str) -> None:
     assert refused
 
 
+ESCAPES = {
+    "generate --seed 1 --stop": "--stop",
+    "generate --seed 1 --ban": "--ban",
+    "generate --seed 1 -p": "--prefix",
+    "top -n 1 --effort 20 -p": "--prefix",
+    "complete": "the text",
+    "score -t": "--text",
+}
+
+
+@pytest.mark.parametrize("line", ESCAPES)
+def test_an_escape_is_taken_as_typed_and_told(line: str, train_little: Callable[..., Path]) -> None:
+    model = train_little()
+    arguments = (*line.split(), r"cat\n", "-m", model)
+    note = rf"{ESCAPES[line]}: \n is a backslash and an n; for a newline write $'\n' in bash or zsh"
+    result = run_here(*arguments)
+    assert result.code == 0 and note in result.err.splitlines()
+    assert run_here(*arguments, "-q").err == ""
+    assert note not in run_here(*line.split(), "cat", "-m", model).err
+
+
+def test_an_escape_is_no_news_to_a_model_of_backslashes(train_little: Callable[..., Path]) -> None:
+    model = train_little("\\newline and \\nabla\n" * 40, steps=3, width=8, layers=1)
+    result = run_here("generate", "--seed", "1", "-p", r"\n", "-m", model)
+    assert (result.code, result.err) == (0, "") and result.text.startswith(r"\n")
+
+
 def test_python_names_the_setting(train_little: Callable[..., Path]) -> None:
     import seqmodel
 
