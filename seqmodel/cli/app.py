@@ -41,18 +41,18 @@ def root(
     """
 
 
-app.command("train", cls=Command)(train.command)
-app.command("score", cls=Command)(score.command)
-app.command("compare", cls=Command)(compare.command)
-app.command("rescore", cls=Command)(rescore.command)
-app.command("filter", cls=Command)(filter.command)
-app.command("generate", cls=Command)(generate.command)
-app.command("complete", cls=Command)(complete.command)
-app.command("top", cls=Command)(top.command)
-app.command("tokenize", cls=Command)(tokenize.command)
-app.command("info", cls=Command)(info.command)
-app.command("bench", cls=Command)(bench.command)
-app.command("plot", cls=Command)(plot.command)
+app.command("train", cls=Command, rich_help_panel="Train")(train.command)
+app.command("tokenize", cls=Command, rich_help_panel="Train")(tokenize.command)
+app.command("score", cls=Command, rich_help_panel="Score")(score.command)
+app.command("compare", cls=Command, rich_help_panel="Score")(compare.command)
+app.command("rescore", cls=Command, rich_help_panel="Score")(rescore.command)
+app.command("filter", cls=Command, rich_help_panel="Score")(filter.command)
+app.command("generate", cls=Command, rich_help_panel="Generate")(generate.command)
+app.command("complete", cls=Command, rich_help_panel="Generate")(complete.command)
+app.command("top", cls=Command, rich_help_panel="Generate")(top.command)
+app.command("info", cls=Command, rich_help_panel="Look")(info.command)
+app.command("plot", cls=Command, rich_help_panel="Look")(plot.command)
+app.command("bench", cls=Command, rich_help_panel="Look")(bench.command)
 
 
 @guarded

@@ -21,20 +21,22 @@ def command(
     output: Annotated[
         Literal["best", "reranked", "scores"],
         typer.Option(
-            help="best: one hypothesis for each utterance. reranked: all of them, the best first. scores: all of them "
-            "in the input's order, with ln p and the total."
+            help="best: the best hypothesis of each utterance. reranked: all, best first. scores: all in input order, "
+            "with ln p and the total."
         ),
     ] = "best",
     style: Annotated[
         Literal["kaldi", "tsv", "csv", "jsonl"] | None,
-        typer.Option("--format", help="Of the output; else as the input.", show_default=False),
+        typer.Option("--format", help="Format of the output; default: as the input.", show_default=False),
     ] = None,
-    header: Annotated[bool, typer.Option("--header/--no-header", help="Begin a table with the column names.")] = True,
+    header: Annotated[
+        bool, typer.Option("--header/--no-header", help="Write the column names of a table first.")
+    ] = True,
     kind: Annotated[
         Literal["kaldi", "tsv", "csv", "jsonl"] | None,
         typer.Option(
             "--input",
-            help="kaldi: lines of id and words; or a table. Else kaldi, with --hypothesis by the file's name, or tsv.",
+            help="kaldi: lines of an id and words; or a table. Default kaldi; with --hypothesis by the name, else tsv.",
             show_default=False,
         ),
     ] = None,
@@ -42,7 +44,7 @@ def command(
         list[str] | None,
         typer.Option(
             metavar="FILE",
-            help="Another score of each hypothesis: lines of id and number in the same order; may be repeated.",
+            help="Another score of each hypothesis: lines of id and number, same order; may be repeated.",
             rich_help_panel=_KALDI,
             show_default=False,
         ),
@@ -51,14 +53,14 @@ def command(
         bool,
         typer.Option(
             "--whole-ids",
-            help="An id names its utterance, also where it ends like utt-1.",
+            help="Read ids as they are: utt-1 is an utterance, not hypothesis 1 of utt.",
             rich_help_panel=_KALDI,
         ),
     ] = False,
     utterance: Annotated[
         str | None,
         typer.Option(
-            help="The column that names the utterance; by number if there is no header.",
+            help="Column with the utterance's id; a number if there is no header.",
             rich_help_panel=options.TABLES,
             show_default=False,
         ),
@@ -66,30 +68,34 @@ def command(
     hypothesis: Annotated[
         str | None,
         typer.Option(
-            help="The column with the text of the hypothesis.", rich_help_panel=options.TABLES, show_default=False
+            help="Column with the text of the hypothesis.", rich_help_panel=options.TABLES, show_default=False
         ),
     ] = None,
     score: Annotated[
         list[str] | None,
         typer.Option(
             metavar="COLUMN",
-            help="A column with another score; may be repeated.",
+            help="Column with another score; may be repeated.",
             rich_help_panel=options.TABLES,
             show_default=False,
         ),
     ] = None,
     column_prefix: Annotated[
         str,
-        typer.Option(help="Put this before lm_score and total.", rich_help_panel=options.TABLES, show_default=False),
+        typer.Option(
+            help="Prefix of the columns lm_score and total.", rich_help_panel=options.TABLES, show_default=False
+        ),
     ] = "",
     weight: Annotated[
         float | None,
-        typer.Option(help="Of ln p; else 1, or 0.5 beside other scores.", rich_help_panel=_WEIGHTS, show_default=False),
+        typer.Option(
+            help="Weight of ln p; default 1, or 0.5 beside other scores.", rich_help_panel=_WEIGHTS, show_default=False
+        ),
     ] = None,
     score_weight: Annotated[
         list[float] | None,
         typer.Option(
-            help="Of each other score, in their order; else 1. Costs need a negative one.",
+            help="Weight of each other score, in their order; default 1. Costs need a negative one.",
             rich_help_panel=_WEIGHTS,
             show_default=False,
         ),
@@ -99,8 +105,8 @@ def command(
         str | None,
         typer.Option(
             metavar="REFERENCE",
-            help="Fit the weights to the word error rate, given lines of utterance and words; those given are where "
-            "it begins.",
+            help="Fit the weights to the word error rate against these lines of utterance and words, starting "
+            "from the given weights.",
             rich_help_panel=_WEIGHTS,
             show_default=False,
         ),
@@ -110,12 +116,11 @@ def command(
     quiet: options.QuietOption = False,
     debug: options.DebugOption = False,
 ) -> None:
-    """Rescore n-best lists: ln p of every hypothesis, its end symbol included, combined with other scores.
+    """Rescore n-best lists by ln p, alone or with other scores.
 
-    total = weight × ln p + the other scores, each by its weight + length penalty × number of words.
+    total = weight × ln p (end symbol included) + weighted other scores + length penalty × number of words.
 
-    The lists have a line for each hypothesis, `utt-1 words...`, `utt-2 words...`, those of an utterance one after the
-    other; or are a table.
+    Input: a line for each hypothesis, `utt-1 words...`, `utt-2 words...`, grouped by utterance; or a table.
     """
     from seqmodel.api import load, model_path
     from seqmodel.config import CorpusSettings
