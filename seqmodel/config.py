@@ -2,14 +2,27 @@
 
 from __future__ import annotations
 
+import difflib
 import math
 import re
-from typing import Annotated, Any, TypeVar
+from collections.abc import Sequence
+from typing import Annotated, Any, TypeVar, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError, field_validator, model_validator
+from pydantic.fields import FieldInfo
 
 from seqmodel.errors import UsageError
-from seqmodel.kinds import MAX_THREADS, CellKind, Device, Precision, SequenceKind, SubwordMethod, TextErrors, Unit
+from seqmodel.kinds import (
+    MAX_THREADS,
+    CellKind,
+    Device,
+    Precision,
+    SequenceKind,
+    SubwordMethod,
+    TextErrors,
+    Unit,
+    allowed,
+)
 
 MAX_WIDTH = 8192
 MAX_LAYERS = 64
@@ -25,6 +38,7 @@ class Settings(BaseModel):
 
 MAX_EPOCHS = 1e6
 Count = Annotated[int, Field(ge=0, lt=1 << 63)]
+SHORTER = {"vocabulary_size": "vocab_size", "closed": "closed_vocab", "seconds": "time"}  # the names of options
 Digest = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
 Checked = TypeVar("Checked", bound=Settings)
 
@@ -38,13 +52,47 @@ def checked(kind: type[Checked], **values: Any) -> Checked:
     try:
         return kind(**values)
     except ValidationError as error:
-        raise usage_error(error) from None
+        raise usage_error(error, kind) from None
 
 
-def usage_error(error: ValidationError) -> UsageError:
-    first = error.errors(include_url=False, include_input=False)[0]
-    name = f"{first['loc'][0]}: ".replace("_", " ") if first["loc"] else ""
-    return UsageError(f"{name}{first['msg'].removeprefix('Value error, ').rstrip('.')}", "See --help.")
+def usage_error(error: ValidationError, *kinds: type[Settings]) -> UsageError:
+    """The first fault of settings of one of these kinds: the setting's name, and what it takes."""
+    first = error.errors(include_url=False)[0]
+    field = str(first["loc"][0]) if first["loc"] else ""
+    name = SHORTER.get(field, field)
+    fields = next((kind.model_fields for kind in kinds if field in kind.model_fields), {})
+    if first["type"] == "extra_forbidden":
+        known = [known for kind in kinds for known in kind.model_fields]
+        close = difflib.get_close_matches(name, known, 1)
+        hint = f"Did you mean {close[0]}?" if close else f"There are: {', '.join(known)}."
+        return UsageError("is no setting", hint, setting=name)
+    if first["type"] == "value_error":
+        return UsageError(str(first["ctx"]["error"]), setting=name)
+    if field not in fields:
+        return UsageError("settings do not fit each other", "See seqmodel.config.")
+    return UsageError(refusal(fields[field], first["input"]), setting=name)
+
+
+def refusal(field: FieldInfo, value: Any) -> str:
+    """Example: "takes a whole number of 1 or more, not 0". Only a number is repeated: a text may be the user's."""
+    given = ""
+    if isinstance(value, float) or (isinstance(value, int) and abs(value) < 1 << 63):
+        given = f", not {value:g}" if isinstance(value, float) else f", not {value}"
+    return f"takes {allowed(field.annotation, **_bounds(field.annotation, field.metadata))}{given}"
+
+
+_BOUNDS = {"gt": "above", "ge": "least", "lt": "below", "le": "most"}
+
+
+def _bounds(kind: Any, metadata: Sequence[Any]) -> dict[str, Any]:
+    """The bounds of a type, also of one inside an optional type."""
+    found: dict[str, Any] = {}
+    for item in metadata:
+        items = item.metadata if isinstance(item, FieldInfo) else [item]
+        found |= {_BOUNDS[key]: getattr(one, key) for one in items for key in _BOUNDS if hasattr(one, key)}
+    for inner in get_args(kind):
+        found |= _bounds(inner, getattr(inner, "__metadata__", ()))
+    return found
 
 
 class TokenizerSettings(Settings):
@@ -129,13 +177,14 @@ class CompletionSettings(Settings):
 class SamplingSettings(Settings):
     """How continuations are drawn, and where they end.
 
-    `max_chars` None: only the other limits and the end symbol stop a sample. `length`: a sample must reach the end
-    symbol with so many characters; others are drawn again. `reproducible`: samples are computed one by one, so that
-    the one with the number `first` comes out alike whether it is made alone or among others.
+    `max_chars` None: only the other limits and the end symbol stop a sample. `length`: a sample must end with so many
+    characters, at the end symbol, before a `stop` string or after `max_lines`; others are drawn again. `reproducible`:
+    samples are computed one by one, so that the one with the number `first` comes out alike whether it is made alone or
+    among others.
     """
 
-    count: PositiveInt = 1
-    first: int = Field(0, ge=0)
+    count: int = Field(1, ge=1, le=MAX_SAMPLES)
+    first: int = Field(0, ge=0, lt=MAX_SAMPLES)
     temperature: float = Field(1.0, ge=0, le=100)
     top_k: PositiveInt | None = None
     top_p: float | None = Field(None, gt=0, le=1)
@@ -155,20 +204,22 @@ class SamplingSettings(Settings):
     @classmethod
     def _says_something(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         if "" in value:
-            raise ValueError("an empty string stands everywhere")
+            raise ValueError("needs at least one character")
         return value
 
     @field_validator("length")
     @classmethod
     def _rises(cls, value: tuple[int, int] | None) -> tuple[int, int] | None:
-        if value is not None and not 0 <= value[0] <= value[1]:
-            raise ValueError("the shortest is not above the longest")
+        if value is not None and value[0] < 0:
+            raise ValueError(f"{value[0]}..{value[1]}: a length is 0 or more")
+        if value is not None and value[0] > value[1]:
+            raise ValueError(f"{value[0]}..{value[1]}: the minimum exceeds the maximum")
         return value
 
     @model_validator(mode="after")
     def _numbers_fit(self) -> SamplingSettings:
         if self.first + self.count > MAX_SAMPLES:
-            raise ValueError(f"no sample has a number above {MAX_SAMPLES - 1}")
+            raise ValueError(f"first + count exceeds {MAX_SAMPLES:,}")
         return self
 
 
@@ -184,7 +235,7 @@ def parse_size(text: str) -> int:
     match = _SIZE.fullmatch(text.strip().lower())
     number = float(match[1]) if match is not None else math.inf
     if match is None or math.isinf(number):
-        raise UsageError("the size cannot be read", "Write it as 4MB or 4MiB.")
+        raise UsageError("takes a size such as 4MB, 4MiB or 4000000")
     return int(number * (1024 if match[3] else 1000) ** " kmg".index(match[2] or " "))
 
 
@@ -211,5 +262,5 @@ def parse_duration(text: str) -> float:
     parts = [float(part or 0) for part in match.groups()] if match and text.strip() else [0.0]
     seconds = sum(part * scale for part, scale in zip(parts, (86400, 3600, 60, 1), strict=False))
     if not match or not 0 < seconds < math.inf:
-        raise UsageError("the duration cannot be read", "Write it as 90s, 10m or 1h30m.")
+        raise UsageError("takes a duration above zero, such as 90s, 10m or 1h30m")
     return seconds

@@ -26,7 +26,18 @@ class SeqmodelError(Exception):
 
 
 class UsageError(SeqmodelError):
+    """Options that contradict each other, or a value that an option does not take.
+
+    `setting` is the option's name in Python, with which the message then begins; the command line writes `--top-p` for
+    `top_p`. Example: UsageError("takes a number above 0", setting="top_p").message == "top_p takes a number above 0".
+    """
+
     exit_code = 2
+
+    def __init__(self, message: str, hint: str = "", setting: str = "") -> None:
+        super().__init__(f"{setting} {message}" if setting else message, hint)
+        self.reason = message
+        self.setting = setting
 
 
 class DataError(SeqmodelError):

@@ -10,6 +10,7 @@ import typer
 
 import seqmodel
 from seqmodel.cli import bench, compare, complete, filter, generate, info, plot, rescore, score, tokenize, top, train
+from seqmodel.cli.usage import Command, understood
 from seqmodel.console.failures import guarded
 from seqmodel.console.signals import die_on_signals, unwind_on_signals
 
@@ -40,18 +41,18 @@ def root(
     """
 
 
-app.command("train")(train.command)
-app.command("score")(score.command)
-app.command("compare")(compare.command)
-app.command("rescore")(rescore.command)
-app.command("filter")(filter.command)
-app.command("generate")(generate.command)
-app.command("complete")(complete.command)
-app.command("top")(top.command)
-app.command("tokenize")(tokenize.command)
-app.command("info")(info.command)
-app.command("bench")(bench.command)
-app.command("plot")(plot.command)
+app.command("train", cls=Command, rich_help_panel="Train")(train.command)
+app.command("tokenize", cls=Command, rich_help_panel="Train")(tokenize.command)
+app.command("score", cls=Command, rich_help_panel="Score")(score.command)
+app.command("compare", cls=Command, rich_help_panel="Score")(compare.command)
+app.command("rescore", cls=Command, rich_help_panel="Score")(rescore.command)
+app.command("filter", cls=Command, rich_help_panel="Score")(filter.command)
+app.command("generate", cls=Command, rich_help_panel="Generate")(generate.command)
+app.command("complete", cls=Command, rich_help_panel="Generate")(complete.command)
+app.command("top", cls=Command, rich_help_panel="Generate")(top.command)
+app.command("info", cls=Command, rich_help_panel="Look")(info.command)
+app.command("plot", cls=Command, rich_help_panel="Look")(plot.command)
+app.command("bench", cls=Command, rich_help_panel="Look")(bench.command)
 
 
 @guarded
@@ -60,7 +61,12 @@ def main() -> None:
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # our own words must not fail in a narrow locale
     unwind_on_signals()
-    code = app(sys.argv[1:] or ["--help"], prog_name="seqmodel", standalone_mode=False)
+    try:
+        code = app(sys.argv[1:] or ["--help"], prog_name="seqmodel", standalone_mode=False)
+    except Exception as error:
+        if hasattr(error, "format_message"):  # the command line's own errors
+            raise understood(error) from None
+        raise
     die_on_signals()
     if code:
         raise SystemExit(code)

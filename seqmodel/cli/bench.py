@@ -28,18 +28,18 @@ class Sizes(StrEnum):
 def command(
     cell: Annotated[
         list[Cells] | None,
-        typer.Option(help="The recurrence; may be repeated. Default: mingru.", show_default=False),
+        typer.Option(help="The recurrence; may be repeated. Default mingru.", show_default=False),
     ] = None,
     size: Annotated[
         list[Sizes] | None,
-        typer.Option(help="The preset; may be repeated. Default: each.", show_default=False),
+        typer.Option(help="The preset; may be repeated. Default: all.", show_default=False),
     ] = None,
     model: Annotated[
         Path | None,
-        typer.Option("-m", "--model", help="Measure this bundle in scoring and generation.", show_default=False),
+        typer.Option("-m", "--model", help="Measure scoring and generation by this model.", show_default=False),
     ] = None,
-    quick: Annotated[bool, typer.Option("--quick", help="Rougher figures, in a few seconds a model.")] = False,
-    style: Annotated[Literal["table", "jsonl"], typer.Option("--format", help="How figures are written.")] = "table",
+    quick: Annotated[bool, typer.Option("--quick", help="Measure for a few seconds only; rougher figures.")] = False,
+    style: Annotated[Literal["table", "jsonl"], typer.Option("--format", help="Format of the figures.")] = "table",
     threads: Annotated[
         int | None,
         typer.Option(
@@ -49,9 +49,10 @@ def command(
     quiet: options.QuietOption = False,
     debug: options.DebugOption = False,
 ) -> None:
-    """Measure training, scoring and generation, in tokens a second and as a share of the matrix product's peak.
+    """Measure how fast this machine trains, scores and generates.
 
-    It trains on a made-up corpus, of which no file is left. Let nothing else run beside it.
+    Figures are tokens a second, and the share of the peak rate of matrix products. It trains on a made-up corpus and
+    leaves no file. Run nothing else meanwhile.
     """
     from seqmodel.console.bench_view import BenchView, show_table, write_row
     from seqmodel.errors import UsageError

@@ -14,30 +14,34 @@ BUNDLE = ".seqmodel"
 
 @guarded
 def command(
-    first: Annotated[str, typer.Argument(metavar="MODEL", help="The bundle that the others are measured against.")],
-    second: Annotated[str, typer.Argument(metavar="MODEL", help="Another.")],
+    first: Annotated[str, typer.Argument(metavar="MODEL", help="The baseline, a .seqmodel file.")],
+    second: Annotated[str, typer.Argument(metavar="MODEL", help="A model to compare with it.")],
     more: Annotated[
         list[str] | None,
         typer.Argument(
             metavar="MODEL|TEXT",
-            help=f"More bundles (names that end in {BUNDLE}); text files, folders, or - for standard input.",
+            help=f"More models (names that end in {BUNDLE}); text files, folders, or - for standard input.",
             show_default=False,
         ),
     ] = None,
-    worst: Annotated[int, typer.Option(min=0, help="Show so many lines that differ most, each way.")] = 5,
-    resamples: Annotated[int, typer.Option(min=100, help="Bootstrap samples behind an interval.")] = 1000,
-    seed: Annotated[int, typer.Option(min=0, help="Of the bootstrap.")] = 0,
+    worst: Annotated[
+        int, typer.Option(min=0, help="Show so many lines on which each model gains most, and loses most.")
+    ] = 5,
+    resamples: Annotated[int, typer.Option(min=100, help="Number of bootstrap samples for the intervals.")] = 1000,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the bootstrap.")] = 0,
     style: Annotated[
-        Literal["table", "tsv", "jsonl"], typer.Option("--format", help="Tables, or a row per model.")
+        Literal["table", "tsv", "jsonl"],
+        typer.Option("--format", help="table: for people; tsv, jsonl: a row for each model."),
     ] = "table",
     errors: options.ErrorsOption = "strict",
     max_line: options.MaxLineOption = 256,
     quiet: options.QuietOption = False,
     debug: options.DebugOption = False,
 ) -> None:
-    """Compare models on the same text: bits per char and word, and how sure it is that they differ from the first.
+    """Compare models on the same text.
 
-    The models may be of different units. Where an interval holds 0, other text of the same source may turn it round.
+    Shows bits per char and word, and each model's difference from the first with an interval. The models may have
+    different units. If an interval holds 0, other text of the same source may reverse the order.
     """
     from seqmodel.api import compare
     from seqmodel.config import CorpusSettings

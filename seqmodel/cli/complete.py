@@ -14,17 +14,15 @@ from seqmodel.console.failures import guarded
 def command(
     text: Annotated[
         str | None,
-        typer.Argument(help="What is completed; - for the lines of standard input.", show_default=False),
+        typer.Argument(help="Text to complete; - for the lines of standard input.", show_default=False),
     ] = None,
     model: options.ModelOption = None,
-    k: Annotated[int, typer.Option("-k", min=1, help="How many completions.")] = 5,
-    effort: Annotated[int, typer.Option(min=1, help="Read at most so many beginnings of completions.")] = 256,
-    next_tokens: Annotated[
-        bool, typer.Option("--next", help="The most probable next tokens instead of completions.")
-    ] = False,
+    k: Annotated[int, typer.Option("-k", min=1, help="Number of completions.")] = 5,
+    effort: Annotated[int, typer.Option(min=1, help="Search at most so many partial completions.")] = 256,
+    next_tokens: Annotated[bool, typer.Option("--next", help="Give the most probable next tokens instead.")] = False,
     style: Annotated[
         Literal["tsv", "jsonl"] | None,
-        typer.Option("--format", help="Else a table on a terminal, and tsv elsewhere.", show_default=False),
+        typer.Option("--format", help="Default: a table on a terminal, else tsv.", show_default=False),
     ] = None,
     requests: Annotated[
         bool,
@@ -32,17 +30,22 @@ def command(
             "--jsonl", help='Answer requests {"prefix": "the qu", "k": 5} on standard input, line by line, as JSON.'
         ),
     ] = False,
-    header: Annotated[bool, typer.Option("--header/--no-header", help="Begin with the column names.")] = True,
+    header: Annotated[bool, typer.Option("--header/--no-header", help="Write the column names first.")] = True,
     quiet: options.QuietOption = False,
     debug: options.DebugOption = False,
 ) -> None:
-    """Finish the last word of a text, or say the next word after white space: the most probable ways, best first.
+    """Suggest the most probable completions of a text's last word, or its next word.
 
-    A completion is what is added until a word ends, at white space or the end of the sequence. An empty one says that
-    the word is complete as it is. Its probability is given the text; that of all that was not looked at is "missing".
+    After white space the next word is suggested. A completion ends where its word ends, at white space or the end of
+    the sequence; an empty one means that the word is complete. Probabilities are given the text; "missing" is the
+    probability that was not searched.
     """
     from seqmodel.api import load, model_path
     from seqmodel.console.complete_run import CompleteRequest, run_complete
+    from seqmodel.console.escapes import say_escapes
 
     request = CompleteRequest(text, k, effort, next_tokens, style, requests, header, quiet)
-    run_complete(load(model_path(model)), request)
+    loaded = load(model_path(model))
+    if not quiet:
+        say_escapes(loaded.tokenizer, {"the text": [text or ""]})
+    run_complete(loaded, request)

@@ -19,17 +19,17 @@ def command(
     model: options.ModelOption = None,
     below: Annotated[
         float | None,
-        typer.Option(help="Those with a score below this.", rich_help_panel=_RULE, show_default=False),
+        typer.Option(help="Print lines with a score below this.", rich_help_panel=_RULE, show_default=False),
     ] = None,
     above: Annotated[
         float | None,
-        typer.Option(help="Those with a score above this.", rich_help_panel=_RULE, show_default=False),
+        typer.Option(help="Print lines with a score above this.", rich_help_panel=_RULE, show_default=False),
     ] = None,
     percentiles: Annotated[
         str | None,
         typer.Option(
             metavar="A..B",
-            help="Those from A to B among held-out lines of like length (score --percentile); 95.. for the oddest.",
+            help="Print lines of these percentiles (see score --percentile); 95.. for the oddest.",
             rich_help_panel=_RULE,
             show_default=False,
         ),
@@ -37,7 +37,7 @@ def command(
     per: Annotated[
         Literal["char", "token", "line"] | None,
         typer.Option(
-            help="Whether scores are bits per char, per token or of the line; closed vocabularies have none per char.",
+            help="Score in bits per char, per token or of the whole line; default char (closed vocabulary: token).",
             rich_help_panel=_RULE,
             show_default=False,
         ),
@@ -46,29 +46,27 @@ def command(
         Path | None,
         typer.Option(
             metavar="MODEL",
-            help="The score is the model's less this one's: below 0, a line is more like the model's text.",
+            help="Subtract this model's score; a line below 0 is more like the text of -m.",
             rich_help_panel=_RULE,
             show_default=False,
         ),
     ] = None,
     invert: Annotated[
-        bool, typer.Option("--invert", "-v", help="The others pass instead.", rich_help_panel=_RULE)
+        bool, typer.Option("--invert", "-v", help="Print the other lines instead.", rich_help_panel=_RULE)
     ] = False,
     keep_blank: Annotated[
         bool,
-        typer.Option(
-            "--keep-blank", help="Blank lines, which have no score, pass; else they never do.", rich_help_panel=_RULE
-        ),
+        typer.Option("--keep-blank", help="Print blank lines, too; they have no score.", rich_help_panel=_RULE),
     ] = False,
-    count: Annotated[bool, typer.Option("--count", "-c", help="Write only how many lines pass.")] = False,
+    count: Annotated[bool, typer.Option("--count", "-c", help="Print only the number of lines.")] = False,
     context: Annotated[
         Literal["carry", "none"],
-        typer.Option(help="none: every line stands alone, whatever the model's sequences are."),
+        typer.Option(help="none: score every line by itself. carry: as the model was trained."),
     ] = "carry",
     column: Annotated[
         str | None,
         typer.Option(
-            help=f"The input is a table, whose rows pass: the column with the text, {options.COLUMN_RULE}.",
+            help=f"Read a table and print its rows: the text's column, {options.COLUMN_RULE}.",
             rich_help_panel=options.TABLES,
             show_default=False,
         ),
@@ -80,10 +78,10 @@ def command(
     quiet: options.QuietOption = False,
     debug: options.DebugOption = False,
 ) -> None:
-    """Pass lines on, byte for byte, whose score is within all the bounds given. If none is, the exit code is 0 too.
+    """Print the lines whose score lies within the given bounds, unchanged.
 
-    In paragraph, document and stream models a line is scored after those before it in the input, whether they
-    pass or not. A table keeps its header. A byte order mark at the start of a file is left out.
+    The exit code is 0 even if no line does. Paragraph, document and stream models score a line given all lines before
+    it, printed or not. A table keeps its header; a byte order mark is left out.
     """
     from seqmodel.api import load, model_path
     from seqmodel.config import CorpusSettings

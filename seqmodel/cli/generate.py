@@ -23,20 +23,22 @@ def _limit(help: str, **more: Any) -> Any:
 
 @guarded
 def command(
-    prefix: Annotated[list[str] | None, typer.Option("--prefix", "-p", help="What the samples continue.")] = None,
+    prefix: Annotated[
+        list[str] | None, typer.Option("--prefix", "-p", help="Text to continue; may be repeated.")
+    ] = None,
     prefix_file: Annotated[
         Path | None,
         typer.Option(help="Continue each line of this file, or of standard input (-).", show_default=False),
     ] = None,
     model: options.ModelOption = None,
-    count: Annotated[int, typer.Option("--count", "-n", min=1, help="How many samples of each prefix.")] = 1,
-    first: Annotated[int, typer.Option(min=0, help="The number of the first sample.")] = 0,
+    count: Annotated[int, typer.Option("--count", "-n", min=1, help="Number of samples for each prefix.")] = 1,
+    first: Annotated[int, typer.Option(min=0, help="Number of the first sample, to make it again.")] = 0,
     seed: Annotated[
         int | None,
-        typer.Option(min=0, help="Makes the samples repeatable; default: random.", show_default=False),
+        typer.Option(min=0, help="Seed, for repeatable samples; default: random.", show_default=False),
     ] = None,
     reproducible: Annotated[
-        bool, typer.Option("--reproducible", help="Compute samples one by one: sample --first N comes out alike alone.")
+        bool, typer.Option("--reproducible", help="Compute samples one by one, so that each can be made again exactly.")
     ] = False,
     style: Annotated[
         Literal["text", "jsonl"],
@@ -46,37 +48,42 @@ def command(
         bool, typer.Option("--show-probs", help="Colour the text by its probability, on a terminal.")
     ] = False,
     temperature: Annotated[
-        float, typer.Option(min=0, help="Below 1 safer, above 1 wilder, 0 greedy.", rich_help_panel=_SAMPLING)
+        float,
+        typer.Option(
+            min=0, help="Below 1: safer; above 1: wilder; 0: always the most probable token.", rich_help_panel=_SAMPLING
+        ),
     ] = 1.0,
     top_k: Annotated[int | None, _sampling("Draw from the k most probable tokens.", min=1)] = None,
     top_p: Annotated[
-        float | None, _sampling("Draw from the most probable tokens whose mass reaches p.", min=0, max=1)
+        float | None,
+        _sampling("Draw from the most probable tokens that together reach probability p (0 < p <= 1)."),
     ] = None,
     min_p: Annotated[
-        float | None, _sampling("Draw from the tokens at least p times as probable as the best one.", min=0, max=1)
+        float | None,
+        _sampling("Draw from the tokens at least p times as probable as the best one (0 < p <= 1)."),
     ] = None,
     repetition_penalty: Annotated[
         float,
         typer.Option(
-            min=1, help="Raise the probability of tokens seen before to this power; 1: off.", rich_help_panel=_SAMPLING
+            min=1, help="Raise the probability of tokens already used to this power; 1: off.", rich_help_panel=_SAMPLING
         ),
     ] = 1.0,
-    ban: Annotated[list[str] | None, _sampling("A string that must not come; may be repeated.")] = None,
+    ban: Annotated[list[str] | None, _sampling("Never write this string; may be repeated.")] = None,
     novel: Annotated[
         bool,
         typer.Option(
             "--novel",
-            help="No sample of the training text (of a model trained with --fingerprint), nor one that copies from it.",
+            help="Redraw samples that copy the training text; needs a model of train --fingerprint.",
             rich_help_panel=_SAMPLING,
         ),
     ] = False,
     max_copy: Annotated[
-        int | None, _sampling("With --novel: the longest copy, in characters; default 40.", min=0)
+        int | None, _sampling("With --novel: allow copies of so many characters; default 40.", min=0)
     ] = None,
     beam: Annotated[
         int | None,
         typer.Option(
-            help="Not samples, but the most probable continuations that a beam search of this width finds.",
+            help="Do not sample; find the most probable continuations by a beam search of this width.",
             min=1,
             max=1000,
             rich_help_panel=_SEARCH,
@@ -90,19 +97,19 @@ def command(
         ),
     ] = "none",
     max_chars: Annotated[
-        int | None, _limit("Longest continuation, in characters; default 500 for stream models.", min=1)
+        int | None, _limit("Stop after so many characters; default 500 in stream models.", min=1)
     ] = None,
-    max_tokens: Annotated[int | None, _limit("Longest continuation, in tokens; default 1000.", min=1)] = None,
-    max_lines: Annotated[int | None, _limit("Most lines.", min=1)] = None,
+    max_tokens: Annotated[int | None, _limit("Stop after so many tokens; default 1000.", min=1)] = None,
+    max_lines: Annotated[int | None, _limit("Stop after so many lines.", min=1)] = None,
     stop: Annotated[list[str] | None, _limit("Stop before this string; may be repeated.")] = None,
     until_end: Annotated[
-        bool, typer.Option("--until-end", help="Go on to the end of the sequence.", rich_help_panel=_LIMITS)
+        bool, typer.Option("--until-end", help="Stop only at the end of the sequence.", rich_help_panel=_LIMITS)
     ] = False,
     length: Annotated[
         str | None,
         typer.Option(
             metavar="A..B",
-            help="Only samples that end with A to B characters; others are drawn again.",
+            help="Redraw until a sample ends (by itself, at --stop or --max-lines) with A to B characters.",
             rich_help_panel=_LIMITS,
             show_default=False,
         ),
@@ -113,9 +120,10 @@ def command(
 ) -> None:
     """Sample continuations of a prefix.
 
-    A line model's samples are written one a line; several samples of other models are separated by a line "---".
+    Line models write one sample a line. Other models write a line "---" between samples.
     """
     from seqmodel.api import load, model_path
+    from seqmodel.console.escapes import say_escapes
     from seqmodel.console.generate_run import BeamSearch, longest_copy, parsed_length, prefixes, run_generate
 
     loaded = load(model_path(model))
@@ -138,6 +146,8 @@ def command(
         stop=tuple(stop or ()),
         length=parsed_length(length),
     )
+    if not quiet:
+        say_escapes(loaded.tokenizer, {"--prefix": prefix or (), "--stop": stop or (), "--ban": ban or ()})
     search = BeamSearch(beam, length_normalisation) if beam is not None else None
     given = prefixes(loaded, tuple(prefix or ()), prefix_file, max_line << 20)
     run_generate(loaded, given, settings, style, show_probs, search, quiet)

@@ -16,16 +16,16 @@ from seqmodel.console.failures import guarded
 def command(
     path: Annotated[
         Path | None,
-        typer.Argument(help="The bundle; else $SEQMODEL_MODEL, else ./model.seqmodel.", show_default=False),
+        typer.Argument(help="The model; default $SEQMODEL_MODEL, else ./model.seqmodel.", show_default=False),
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="The whole header as JSON.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Write the whole header as JSON.")] = False,
     config: Annotated[
-        bool, typer.Option("--config", help="The settings of its run as TOML, for train --config.")
+        bool, typer.Option("--config", help="Write the settings of its run as TOML, for train --config.")
     ] = False,
-    verify: Annotated[bool, typer.Option("--verify", help="Read and check all of the file.")] = False,
+    verify: Annotated[bool, typer.Option("--verify", help="Read the whole file and check its digest.")] = False,
     debug: options.DebugOption = False,
 ) -> None:
-    """Show a bundle's configuration, vocabulary, provenance and held-out figures."""
+    """Show what is in a model: settings, vocabulary, provenance, held-out figures."""
     from seqmodel.api import model_path
     from seqmodel.console.held_out_view import held_out_lines
     from seqmodel.console.terminal import visible

@@ -13,20 +13,22 @@ TABLES = "Tables"  # the help panel of what is asked of them
 
 Inputs = Annotated[
     list[str] | None,
-    typer.Argument(help="Text files (.gz .bz2 .xz .zst too), folders, or - for standard input.", show_default=False),
+    typer.Argument(help="Text files (also .gz .bz2 .xz .zst), folders, or - for standard input.", show_default=False),
 ]
 ModelOption = Annotated[
     Path | None,
-    typer.Option("-m", "--model", help="The bundle; else $SEQMODEL_MODEL, else ./model.seqmodel.", show_default=False),
+    typer.Option(
+        "-m", "--model", help="The model; default $SEQMODEL_MODEL, else ./model.seqmodel.", show_default=False
+    ),
 ]
 SEQUENCE_HELP = (
-    "What is one sequence, with a start and an end: a line, a block between blank lines, a whole file; "
-    "or stream: one continuing text without an end."
+    "What is scored as one independent sequence: a line, a paragraph (between blank lines) or a document (a file); "
+    "stream: all is one continuing text without an end."
 )
 CLOSED_HELP = "Map unknown words to <unk> instead of spelling them in bytes."
-KEEP_BLANK_HELP = "Blank lines are sequences too."
-ERRORS_HELP = "Invalid UTF-8: strict stops, replace puts U+FFFD."
-MAX_LINE_HELP = "Longest line that is read, in MiB."
+KEEP_BLANK_HELP = "Treat blank lines as sequences, too."
+ERRORS_HELP = "On invalid UTF-8: strict stops, replace reads U+FFFD."
+MAX_LINE_HELP = "Refuse longer lines (MiB)."
 UnitOption = Annotated[Unit, typer.Option(help="What a token is.", rich_help_panel="Text")]
 SequenceOption = Annotated[SequenceKind, typer.Option(help=SEQUENCE_HELP, rich_help_panel="Text")]
 VocabularyOption = Annotated[
@@ -34,7 +36,7 @@ VocabularyOption = Annotated[
     typer.Option(
         "--vocab-size",
         min=1,
-        help="Vocabulary size, the 259 symbols and bytes included.",
+        help="Size of the vocabulary, with its 3 symbols and 256 bytes.",
         rich_help_panel="Text",
         show_default=False,
     ),
@@ -61,6 +63,6 @@ SkipBadOption = Annotated[
 ]
 ErrorsOption = Annotated[TextErrors, typer.Option(help=ERRORS_HELP, rich_help_panel="Text")]
 MaxLineOption = Annotated[int, typer.Option(help=MAX_LINE_HELP, min=1, rich_help_panel="Text")]
-ForceOption = Annotated[bool, typer.Option("--force", help="Overwrite what exists.")]
-QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="No progress and no summary on standard error.")]
+ForceOption = Annotated[bool, typer.Option("--force", help="Overwrite the output if it exists.")]
+QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="Write no progress and no summary to standard error.")]
 DebugOption = Annotated[bool, typer.Option("--debug", help="Show a traceback when something fails.")]

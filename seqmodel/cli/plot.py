@@ -15,21 +15,21 @@ from seqmodel.kinds import Over
 @guarded
 def command(
     logs: Annotated[
-        list[Path], typer.Argument(help="Logs of runs: the .jsonl files beside the bundles.", show_default=False)
+        list[Path],
+        typer.Argument(metavar="LOG", help="Logs of runs: the .jsonl files beside the bundles.", show_default=False),
     ],
-    over: Annotated[Over, typer.Option(help="What runs to the right.")] = "time",
+    over: Annotated[Over, typer.Option(help="Horizontal axis.")] = "time",
     output: Annotated[
         Path | None,
-        typer.Option(
-            "-o", "--output", help="Write a figure, .svg or .png, instead (needs matplotlib).", show_default=False
-        ),
+        typer.Option("-o", "--output", help="Write a figure, .svg or .png (needs matplotlib).", show_default=False),
     ] = None,
     force: options.ForceOption = False,
     debug: options.DebugOption = False,
 ) -> None:
-    """Draw train and held-out bits per char of one or more runs, with the final figures as lines across.
+    """Draw the training curves of one or more runs.
 
-    Runs of different units share the axis. Without -o the curve goes to standard output.
+    Shows train and held-out bits per char, with the final figures as horizontal lines. Runs of different units share
+    the axis. Without -o the curve is drawn in the terminal.
     """
     if output is None:
         from seqmodel.console.curve_view import show_curves

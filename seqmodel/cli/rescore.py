@@ -21,21 +21,23 @@ def command(
     output: Annotated[
         Literal["best", "reranked", "scores"],
         typer.Option(
-            help="best: one hypothesis for each utterance. reranked: all of them, the best first. scores: all of them "
-            "in the input's order, with ln p and the total."
+            help="best: the best hypothesis of each utterance. reranked: all, best first. scores: all in input order, "
+            "with ln p and the total."
         ),
     ] = "best",
     style: Annotated[
         Literal["kaldi", "moses", "tsv", "csv", "jsonl"] | None,
-        typer.Option("--format", help="Of the output; else as the input.", show_default=False),
+        typer.Option("--format", help="Format of the output; default: as the input.", show_default=False),
     ] = None,
-    header: Annotated[bool, typer.Option("--header/--no-header", help="Begin a table with the column names.")] = True,
+    header: Annotated[
+        bool, typer.Option("--header/--no-header", help="Write the column names of a table first.")
+    ] = True,
     kind: Annotated[
         Literal["kaldi", "moses", "tsv", "csv", "jsonl", "raw-tsv"] | None,
         typer.Option(
             "--input",
-            help="kaldi: lines of id and words. moses: 0 ||| words ||| features ||| total. Or a table (raw-tsv: TSV "
-            "without quoting). Else by the first line; a table's by the file's name, or tsv.",
+            help="kaldi: lines of an id and words. moses: 0 ||| words ||| features ||| total. Or a table (raw-tsv: "
+            "TSV without quoting). Default: by the first line; with --hypothesis by the file's name, else tsv.",
             show_default=False,
         ),
     ] = None,
@@ -43,7 +45,7 @@ def command(
         list[str] | None,
         typer.Option(
             metavar="FILE",
-            help="Another score of each hypothesis: lines of id and number in the same order; may be repeated.",
+            help="Another score of each hypothesis: lines of id and number, same order; may be repeated.",
             rich_help_panel=_KALDI,
             show_default=False,
         ),
@@ -52,14 +54,14 @@ def command(
         bool,
         typer.Option(
             "--whole-ids",
-            help="An id names its utterance, also where it ends like utt-1.",
+            help="Read ids as they are: utt-1 is an utterance, not hypothesis 1 of utt.",
             rich_help_panel=_KALDI,
         ),
     ] = False,
     utterance: Annotated[
         str | None,
         typer.Option(
-            help=f"The column that names the utterance, {options.COLUMN_RULE}.",
+            help=f"Column with the utterance's id, {options.COLUMN_RULE}.",
             rich_help_panel=options.TABLES,
             show_default=False,
         ),
@@ -67,15 +69,15 @@ def command(
     hypothesis: Annotated[
         str | None,
         typer.Option(
-            help="The column with the text of the hypothesis.", rich_help_panel=options.TABLES, show_default=False
+            help="Column with the text of the hypothesis.", rich_help_panel=options.TABLES, show_default=False
         ),
     ] = None,
     score: Annotated[
         list[str] | None,
         typer.Option(
             metavar="COLUMN",
-            help="A column, or feature of Moses' (TM0.2: its second number), with another score; may be repeated. "
-            "Moses' total if none is named.",
+            help="Column, or Moses feature (TM0.2: its second number), with another score; may be repeated. Default: "
+            "Moses' total.",
             rich_help_panel=options.TABLES,
             show_default=False,
         ),
@@ -83,16 +85,20 @@ def command(
     skip_bad: options.SkipBadOption = False,
     column_prefix: Annotated[
         str,
-        typer.Option(help="Put this before lm_score and total.", rich_help_panel=options.TABLES, show_default=False),
+        typer.Option(
+            help="Prefix of the columns lm_score and total.", rich_help_panel=options.TABLES, show_default=False
+        ),
     ] = "",
     weight: Annotated[
         float | None,
-        typer.Option(help="Of ln p; else 1, or 0.5 beside other scores.", rich_help_panel=_WEIGHTS, show_default=False),
+        typer.Option(
+            help="Weight of ln p; default 1, or 0.5 beside other scores.", rich_help_panel=_WEIGHTS, show_default=False
+        ),
     ] = None,
     score_weight: Annotated[
         list[float] | None,
         typer.Option(
-            help="Of each other score, in their order; else 1. Costs need a negative one.",
+            help="Weight of each other score, in their order; default 1. Costs need a negative one.",
             rich_help_panel=_WEIGHTS,
             show_default=False,
         ),
@@ -102,8 +108,8 @@ def command(
         str | None,
         typer.Option(
             metavar="REFERENCE",
-            help="Fit the weights to the word error rate, given lines of utterance and words; those given are where "
-            "it begins.",
+            help="Fit the weights to the word error rate against these lines of utterance and words, starting "
+            "from the given weights.",
             rich_help_panel=_WEIGHTS,
             show_default=False,
         ),
@@ -113,12 +119,12 @@ def command(
     quiet: options.QuietOption = False,
     debug: options.DebugOption = False,
 ) -> None:
-    """Rescore n-best lists: ln p of every hypothesis, its end symbol included, combined with other scores.
+    """Rescore n-best lists by ln p, alone or with other scores.
 
-    total = weight × ln p + the other scores, each by its weight + length penalty × number of words.
+    total = weight × ln p (end symbol included) + weighted other scores + length penalty × number of words.
 
-    The lists have a line for each hypothesis, `utt-1 words...`, `utt-2 words...` (Kaldi) or `0 ||| words |||
-    features ||| total` (Moses), those of an utterance one after the other; or are a table.
+    Input: a line for each hypothesis, `utt-1 words...`, `utt-2 words...` (Kaldi) or `0 ||| words ||| features |||
+    total` (Moses), grouped by utterance; or a table.
     """
     from seqmodel.api import load, model_path
     from seqmodel.config import CorpusSettings

@@ -25,71 +25,81 @@ def command(
         typer.Option(
             "-m",
             "--model",
-            help="The bundle; else $SEQMODEL_MODEL, else ./model.seqmodel. Given more than once: a mixture of them.",
+            help="The model; default $SEQMODEL_MODEL, else ./model.seqmodel. Repeat it to mix several.",
             show_default=False,
         ),
     ] = None,
     by: Annotated[
-        Literal["token", "word", "line", "document", "corpus"], typer.Option(help="What a row stands for.")
+        Literal["token", "word", "line", "document", "corpus"], typer.Option(help="Write one row for each of these.")
     ] = "line",
     style: Annotated[
         Literal["tsv", "csv", "jsonl", "kenlm", "lmzoo"] | None,
-        typer.Option("--format", help="Of the rows; else as the table read, or tsv.", show_default=False),
+        typer.Option(
+            "--format", help="Format of the rows; default: that of the input table, else tsv.", show_default=False
+        ),
     ] = None,
-    header: Annotated[bool, typer.Option("--header/--no-header", help="Begin with the column names.")] = True,
+    header: Annotated[bool, typer.Option("--header/--no-header", help="Write the column names first.")] = True,
     show_text: Annotated[bool, typer.Option("--show-text/--no-text", help="Write the text beside its score.")] = True,
-    base: Annotated[Literal["2", "e", "10"], typer.Option(help="Bits, nats or bans.")] = "2",
+    base: Annotated[
+        Literal["2", "e", "10"], typer.Option(help="Base of logarithms: 2 gives bits, e nats, 10 bans.")
+    ] = "2",
     eos: Annotated[
-        bool,
-        typer.Option("--eos/--no-eos", help="Count the end symbol, or a stream text's newline."),
+        bool, typer.Option("--eos/--no-eos", help="Count the end symbol, or a stream text's newline.")
     ] = True,
     context: Annotated[
         str,
         typer.Option(
             metavar="carry|none|FILE",
-            help="none: every line stands alone, whatever the model's sequences are. FILE: a text that comes before.",
+            help="none: score every line by itself. FILE: score after this text. carry: as the model was trained.",
         ),
     ] = "carry",
     words: Annotated[
         Literal["space", "unicode"],
-        typer.Option(help="What a word is: by white space, or by UAX 29.", rich_help_panel=_WORDS),
+        typer.Option(help="Split words at white space, or by Unicode (UAX 29).", rich_help_panel=_WORDS),
     ] = "space",
     word_boundary: Annotated[
         Literal["corrected", "naive"],
-        typer.Option(help="Whether a word's end counts to it or to the next.", rich_help_panel=_WORDS),
+        typer.Option(
+            help="corrected: a word's score includes where it ends. naive: the next word's does.",
+            rich_help_panel=_WORDS,
+        ),
     ] = "corrected",
     column: Annotated[
         str | None,
         typer.Option(
-            help=f"The input is a table: the column with the text, {options.COLUMN_RULE}.",
+            help=f"Read a table: the text's column, {options.COLUMN_RULE}.",
             rich_help_panel=options.TABLES,
             show_default=False,
         ),
     ] = None,
     given_column: Annotated[
         str | None,
-        typer.Option(help="Score the text given this column's.", rich_help_panel=options.TABLES, show_default=False),
+        typer.Option(
+            help="Score the text given the text of this column.", rich_help_panel=options.TABLES, show_default=False
+        ),
     ] = None,
     separator: Annotated[
-        str, typer.Option(help="What joins them where neither has white space there.", rich_help_panel=options.TABLES)
+        str,
+        typer.Option(
+            help="Join the given text and the text by this, unless white space is there.",
+            rich_help_panel=options.TABLES,
+        ),
     ] = " ",
     table: options.TableOption = None,
     skip_bad: options.SkipBadOption = False,
     column_prefix: Annotated[
         str,
-        typer.Option(
-            help="Put this before the names of the scores.", rich_help_panel=options.TABLES, show_default=False
-        ),
+        typer.Option(help="Prefix of the names of score columns.", rich_help_panel=options.TABLES, show_default=False),
     ] = "",
     shard: Annotated[
         str | None,
-        typer.Option(metavar="I/N", help="Score the I-th of N shares of a file's lines.", show_default=False),
+        typer.Option(metavar="I/N", help="Score only part I of N of a file's lines.", show_default=False),
     ] = None,
     mix: Annotated[
         str | None,
         typer.Option(
             metavar="W,W...|auto",
-            help="The share of each model's probability, else equal; auto: fitted on --tune.",
+            help="Weights of the models; default equal; auto: fitted to the --tune text.",
             rich_help_panel=_MIXTURES,
             show_default=False,
         ),
@@ -97,33 +107,38 @@ def command(
     tune: Annotated[
         str | None,
         typer.Option(
-            metavar="FILE", help="For --mix auto: held-out text.", rich_help_panel=_MIXTURES, show_default=False
+            metavar="FILE", help="Held-out text for --mix auto.", rich_help_panel=_MIXTURES, show_default=False
         ),
     ] = None,
     html: Annotated[
         str | None,
         typer.Option(
             metavar="FILE",
-            help="Write a page of the text, coloured by the surprisal of tokens or (--by word) words, instead of rows.",
+            help="Write no rows but a page of the text, coloured by surprisal, by token or --by word.",
             rich_help_panel=_PICTURES,
             show_default=False,
         ),
     ] = None,
     worst_first: Annotated[
-        bool, typer.Option("--worst-first", help="Sort its lines by bits per char.", rich_help_panel=_PICTURES)
+        bool,
+        typer.Option(
+            "--worst-first", help="With --html: sort lines by bits per char, highest first.", rich_help_panel=_PICTURES
+        ),
     ] = False,
     force: Annotated[
         bool, typer.Option("--force", help="Overwrite the page if it exists.", rich_help_panel=_PICTURES)
     ] = False,
     heatmap: Annotated[
         bool,
-        typer.Option("--heatmap", help="Colour the text in the terminal instead of rows.", rich_help_panel=_PICTURES),
+        typer.Option(
+            "--heatmap", help="Write no rows but the coloured text, in the terminal.", rich_help_panel=_PICTURES
+        ),
     ] = False,
     explain: Annotated[
         bool,
         typer.Option(
             "--explain",
-            help="Show how the probability of a short line is built, token by token; each line stands alone.",
+            help="Show token by token how a short line's probability is built.",
             rich_help_panel=_PICTURES,
         ),
     ] = False,
@@ -131,14 +146,14 @@ def command(
         bool,
         typer.Option(
             "--percentile",
-            help="Where the line stands among held-out ones of like length: 100 is the most surprising.",
+            help="Add the line's rank among held-out lines of similar length; 100: most surprising.",
             rich_help_panel=_ODD,
         ),
     ] = False,
     worst: Annotated[
         bool,
         typer.Option(
-            "--worst", help="Where the most surprising span of the line begins and ends.", rich_help_panel=_ODD
+            "--worst", help="Add where the most surprising span of the line begins and ends.", rich_help_panel=_ODD
         ),
     ] = False,
     errors: options.ErrorsOption = "strict",
@@ -146,12 +161,12 @@ def command(
     quiet: options.QuietOption = False,
     debug: options.DebugOption = False,
 ) -> None:
-    """Score text: −log2 p of each line, the end symbol included, or the newline that ends the line.
+    """Score text: −log2 p of each line.
 
-    In a line model each line is a sequence of its own. In the others a line's score depends on what precedes
-    it in its paragraph, document or stream. The rows of a table, and texts given by --text, stand alone: a
-    stream model scores each with a newline after it. A row's chars leave the line end out; the sums of
-    --by document and corpus count it, as wc -m does, as one character (CR LF too).
+    The end symbol (in stream models the newline) is counted. A line model scores each line by itself; other models
+    score it given what precedes it in its paragraph, document or stream. Table rows and --text are scored alone: a
+    stream model scores each with a newline after it. `chars` of a row leaves the line end out; the sums of --by
+    document and corpus count it as one character (CR LF too), as wc -m does.
     """
     from seqmodel.api import model_path
     from seqmodel.config import CorpusSettings

@@ -33,7 +33,7 @@ def command(
         typer.Option(
             "-o",
             "--output",
-            help="Write a token store, which train takes instead of text.",
+            help="Write a token store, which train reads instead of text.",
             show_default=False,
         ),
     ] = None,
@@ -42,17 +42,17 @@ def command(
         typer.Option(
             "-m",
             "--model",
-            help="Use this bundle's (or token store's) vocabulary: text to pieces, line by line.",
+            help="Use the vocabulary of this model or token store.",
             show_default=False,
         ),
     ] = None,
-    ids: Annotated[bool, typer.Option("--ids", help="With -m: numbers instead of pieces.")] = False,
-    decode: Annotated[bool, typer.Option("--decode", help="With -m: pieces (or --ids) back to text.")] = False,
+    ids: Annotated[bool, typer.Option("--ids", help="With -m: write (or read) ids instead of pieces.")] = False,
+    decode: Annotated[bool, typer.Option("--decode", help="With -m: turn pieces (or --ids) back into text.")] = False,
     unit: options.UnitOption = "char",
     sequence: options.SequenceOption = "line",
     vocab_size: options.VocabularyOption = None,
     subword: Annotated[
-        SubwordMethod, typer.Option(help="How subwords are learned.", rich_help_panel="Text")
+        SubwordMethod, typer.Option(help="Method that learns subwords.", rich_help_panel="Text")
     ] = "unigram",
     closed_vocab: options.ClosedOption = False,
     keep_blank: options.KeepBlankOption = False,
@@ -62,9 +62,10 @@ def command(
     quiet: options.QuietOption = False,
     debug: options.DebugOption = False,
 ) -> None:
-    """Learn a vocabulary and encode a corpus (-o), or filter text through a model's vocabulary (-m).
+    """Encode a corpus into a token store (-o), or show text as tokens (-m).
 
-    With both, the corpus is encoded with the model's vocabulary. Statistics go to standard error.
+    -o alone learns a vocabulary; -o with -m uses the model's. -m alone turns text into tokens, line by line, or back
+    (--decode). Statistics go to standard error.
     """
     from seqmodel.api import tokenize
     from seqmodel.config import CorpusSettings, TokenizerSettings, checked

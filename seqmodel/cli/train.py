@@ -31,69 +31,72 @@ TEXT, SHAPE, TUNING = (partial(PLAIN, rich_help_panel=panel) for panel in ("Text
 def command(
     context: typer.Context,
     inputs: options.Inputs = None,
-    output: Annotated[
-        Path | None, PLAIN("-o", "--output", help="Where the bundle goes; default model.seqmodel.")
-    ] = None,
+    output: Annotated[Path | None, PLAIN("-o", "--output", help="The model to write; default model.seqmodel.")] = None,
     config: Annotated[
-        Path | None, PLAIN("--config", help="Options from a TOML file (seqmodel info --config prints one); flags win.")
+        Path | None, PLAIN("--config", help="Read options from a TOML file (info --config prints one); flags win.")
     ] = None,
-    init: Annotated[
-        Path | None, PLAIN("--init", help="Begin with this bundle's vocabulary and weights instead of anew.")
-    ] = None,
+    init: Annotated[Path | None, PLAIN("--init", help="Start from this model's vocabulary and weights.")] = None,
     time: Annotated[
-        str | None, BUDGET("--time", help="Wall-clock time for the whole command: 90s, 10m, 1h30m.")
+        str | None, BUDGET("--time", metavar="DURATION", help="Wall-clock time for the whole command: 90s, 10m, 1h30m.")
     ] = None,
     steps: Annotated[int | None, BUDGET(min=1, help="Optimizer steps.")] = None,
     epochs: Annotated[float | None, BUDGET(help="Passes over the text.")] = None,
     unit: Annotated[Unit | None, TEXT(help="What a token is; default char.")] = None,
     sequence: Annotated[SequenceKind | None, TEXT(help=options.SEQUENCE_HELP + " Default line.")] = None,
     vocab_size: options.VocabularyOption = None,
-    subword: Annotated[SubwordMethod | None, TEXT(help="How subwords are learned; default unigram.")] = None,
+    subword: Annotated[SubwordMethod | None, TEXT(help="Method that learns subwords; default unigram.")] = None,
     closed_vocab: Annotated[bool | None, TEXT("--closed-vocab/--open-vocab", help=options.CLOSED_HELP)] = None,
     keep_blank: Annotated[bool | None, TEXT("--keep-blank/--skip-blank", help=options.KEEP_BLANK_HELP)] = None,
     errors: Annotated[TextErrors | None, TEXT(help=options.ERRORS_HELP + " Default strict.")] = None,
     max_line: Annotated[int | None, TEXT(help=options.MAX_LINE_HELP + " Default 256.", min=1)] = None,
-    valid: Annotated[str | None, TEXT(help="Held-out text; else 5 % of the corpus, at most 200 kB.")] = None,
+    valid: Annotated[str | None, TEXT(help="Held-out text; default: 5 % of the corpus, at most 200 kB.")] = None,
     write_valid: Annotated[Path | None, TEXT(help="Write the held-out text to a file.")] = None,
-    size: Annotated[Size | None, SHAPE(help="Width and layers by what they cost; default: by corpus size.")] = None,
+    size: Annotated[
+        Size | None, SHAPE(help="Preset width and layers: small, medium, large; default: by corpus size.")
+    ] = None,
     cell: Annotated[CellKind | None, SHAPE(help="The recurrence; default mingru.")] = None,
-    width: Annotated[int | None, SHAPE(min=1, help="Numbers in a hidden state, whatever the size says.")] = None,
-    layers: Annotated[int | None, SHAPE(min=1, help="Residual blocks, whatever the size says.")] = None,
+    width: Annotated[int | None, SHAPE(min=1, help="Width of the hidden state; overrides --size.")] = None,
+    layers: Annotated[int | None, SHAPE(min=1, help="Number of residual blocks; overrides --size.")] = None,
     networks: Annotated[
-        int | None, SHAPE(min=1, help="Networks side by side, averaged; default: by how often the text is read.")
+        int | None, SHAPE(min=1, help="Train so many networks and average them; default: by the passes over the text.")
     ] = None,
     feed_forward: Annotated[
-        int | None, SHAPE(min=0, help="Width of a feed-forward layer per block; default none.")
+        int | None, SHAPE(min=0, help="Width of a feed-forward layer in each block; default none.")
     ] = None,
     ngram_embeddings: Annotated[
         bool | None,
-        SHAPE("--ngram-embeddings/--no-ngram-embeddings", help="Embed frequent n-grams too; default yes."),
+        SHAPE(
+            "--ngram-embeddings/--no-ngram-embeddings", help="Embed frequent n-grams beside single tokens; default yes."
+        ),
     ] = None,
     ngram: Annotated[
         Literal["on", "off"] | None,
         SHAPE(help="Mix the recurrence with a Kneser-Ney count model of the same text; default on."),
     ] = None,
     learning_rate: Annotated[float | None, TUNING(help="Peak learning rate.")] = None,
-    dropout: Annotated[float | None, TUNING(help="Dropout rate.")] = None,
+    dropout: Annotated[float | None, TUNING(help="Dropout rate, from 0 and below 1.")] = None,
     lanes: Annotated[int | None, TUNING(min=1, help="Parallel streams in a batch.")] = None,
     segment: Annotated[int | None, TUNING(min=1, help="Time steps per truncated back-propagation.")] = None,
     seed: Annotated[int | None, TUNING(min=0, help="Seed of all random choices; default 0.")] = None,
-    threads: Annotated[int | None, TUNING(min=1, help="CPU threads; default: timed.")] = None,
+    threads: Annotated[
+        int | None, TUNING(min=1, help="CPU threads; default: the fastest number, found by timing.")
+    ] = None,
     fingerprint: Annotated[
         str | None,
-        TUNING(metavar="SIZE", help="Keep a filter of the text's n-grams (4MB), so that generate can avoid copies."),
+        TUNING(metavar="SIZE", help="Store a filter of the text's n-grams of this size (4MB), for generate --novel."),
     ] = None,
     device: Annotated[
-        Device | None, TUNING(help="Where to compute; auto: on a GPU if there is one. Default: cpu.")
+        Device | None, TUNING(help="Device to train on; auto: a GPU if there is one. Default cpu.")
     ] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on with an interrupted run of the same output.")] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="Continue the interrupted run of the same output.")] = False,
     force: options.ForceOption = False,
     quiet: options.QuietOption = False,
     debug: options.DebugOption = False,
 ) -> None:
-    """Train a model on text and write it to a bundle, whose path goes to standard output.
+    """Train a model on text.
 
-    Ctrl-C (and SIGTERM) stops early: the bundle is saved, and --resume goes on from there.
+    The model is written to one file, whose name is printed. Ctrl-C (or SIGTERM) stops early and saves the model;
+    --resume continues.
     """
     from seqmodel.api import run_training
     from seqmodel.console.rows import write_name

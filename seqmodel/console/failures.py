@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import functools
 import os
-import re
 import sys
 import traceback
 from collections.abc import Callable
@@ -16,8 +15,6 @@ from seqmodel.console.signals import Stopped, die_on_signals, stopped
 from seqmodel.errors import DataError, ResourceError, SeqmodelError, StoppedElsewhere, UsageError
 
 P = ParamSpec("P")
-
-_EXTRA = re.compile(r"(?<=extra argument\(s\)) \(.*\)$")  # more words than a command takes: often a text
 
 CLOSED_PIPE = 141
 
@@ -51,9 +48,6 @@ def guarded(command: Callable[P, None]) -> Callable[P, None]:
 def _as_ours(error: Exception) -> SeqmodelError:
     if isinstance(error, SeqmodelError):
         return error
-    if hasattr(error, "format_message"):  # the command line's own errors
-        message = _without_texts(_EXTRA.sub("", " ".join(error.format_message().split())))
-        return UsageError(message.rstrip("."), "See --help.")
     if isinstance(error, MemoryError) or _is_of_memory(error):
         return ResourceError("out of memory", "Use a smaller model, shorter lines, or in training fewer --lanes.")
     if isinstance(error, UnicodeEncodeError):  # of what was written, for texts that are read have been checked
@@ -66,8 +60,8 @@ def _as_ours(error: Exception) -> SeqmodelError:
     return SeqmodelError(f"internal error ({type(error).__name__})", "Run again with --debug and report what it shows.")
 
 
-def _without_texts(message: str) -> str:
-    """A message in which no argument of the command line stands that has blanks in it, as texts have."""
+def without_texts(message: str) -> str:
+    """The message in which no argument of the command line stands that has blanks in it, as texts have."""
     for given in sys.argv[1:]:
         for text in (given, given.partition("=")[2]):
             if len(words := text.split()) > 1:
@@ -84,12 +78,20 @@ def _is_of_memory(error: Exception) -> bool:
 
 def _tell(error: SeqmodelError) -> NoReturn:
     hint = f" {error.hint}" if error.hint else ""
+    message = error.message
+    if isinstance(error, UsageError) and error.setting:
+        message = f"{as_typed(error.setting)} {error.reason}"
     # A file's name may hold anything: the line stays one line, and steers no terminal.
-    line = "".join(char if char.isprintable() else "?" for char in f"seqmodel: error: {error.message}.{hint}")
+    line = "".join(char if char.isprintable() else "?" for char in f"seqmodel: error: {message}.{hint}")
     if sys.stderr is not None:
         with suppress(OSError):  # it may be on the disk that is full
             print(line.encode("utf-8", "replace").decode(), file=sys.stderr)
     _leave(error.exit_code)
+
+
+def as_typed(setting: str) -> str:
+    """An option's name on the command line. Example: `top_p` is `--top-p`, `k` is `-k`."""
+    return f"-{setting}" if len(setting) == 1 else f"--{setting.replace('_', '-')}"
 
 
 def _leave(code: int) -> NoReturn:

@@ -101,9 +101,19 @@ class LineRule:
         """
         bounded = [bound for bound in (request.above, request.below) if bound is not None]
         if any(map(math.isnan, bounded)):
-            raise UsageError("a bound is no number", "Give --below and --above numbers.")
-        if not bounded and (against is not None or request.percentiles is None):
+            raise UsageError("--below and --above take numbers, not nan", "See seqmodel filter --help.")
+        if not bounded and request.percentiles is None:
             raise UsageError("nothing says which lines pass", "Give --below, --above or --percentiles.")
+        if not bounded and against is not None:
+            raise UsageError(
+                "--against needs --below or --above: percentiles are of the -m model alone",
+                "Add a bound for the difference, or leave --against out.",
+            )
+        if len(bounded) == 2 and bounded[0] >= bounded[1]:
+            raise UsageError(
+                f"no score is above {bounded[0]:g} and below {bounded[1]:g}",
+                "Swap the two; --invert passes what lies outside.",
+            )
         closed = model.header.closed or (against is not None and against.header.closed)
         per: RateOf = request.per or ("token" if closed else "char")
         if per == "char" and closed:
@@ -142,7 +152,7 @@ def _range(text: str) -> tuple[float, float]:
     match = _RANGE.fullmatch(text)
     least, most = (float(match[1] or 0), float(match[2] or 100)) if match else (1.0, 0.0)
     if not least <= most <= 100:
-        raise UsageError("the range of percentiles cannot be read", "Write 5..95, ..95 or 95.. for example.")
+        raise UsageError("takes a range within 0..100, such as 95.., ..95 or 5..95", setting="percentiles")
     return least, most
 
 

@@ -39,7 +39,7 @@ def parsed_length(text: str | None) -> tuple[int, int] | None:
         return None
     match = _LENGTH.fullmatch(text)
     if match is None:
-        raise UsageError("the length cannot be read", "Write --length 5..8.")
+        raise UsageError("takes two numbers of characters, such as 5..8", setting="length")
     return int(match[1]), int(match[2])
 
 
@@ -50,7 +50,7 @@ def longest_copy(novel: bool, most: int | None) -> int | None:
         UsageError: if the options contradict each other.
     """
     if most is not None and not novel:
-        raise UsageError("--max-copy without --novel", "Give both, or neither.")
+        raise UsageError("--max-copy goes with --novel", "Give both, or neither.")
     return None if not novel else MAX_COPY if most is None else most
 
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, replace
 from typing import Literal, TextIO
 
 from seqmodel.config import CorpusSettings
+from seqmodel.console.escapes import say_escapes
 from seqmodel.console.rows import RowFormat, RowWriter, data_output
 from seqmodel.console.score_output import KenlmOutput, LmZooOutput, RowOutput, ScoreOutput, TableOutput
 from seqmodel.console.score_pictures import Pictures, picture_output
@@ -59,6 +60,8 @@ def run_score(model: LineScorer, request: ScoreRequest, settings: CorpusSettings
     is_plain = request.style is None and request.base == "2" and request.header and request.show_text
     request.pictures.check(request.level, is_plain)
     inputs = line_inputs(model, request, settings)
+    if not request.quiet:
+        say_escapes(model.tokenizer, {"--text": request.texts, "--separator": [request.separator]})
     if _in_parts(model, request):
         inputs = replace(inputs, cuts=model.tokenizer.cuts)
     output = _output(model, request, inputs, data_output(model.header.unit))

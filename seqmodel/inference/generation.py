@@ -278,7 +278,7 @@ class Sampler:
     def _judge(self, lane: _Lane, length: tuple[int, int]) -> None:
         """Stop a sample that cannot have the length asked for any more."""
         shortest, longest = length
-        if lane.limiter.chars > longest or (lane.sample.stop == "end" and lane.limiter.chars < shortest):
+        if lane.limiter.chars > longest or (lane.sample.stop and lane.limiter.chars < shortest):
             lane.sample.stop = "length"
 
     def _piece(self, lane: _Lane, text: str) -> Piece:
@@ -291,7 +291,7 @@ class Sampler:
         """A lane whose sample was not as asked for."""
         lane.tries += 1
         if lane.tries > TRIES:
-            raise UsageError(f"none of {TRIES:,} samples was as asked for", "Widen --length, or raise --max-copy.")
+            raise UsageError(f"no sample in {TRIES:,} fits the limits", "Widen --length, or raise --max-copy.")
         return lane
 
 

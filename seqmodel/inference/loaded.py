@@ -177,12 +177,18 @@ class Model:
 
         given = {"seed": secrets.randbelow(1 << 32)}
         given |= {name: value for name, value in settings.items() if value is not None}
-        limits = {"max_chars", "max_tokens", "max_lines", "stop"} & {name for name, value in given.items() if value}
-        for name, wanted in (("--until-end", until_end), ("--length", "length" in given)):
-            if wanted and self.header.sequence == "stream":
-                raise UsageError(f"a stream has no end, so {name} asks for nothing", "Limit its length: --max-chars.")
-            if wanted and limits:
-                raise UsageError(f"{name} and other limits contradict each other", "Give one of them.")
+        ends = [name for name in ("max_lines", "stop") if given.get(name)]
+        cuts = [name for name in ("max_chars", "max_tokens") if given.get(name)]
+        limits = [*cuts, *ends]
+        is_stream = self.header.sequence == "stream"
+        if until_end and is_stream:
+            raise UsageError("--until-end: a stream has no end", "Limit its length with --max-chars.")
+        if "length" in given and is_stream and not ends:
+            raise UsageError("--length: a stream has no end", "Say where a sample ends with --stop or --max-lines.")
+        against = limits if until_end else cuts if "length" in given else []
+        if against or (until_end and "length" in given):
+            name, other = "until-end" if until_end else "length", (against or ["length"])[0].replace("_", "-")
+            raise UsageError(f"--{name} and --{other} contradict each other", "Leave one of them out.")
         if "max_copy" in given and self.fingerprint is None:
             earlier = self.header.fingerprint is not None and self.header.fingerprint.longest is None
             kind = "an earlier kind of fingerprint, which misses copies" if earlier else "no fingerprint"

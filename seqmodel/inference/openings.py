@@ -26,7 +26,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from seqmodel.inference.sampling import draw
 from seqmodel.inference.sequence_model import Floats, Ids, SequenceModel
 from seqmodel.inference.spelling import Mask, Speller, Spelling
 from seqmodel.inference.workers import one_thread
@@ -88,13 +87,6 @@ class Opening:
             return np.zeros_like(self.joint)
         out: npt.NDArray[np.float64] = np.exp(self.joint - self.log_p) * (1 - self.missing)
         return out
-
-
-def draw_opening(probabilities: npt.NDArray[np.float64], uniform: float) -> tuple[int, int]:
-    """A node and the token after it, drawn jointly from probabilities (nodes, V) with a uniform number."""
-    place = int(draw(probabilities.reshape(1, -1), np.array([uniform]))[0])
-    node, token = divmod(place, probabilities.shape[1])
-    return node, token
 
 
 # The surely tokenised part

@@ -21,6 +21,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, ValidationError, field_validator
 
 from seqmodel.config import (
+    SHORTER,
     CorpusSettings,
     ModelSettings,
     Settings,
@@ -28,6 +29,7 @@ from seqmodel.config import (
     TrainingSettings,
     parse_duration,
     parse_size,
+    usage_error,
 )
 from seqmodel.errors import UsageError
 from seqmodel.kinds import Size
@@ -40,7 +42,7 @@ BUDGETS = {"time", "steps", "epochs"}
 
 def _file_name(value: Any) -> str:
     if not isinstance(value, str) or not value or "\0" in value:
-        raise ValueError("a file's name is a text, not empty and without a NUL")
+        raise ValueError("takes a file's name, which is not empty and holds no NUL")
     return value
 
 
@@ -86,10 +88,9 @@ _TABLES: dict[str, tuple[type[Settings], ...]] = {
     "model": (ModelSettings, Parts),
     "training": (TrainingSettings,),
 }
-_SHORTER = {"vocabulary_size": "vocab_size", "closed": "closed_vocab", "seconds": "time"}
 _BY_CORPUS = {"vocabulary", "ends", "ngram_rows"}  # fields that the corpus decides
 OPTIONS = {
-    _SHORTER.get(field, field): Option(table, kind, field)
+    SHORTER.get(field, field): Option(table, kind, field)
     for table, kinds in _TABLES.items()
     for kind in kinds
     for field in kind.model_fields
@@ -100,7 +101,7 @@ OPTIONS = {
 _READ: dict[str, Callable[[Any], Any]] = {
     "time": lambda value: parse_duration(value) if isinstance(value, str) else value,
     "fingerprint": lambda value: parse_size(value) if isinstance(value, str) else value,
-    "max_line": lambda value: value << 20 if type(value) is int else value,
+    "max_line": lambda value: value << 20 if type(value) is int and value > 0 else value,
 }
 
 
@@ -114,7 +115,8 @@ def checked_options(written: Mapping[str, Any], where: str = "") -> dict[str, An
     for name, value in written.items():
         if name not in OPTIONS:
             close = difflib.get_close_matches(name, OPTIONS, 1)
-            raise UsageError(f"{where}{name}: there is no such option", f"Is {close[0]} meant?" if close else "")
+            hint = f"Did you mean {close[0]}?" if close else f"There are: {', '.join(OPTIONS)}."
+            raise UsageError(f"{where}{name} is no option", hint)
         if value is not None:
             options[name] = _value(name, os.fspath(value) if isinstance(value, os.PathLike) else value, where)
     if len(BUDGETS & options.keys()) > 1:
@@ -129,12 +131,10 @@ def _value(name: str, value: Any, where: str) -> Any:
         fields = {option.field: _READ.get(name, lambda same: same)(value)}
         return getattr(option.kind.model_validate(fields | needed), option.field)
     except ValidationError as error:
-        reason = error.errors(include_url=False, include_input=False)[0]["msg"]
-        reason = reason.removeprefix("Value error, ").rstrip(".")
+        reason = usage_error(error, option.kind).reason
     except UsageError as error:
-        reason = f"{error.message}: {error.hint[0].lower()}{error.hint[1:].rstrip('.')}"
-    label = name if where else name.replace("_", " ")
-    raise UsageError(f"{where}{label}: {reason}", "" if where else "See --help.")
+        reason = error.reason
+    raise UsageError(f"{where}{name} {reason}") if where else UsageError(reason, setting=name)
 
 
 def named(kind: type[Settings], fields: Mapping[str, Any]) -> dict[str, Any]:

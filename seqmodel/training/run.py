@@ -257,7 +257,7 @@ class TrainingRun:
                 given.setdefault("precision", native_precision(device))
                 model, training = self._plan(data, chosen, given, device)
         except ValidationError as error:
-            raise usage_error(error) from None
+            raise usage_error(error, ModelSettings, TrainingSettings) from None
         index = self._index(data, checkpoint, model.networks)
         listed = tuple((order, len(keys)) for order, keys in zip(index.orders, index.keys, strict=True))
         model = model.model_copy(update={"ngram_rows": listed})

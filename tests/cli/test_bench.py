@@ -82,7 +82,7 @@ def test_all_cells_can_be_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
         return iter(())
 
     monkeypatch.setattr(speed, "preset_speeds", speeds)
-    run_here("bench", "--cell", "all", "--format", "jsonl")
+    assert run_here("bench", "--cell", "all", "--format", "jsonl").code == 0
     assert asked == [(["mingru", "lstm", "gru", "rnn"], ["s", "m", "l"], {"seconds": 1.5, "threads": None})]
 
 

@@ -101,8 +101,10 @@ def test_hostile_text_is_shown_and_not_sent(models: list[Path]) -> None:
 def test_files_are_named_beside_their_lines(models: list[Path], tmp_path: Path) -> None:
     for name in ("a", "b"):
         (tmp_path / f"{name}.txt").write_bytes(b"cat dog\n" + name.encode() * 9 + b"\n")
-    text = run_here("compare", *models[:2], tmp_path, "--worst", "1").text
-    assert f"{tmp_path}/a.txt:2 " in text or f"{tmp_path}/b.txt:2 " in text
+    result = run_here("compare", *models[:2], tmp_path, "--worst", "4")
+    assert result.code == 0, result.err
+    named = set(re.findall(r"/([ab])\.txt:([12]) ", result.text))
+    assert named == {("a", "1"), ("a", "2"), ("b", "1"), ("b", "2")}
 
 
 def test_closed_vocabularies_are_compared_by_words(train_little: Callable[..., Path], models: list[Path]) -> None:

@@ -103,7 +103,7 @@ def test_newlines_are_for_models_of_more_than_lines(train_little: Callable[..., 
         (["cat", "--jsonl"], "--jsonl"),
         (["--next", "--jsonl"], "--jsonl"),
         (["--format", "tsv", "--jsonl"], "--jsonl"),
-        (["cat", "dog"], "extra argument"),
+        (["cat", "dog"], "complete takes 1 argument, but 2 are given"),
     ],
     ids=str,
 )

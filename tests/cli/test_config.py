@@ -66,7 +66,11 @@ def test_a_file_that_cannot_be_is_one_line(text: str, parts: list[str], corpus: 
 
 
 def test_flags_that_cannot_be_are_one_line_before_anything_is_read(corpus: Path) -> None:
-    told(run_here("train", corpus, *QUICK, "--dropout", "1.5"), 2, "dropout: ", "less than 1", "--help")
+    told(
+        run_here("train", corpus, *QUICK, "--dropout", "1.5"),
+        2,
+        "--dropout takes a number of 0 or more and below 1, not 1.5",
+    )
     told(run_here("train", corpus, *QUICK, "--learning-rate", "0"), 2, "learning rate: ", "greater than 0")
     told(run_here("train", corpus, *QUICK, "--time", "soon"), 2, "time: ", "10m")
     told(run_here("train", corpus, *QUICK, "--epochs", "2"), 2, "more than one budget")

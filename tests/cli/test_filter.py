@@ -327,11 +327,12 @@ def test_a_reader_that_has_had_enough_and_a_full_disk(model: Path) -> None:
     [
         ([], "nothing says which lines pass"),
         (["--invert"], "nothing says which lines pass"),
-        (["--below", "nan"], "no number"),
-        (["--below", "much"], "--below"),
-        (["--percentiles", "95"], "percentiles cannot be read"),
-        (["--percentiles", "60..40"], "percentiles cannot be read"),
-        (["--percentiles", "5..101"], "percentiles cannot be read"),
+        (["--below", "nan"], "--below and --above take numbers"),
+        (["--below", "much"], "--below takes a number, not much"),
+        (["--below", "2", "--above", "3"], "no score is above 3 and below 2"),
+        (["--percentiles", "95"], "--percentiles takes a range within 0..100"),
+        (["--percentiles", "60..40"], "--percentiles takes a range within 0..100"),
+        (["--percentiles", "5..101"], "--percentiles takes a range within 0..100"),
     ],
 )
 def test_rules_that_make_no_sense_are_refused_before_anything_is_read(
@@ -343,6 +344,8 @@ def test_rules_that_make_no_sense_are_refused_before_anything_is_read(
 def test_what_a_model_cannot_tell_is_told(model: Path, other: Path, tmp_path: Path) -> None:
     told(run_here("filter", "-m", model, "--percentiles", "..5", stdin=LINES), 4, "too few held-out lines")
     told(run_here("filter", "-m", model, "--against", other, stdin=LINES), 2, "nothing says")
+    ranged = run_here("filter", "-m", model, "--percentiles", "5..95", "--against", other, stdin=LINES)
+    told(ranged, 2, "--against needs --below or --above")
     told(run_here("filter", "-m", model, "--against", tmp_path / "no.seqmodel", "--below", "0"), 4, "no.seqmodel")
     table = run("filter", "-m", model, "--above", "0", "--column", "text", stdin=b"n\n1\n")
     told(table, 3, "header does not name the column")

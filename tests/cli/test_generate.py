@@ -236,11 +236,28 @@ def test_a_stream_has_no_end_to_wait_for(train_little: Callable[..., Path]) -> N
         told(run_here("generate", "-m", stream, *option), 2, "no end")
 
 
+def test_a_stream_has_a_least_length_where_a_string_ends_it(train_little: Callable[..., Path]) -> None:
+    stream = train_little(sequence="stream", steps=20, width=16)
+    arguments = ("generate", "-m", stream, "-n", "20", "--seed", "2", "--format", "jsonl", "--length", "5..9")
+    for end, name in ((("--stop", "a"), "stop"), (("--max-lines", "1"), "max_lines")):
+        rows = samples(run_here(*arguments, *end))
+        assert [row["index"] for row in rows] == list(range(20))
+        assert all(row["stop"] == name and 5 <= len(row["text"]) <= 9 for row in rows)
+
+
+def test_a_stop_string_ends_a_line_of_a_length(train_little: Callable[..., Path]) -> None:
+    arguments = ("generate", "-m", train_little(), "-n", "40", "--seed", "2", "--format", "jsonl")
+    rows = samples(run_here(*arguments, "--length", "4..9", "--stop", "a"))
+    assert {row["stop"] for row in rows} == {"end", "stop"}
+    assert all(4 <= len(row["text"]) <= 9 and "a" not in row["text"] for row in rows)
+
+
 def test_everything_banned_leaves_nothing(train_little: Callable[..., Path]) -> None:
-    bans = [each for char in "abcdefghijklmnopqrstuvwxyz " for each in ("--ban", char)]
-    result = run_here("generate", "-m", train_little("ab\nba\n" * 40, steps=5, width=8), "-p", "a", *bans)
-    assert result.code in (0, 2)  # the end may still come
-    assert not set(result.out.decode()[1:-1]) & set("abcdefghijklmnopqrstuvwxyz ")
+    bans = [each for char in map(chr, range(1, 128)) for each in ("--ban", char)]
+    model = train_little("ab\nba\n" * 40, steps=5, width=8)
+    result = run_here("generate", "-m", model, "-p", "a", "-n", "40", *bans)
+    assert result.code == 0 and len(result.lines) == 40  # the end may still come
+    assert all(line[0] == "a" and not any(map(str.isascii, line[1:])) for line in result.lines)
 
 
 def test_prefixes_come_from_a_file_line_by_line(train_little: Callable[..., Path], tmp_path: Path) -> None:

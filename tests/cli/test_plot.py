@@ -46,7 +46,7 @@ def test_what_cannot_be_drawn_is_told_in_one_line(log: Path, tmp_path: Path) -> 
     damaged = tmp_path / "damaged.jsonl"
     damaged.write_bytes(log.read_bytes().replace(b'"Validated"', b'"Val\x00dated', 1))
     closed = write_log(tmp_path / "closed.jsonl", [planned("token", 5.0), step(1, 1.0, 2.0)])
-    told(run_here("plot"), 2, "logs")
+    told(run_here("plot"), 2, "seqmodel plot LOG")
     told(run_here("plot", log, "--over", "epochs"), 2, "--over")
     told(run_here("plot", log, "-o", tmp_path / "x.pdf"), 2, ".svg or .png")
     told(run_here("plot", log, closed), 2, "closed vocabulary")

@@ -359,7 +359,9 @@ def test_a_line_over_the_limit_is_refused_wherever_reading_happens_to_stop(train
 
 
 def test_quiet_leaves_the_summary_out(train_little: Callable[..., Path]) -> None:
-    assert run_here("score", "-q", "-m", train_little(), stdin=b"cat\n").err == ""
+    said, quiet = (run_here("score", *more, "-m", train_little(), stdin=b"cat\n") for more in ((), ("-q",)))
+    assert (said.code, quiet.code) == (0, 0) and said.out == quiet.out
+    assert "1 line" in said.err and quiet.err == ""
 
 
 # Context

@@ -92,7 +92,9 @@ def test_what_cannot_be_searched_is_refused(train_little: Callable[..., Path]) -
     told(run_here("top", "-m", train_little(), "-p", "a\nb"), 2, "newline")
     for option in ("--count", "--effort", "--frontier", "--memory"):
         told(run_here("top", "-m", train_little(), option, "0"), 2, option)
-    told(run_here("top", "-m", train_little(), "--max-bits", "inf"), 2, "max bits")
+    told(
+        run_here("top", "-m", train_little(), "--max-bits", "inf"), 2, "--max-bits takes a number of 0 or more, not inf"
+    )
 
 
 def test_any_prefix_is_continued(train_little: Callable[..., Path]) -> None:

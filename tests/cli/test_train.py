@@ -92,21 +92,22 @@ def test_the_held_out_text_can_be_written_and_brought(tmp_path: Path, corpus: Pa
 def test_a_corpus_named_like_the_log_is_not_written_over(tmp_path: Path) -> None:
     corpus = tmp_path / "data.jsonl"
     corpus.write_text(little_text(), encoding="utf-8")
-    run_here("train", corpus, "-o", tmp_path / "data.seqmodel", "-q", *QUICK)
+    told(run_here("train", corpus, "-o", tmp_path / "data.seqmodel", "-q", *QUICK), 2, "data.jsonl", "overwritten")
     assert corpus.read_text(encoding="utf-8") == little_text()
 
 
 def test_a_file_named_like_the_log_is_not_written_over(tmp_path: Path, corpus: Path) -> None:
     (tmp_path / "data.jsonl").write_text("mine\n", encoding="utf-8")
-    run_here("train", corpus, "-o", tmp_path / "data.seqmodel", "-q", *QUICK)
-    assert "mine\n" in (tmp_path / "data.jsonl").read_text(encoding="utf-8")
+    told(run_here("train", corpus, "-o", tmp_path / "data.seqmodel", "-q", *QUICK), 2, "data.jsonl exists", "--force")
+    assert "mine\n" == (tmp_path / "data.jsonl").read_text(encoding="utf-8")
 
 
 def test_a_store_brought_as_held_out_text_is_there_afterwards(tmp_path: Path, corpus: Path) -> None:
     brought = tmp_path / "m.valid.tokens"
     assert run_here("tokenize", corpus, "-o", brought, "-q").code == 0
     before = brought.read_bytes()
-    run_here("train", corpus, "-o", tmp_path / "m.seqmodel", "-q", *QUICK, "--valid", brought)
+    result = run_here("train", corpus, "-o", tmp_path / "m.seqmodel", "-q", *QUICK, "--valid", brought)
+    told(result, 2, "m.valid.tokens would be overwritten")
     assert brought.exists() and brought.read_bytes() == before
 
 

@@ -430,7 +430,8 @@ def test_a_line_model_refuses_a_prefix_of_two_lines(little_model: Model) -> None
 def test_a_prefix_of_an_unseen_script_is_continued(little_model: Model) -> None:
     for prefix in ("日本語", "🙂", "\x00", "▁", "x" * 1500):
         (sample,) = little_model.generate(prefix, max_chars=20)
-        sample.text.encode()
+        assert sample.text == sample.text.encode().decode() and sample.tokens > 0
+        assert sample.stop == "end" or len(sample.text) == 20
 
 
 def test_the_newline_of_a_word_models_prefix_has_its_virtual_blank(tmp_path: Any) -> None:

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from seqmodel.config import TokenizerSettings
 from seqmodel.errors import DataError
 from seqmodel.inference import openings
-from seqmodel.inference.openings import Opener, Opening, PieceIndex, Trail, draw_opening
+from seqmodel.inference.openings import Opener, Opening, PieceIndex, Trail
 from seqmodel.inference.sequence_model import Floats, Ids
 from seqmodel.inference.spelling import Speller, Spelling
 from seqmodel.kinds import Unit
@@ -217,17 +217,6 @@ def test_a_lone_surrogate_is_no_prefix(unit: Unit) -> None:
     for prefix in ("\ud800", "the \ud800", "the\udfff cat"):
         with pytest.raises(DataError):
             opener.open(prefix)
-
-
-def test_draws_are_as_probable_as_the_ways() -> None:
-    found = opened(Spelled(tokenizer_for("subword")), "aba")
-    p = found.probabilities()
-    number = 20_000
-    drawn = Counter(draw_opening(p, (i + 0.5) / number) for i in range(number))
-    assert {node for node, _ in drawn} >= {0, 1, 2} and len(drawn) > 5
-    for (node, token), count in drawn.items():
-        assert found.nodes[node].covers[token]
-        assert count / number == pytest.approx(p[node, token] / p.sum(), abs=2 / number)
 
 
 # Finding tokens by their bytes

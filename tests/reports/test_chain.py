@@ -21,7 +21,7 @@ def test_the_steps_are_the_tokens_in_order(little_model: Model) -> None:
     steps = chain(little_model.runtime, little_model.tokenizer, row, 9)
     assert [step.token for step in steps] == ["c", "a", "t", "␣", "<0xE2>", "<0x98>", "<0x83>", "</s>"]
     assert [step.before for step in steps[:5]] == ["<s>", "<s>c", "<s>ca", "<s>cat", "<s>cat␣"]
-    assert steps[5].before == "…␣<0xE2>" or steps[5].before == "…t␣<0xE2>"
+    assert steps[5].before == "…t␣<0xE2>"
     assert all(len(step.before) <= 9 for step in steps)
     assert [step.bits for step in steps] == pytest.approx(row.scores.bits.tolist())
     assert [step.sum for step in steps] == pytest.approx(np.cumsum(row.scores.bits).tolist())
