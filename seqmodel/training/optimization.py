@@ -205,7 +205,8 @@ def _flushes_denormals() -> bool:
 def as_before() -> Iterator[None]:
     """Give torch's threads and random states back as they were."""
     threads, seed, state = torch.get_num_threads(), torch.initial_seed(), torch.get_rng_state()
-    states = torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else []
+    used = torch.cuda.is_initialized()  # type: ignore[no-untyped-call]
+    states = torch.cuda.get_rng_state_all() if used else []
     try:
         yield
     finally:
