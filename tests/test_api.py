@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -37,6 +39,35 @@ def test_train_load_score_and_generate(corpus: Path, tmp_path: Path) -> None:
     likely, odd = model.score(["cat dog", "qqq zzz"])
     assert 0 < likely.bits < odd.bits
     assert [sample.index for sample in model.generate("ca", count=3, seed=1)] == [0, 1, 2]
+
+
+def arithmetic() -> tuple[object, ...]:
+    """Torch's settings that hold in the whole process."""
+    flushes = float(torch.tensor(1e-310, dtype=torch.float64) * 1) == 0
+    random = (torch.initial_seed(), torch.get_rng_state().tolist())
+    return torch.get_num_threads(), torch.get_float32_matmul_precision(), flushes, random
+
+
+@pytest.mark.parametrize("flushes", [False, True])
+@pytest.mark.parametrize("fails", [False, True])
+def test_training_leaves_torch_as_it_was(flushes: bool, fails: bool, corpus: Path, tmp_path: Path) -> None:
+    def watch(event: Event) -> None:
+        if fails:
+            raise InterruptedError
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(3)
+    torch.set_flush_denormal(flushes)
+    with torch.random.fork_rng():
+        torch.manual_seed(77)
+        before = arithmetic()
+        try:
+            with pytest.raises(InterruptedError) if fails else nullcontext():
+                seqmodel.train(corpus, tmp_path / "m.seqmodel", steps=2, width=8, threads=2, on_event=watch)
+            assert arithmetic() == before
+        finally:
+            torch.set_flush_denormal(False)
+            torch.set_num_threads(threads)
 
 
 def test_a_store_made_from_python_is_trained_on(corpus: Path, tmp_path: Path) -> None:

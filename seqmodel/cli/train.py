@@ -19,8 +19,6 @@ from seqmodel.kinds import CellKind, Device, SequenceKind, Size, SubwordMethod, 
 if TYPE_CHECKING:
     from seqmodel.training.events import Event
 
-STARTED = clock.monotonic()
-
 # Every default is None, which tells what was given from what was not; the help says what is then done.
 PLAIN = partial(typer.Option, show_default=False)
 BUDGET = partial(PLAIN, rich_help_panel="Budget (one of these; default --time 3m)")
@@ -98,6 +96,7 @@ def command(
     The model is written to one file, whose name is printed. Ctrl-C (or SIGTERM) stops early and saves the model;
     --resume continues.
     """
+    started = clock.monotonic()  # before torch is loaded
     from seqmodel.api import run_training
     from seqmodel.console.rows import write_name
     from seqmodel.console.training_view import TrainingView, show_result
@@ -112,7 +111,7 @@ def command(
     quiet = quiet or not leads
     with TrainingView(quiet) as view:
         show = signals.watching(view.show)
-        result = run_training(request, on_event=show, should_stop=signals.requested, started=STARTED)
+        result = run_training(request, on_event=show, should_stop=signals.requested, started=started)
     if not quiet:
         show_result(result)
     if leads:

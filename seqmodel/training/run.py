@@ -48,7 +48,7 @@ from seqmodel.training.events import Event, Finished, Noted, Planned
 from seqmodel.training.final import evaluated, final_figures, per_unit
 from seqmodel.training.held_out_file import write_held_out
 from seqmodel.training.loop import Trainer, TrainingData, stretches
-from seqmodel.training.optimization import fast_arithmetic
+from seqmodel.training.optimization import as_before, fast_arithmetic
 from seqmodel.training.planning import Task, describe, plan_model, plan_ngrams, plan_order, plan_training, warm_start
 from seqmodel.training.request import TrainingRequest, TrainingResult
 from seqmodel.training.run_log import RunLog
@@ -84,7 +84,7 @@ class TrainingRun:
         self.notes: dict[str, Any] = {}  # what the checkpoint keeps of this, beside the trainer's own
 
     def carry_out(self) -> TrainingResult:
-        with fast_arithmetic():
+        with as_before(), fast_arithmetic():
             return self._carry_out()
 
     def _carry_out(self) -> TrainingResult:

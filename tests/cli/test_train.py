@@ -340,3 +340,19 @@ def test_all_files_of_one_name_have_one_lock(tmp_path: Path) -> None:
     with exclusive(tmp_path / "m.tokens"):
         pass
     assert names(tmp_path) == set()
+
+
+def test_the_time_of_a_command_begins_with_it_also_in_a_process_that_has_run_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun = []
+
+    def note(request: Any, *, started: float, **more: Any) -> None:
+        begun.append(started)
+        raise UsageError("enough", "Stop here.")
+
+    monkeypatch.setattr("seqmodel.api.run_training", note)
+    for _ in range(2):
+        before = time.monotonic()
+        told(run_here("train", tmp_path / "c.txt", "--time", "5s", "-o", tmp_path / "m.seqmodel"), 2, "enough")
+        assert before <= begun[-1] <= time.monotonic()
