@@ -5,7 +5,16 @@ from __future__ import annotations
 import re
 from typing import Annotated, Any, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PositiveInt,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 from seqmodel.errors import UsageError
 from seqmodel.kinds import MAX_THREADS, CellKind, Device, Precision, SequenceKind, SubwordMethod, TextErrors, Unit
@@ -55,13 +64,27 @@ class TokenizerSettings(Settings):
     closed: bool = False
 
 
+def _texts(value: Any) -> Any:
+    """What a file or the command line gives as a list, or as a single text."""
+    return (value,) if isinstance(value, str) else tuple(value) if isinstance(value, list) else value
+
+
+Texts = Annotated[tuple[str, ...], BeforeValidator(_texts)]
+
+
 class CorpusSettings(Settings):
-    """How files become sequences."""
+    """How files become sequences.
+
+    `include` and `exclude` are patterns of names in folders. What is None was not asked for, and stays out of a token
+    store's header.
+    """
 
     sequence: SequenceKind = "line"
     keep_blank: bool = False
     errors: TextErrors = "strict"
     max_line: PositiveInt = 256 << 20  # bytes
+    include: Texts | None = None
+    exclude: Texts | None = None
 
 
 class ModelSettings(Settings):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -40,6 +41,14 @@ VocabularyOption = Annotated[
     ),
 ]
 ClosedOption = Annotated[bool, typer.Option("--closed-vocab", help=CLOSED_HELP, rich_help_panel="Text")]
+_PATTERN = partial(typer.Option, metavar="PATTERN", rich_help_panel="Text", show_default=False)
+IncludeOption = Annotated[
+    list[str] | None,
+    _PATTERN("--include", help="Of folders, take the files whose names match ('*.abc'); else those that hold text."),
+]
+ExcludeOption = Annotated[
+    list[str] | None, _PATTERN("--exclude", help="Of folders, leave out the files whose names match.")
+]
 KeepBlankOption = Annotated[bool, typer.Option("--keep-blank", help=KEEP_BLANK_HELP, rich_help_panel="Text")]
 TableOption = Annotated[
     Literal["tsv", "csv", "jsonl"] | None,

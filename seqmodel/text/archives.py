@@ -11,9 +11,16 @@ from typing import Any, BinaryIO, cast
 
 from seqmodel.errors import DataError
 
+COMPRESSED = (".gz", ".bz2", ".xz", ".zst")
 _CHUNK = 1 << 16
 _MEMORY_LOG = 27  # 128 MiB: what xz -9 and zstd --long may need
 _TEST_WITH = {".gz": "gzip -t", ".bz2": "bzip2 -t", ".xz": "xz -t", ".zst": "zstd -t"}
+
+
+def compression_of(path: Path) -> str | None:
+    """The suffix of a compressed file."""
+    suffix = path.suffix.lower()
+    return suffix if suffix in COMPRESSED else None
 
 
 def open_archive(path: Path, suffix: str) -> BinaryIO:

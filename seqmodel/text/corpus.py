@@ -14,7 +14,7 @@ import re
 import select
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import chain
 from pathlib import Path
@@ -23,8 +23,9 @@ from typing import BinaryIO
 from seqmodel.config import CorpusSettings
 from seqmodel.errors import DataError, ResourceError, UsageError
 from seqmodel.kinds import SequenceKind, TextErrors
-from seqmodel.text.archives import archive_failure, open_archive
-from seqmodel.text.folders import COMPRESSED, TEXT_SUFFIXES, text_files
+from seqmodel.text.archives import archive_failure, compression_of, open_archive
+from seqmodel.text.encodings import wide_encoding
+from seqmodel.text.folders import Identity, Patterns, text_files
 from seqmodel.text.parts import Cuts, Unfinished, word_count
 
 END_MARK = "\ud800"  # a lone surrogate: no UTF-8 text can hold it
@@ -53,8 +54,7 @@ class Source:
     @property
     def compression(self) -> str | None:
         """The suffix of a compressed file."""
-        suffix = self.path.suffix.lower() if self.path is not None else ""
-        return suffix if suffix in COMPRESSED else None
+        return compression_of(self.path) if self.path is not None else None
 
 
 @dataclass(frozen=True)
@@ -103,21 +103,27 @@ class CorpusSummary:
         return self._hash.hexdigest()
 
 
-def find_sources(names: Sequence[str]) -> list[Source]:
+def find_sources(
+    names: Sequence[str],
+    settings: CorpusSettings | None = None,
+    on_note: Callable[[str], None] = lambda note: None,
+) -> list[Source]:
     """The inputs that the names of files and folders, and `-` for standard input, stand for.
 
-    Folders are searched for text files, compressed ones too, in sorted order.
+    Folders are searched for text, compressed or not, in sorted order; `on_note` is told which files are taken.
 
     Raises:
         DataError: if a name does not exist, cannot be read, or is a folder without text.
     """
     found: list[Source] = []
+    patterns = Patterns(settings.include, settings.exclude) if settings is not None else Patterns()
+    seen: set[Identity] = set()
     for name in names:
         if name == STDIN:
             found.append(Source("<stdin>", file=sys.stdin.buffer))
             continue
         try:
-            found.extend(_named(name))
+            found.extend(_inside(name, patterns, seen, on_note) if Path(name).is_dir() else [_named(name)])
         except OSError as error:  # too long a name, a loop of links, a folder that may not be read
             reason = os.strerror(error.errno or 5)
             raise DataError(f"{shown_name(error.filename or name)}: cannot be read: {reason}", _CHECK_NAME) from None
@@ -146,22 +152,25 @@ def shown_name(name: str) -> str:
     return os.fsencode(name).decode("utf-8", "backslashreplace")
 
 
-def _named(name: str) -> list[Source]:
-    """The file, or the text files in the folder, of that name."""
+def _inside(name: str, patterns: Patterns, seen: set[Identity], on_note: Callable[[str], None]) -> list[Source]:
+    """The text files in a folder."""
+    found = text_files(Path(name), patterns, seen)
+    if not found.taken:
+        raise DataError(
+            f"{shown_name(found.summary())}: the folder holds no text",
+            "Name the files, or check --include and --exclude.",
+        )
+    on_note(shown_name(found.summary()))
+    return [Source(shown_name(str(file)), file) for file in found.taken]
+
+
+def _named(name: str) -> Source:
     path = Path(name)
-    if path.is_dir():
-        inside = [Source(shown_name(str(file)), file) for file in text_files(path)]
-        if not inside:
-            kinds = " ".join("*" + suffix for suffix in TEXT_SUFFIXES)
-            raise DataError(
-                f"{shown_name(name)}: the folder holds no text files", f"Name the files, or call them {kinds}."
-            )
-        return inside
     try:
         path.stat()
     except (FileNotFoundError, NotADirectoryError):
         raise DataError(f"{shown_name(name)}: no such file", _CHECK_NAME) from None
-    return [Source(shown_name(name), path)]
+    return Source(shown_name(name), path)
 
 
 def spooled(source: Source, max_line: int) -> Source:
@@ -328,8 +337,8 @@ def _decode(source: Source, block: _Block, errors: TextErrors, any_bytes: bool) 
     """The text of a block, without the byte order mark at the start of a file."""
     if any_bytes:
         return block.data.decode("utf-8", "surrogateescape")
-    if not block.offset and block.data.startswith((b"\xff\xfe", b"\xfe\xff")):
-        raise DataError(f"{source.name}: the text is UTF-16", "Convert it first: iconv -f UTF-16 -t UTF-8.")
+    if not block.offset and (wide := wide_encoding(block.data)):
+        raise DataError(f"{source.name}: the text is {wide}", f"Convert it first: iconv -f {wide} -t UTF-8.")
     try:
         text = block.data.decode("utf-8", errors)
     except UnicodeDecodeError as error:

@@ -13,12 +13,11 @@ import re
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Any
 
 from seqmodel.errors import DataError, UsageError
+from seqmodel.kinds import TableFormat as TableFormat
 from seqmodel.text.corpus import Line
-
-TableFormat = Literal["tsv", "csv", "jsonl"]
 
 _NUMBER = re.compile("[0-9]{1,9}")  # of a column
 _ESCAPED = re.compile(r"\\([tnr\\])")

@@ -12,7 +12,7 @@ import hashlib
 import json
 import os
 import tempfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
@@ -242,8 +242,10 @@ def make_store(
     settings: TokenizerSettings,
     corpus: CorpusSettings,
     tokenizer: Tokenizer | None = None,
+    on_note: Callable[[str], None] = lambda note: None,
 ) -> None:
-    """Read a corpus twice, once to learn its vocabulary (unless a tokenizer is given) and once to encode it.
+    """Read a corpus twice, once to learn its vocabulary (unless a tokenizer is given) and once to encode it. `on_note`
+    is told in a line what is read, where that is not plain.
 
     Raises:
         DataError: if the corpus cannot be read or holds no text.
@@ -253,7 +255,7 @@ def make_store(
         raise UsageError(f"--closed-vocab does not go with --unit {settings.unit}", "It is for words and characters.")
     if settings.unit == "byte" and settings.vocabulary_size is not None:
         raise UsageError("--vocab-size does not go with --unit byte", "A byte vocabulary has one size; leave it out.")
-    sources = find_sources(inputs)
+    sources = find_sources(inputs, corpus, on_note)
     if tokenizer is None:
         sources = [spooled(source, corpus.max_line) for source in sources]
     any_bytes = (tokenizer.unit if tokenizer else settings.unit) == "byte"

@@ -123,6 +123,9 @@ class TrainingRun:
         for path in self.made:
             path.unlink(missing_ok=True)
 
+    def _note(self, text: str) -> None:
+        self.on_event(Noted(text))
+
     def _tell(self, log: RunLog, event: Event) -> None:
         log.add(event)
         self.on_event(event)
@@ -224,7 +227,7 @@ class TrainingRun:
         self.made.append(self.store_path)
         self.remade = checkpoint is not None
         tokenizer = self.begin.init.tokenizer if self.begin.init is not None else None
-        make_store(self.store_path, inputs, self.begin.tokenizer, self.begin.corpus, tokenizer)
+        make_store(self.store_path, inputs, self.begin.tokenizer, self.begin.corpus, tokenizer, self._note)
         return open_store(self.store_path)
 
     def _given_store(self, path: Path, checkpoint: Checkpoint | None) -> TokenStore:
@@ -237,10 +240,9 @@ class TrainingRun:
 
     def _note_running_text(self, store: TokenStore) -> None:
         if looks_like_running_text(store):
-            note = (
+            self._note(
                 "the lines look like one running text; --sequence stream would read on across them, and usually gains"
             )
-            self.on_event(Noted(note))
 
     def _valid_store(self, store: TokenStore, checkpoint: Checkpoint | None) -> TokenStore | None:
         own = store.header.corpus or CorpusSettings(sequence=store.header.sequence)
@@ -259,7 +261,7 @@ class TrainingRun:
             return None
         refuse_existing(self.valid_path, self.request.force)
         self.made.append(self.valid_path)
-        make_store(self.valid_path, [valid], self.begin.tokenizer, corpus, store.tokenizer)
+        make_store(self.valid_path, [valid], self.begin.tokenizer, corpus, store.tokenizer, self._note)
         return open_store(self.valid_path)
 
     # The plan
@@ -441,6 +443,6 @@ def _budget_text(settings: TrainingSettings) -> str:
 def corpus_digest(inputs: Sequence[str], tokenizer: TokenizerSettings, corpus: CorpusSettings) -> str:
     """The digest that a store of these inputs would have."""
     summary = CorpusSummary()
-    for _ in read_blocks(find_sources(inputs), corpus, summary, tokenizer.unit == "byte"):
+    for _ in read_blocks(find_sources(inputs, corpus), corpus, summary, tokenizer.unit == "byte"):
         pass
     return summary.digest

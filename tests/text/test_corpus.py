@@ -294,12 +294,13 @@ def test_the_digest_is_over_all_bytes_a_byte_order_mark_too() -> None:
 
 
 def test_folders_are_searched_for_text_in_sorted_order(tmp_path: Path) -> None:
-    for name in ("b.txt", "a/z.TXT", "a/deep/er/y.md", "a/x.txt.gz", "c.text.xz", "d.jsonl", "e.gz", ".hidden.txt"):
+    for name in ("b.txt", "a/z.TXT", "a/deep/er/y.md", "a/x.txt.gz", "c.text.xz", "d.jsonl", "e", ".hidden.txt"):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / name).write_bytes(b"")
+        pack = COMPRESSIONS.get(Path(name).suffix, bytes)
+        (tmp_path / name).write_bytes(pack(b"text\n"))
     (tmp_path / "folder.txt").mkdir()
     found = [Path(source.name).relative_to(tmp_path).as_posix() for source in find_sources([str(tmp_path)])]
-    assert found == ["a/deep/er/y.md", "a/x.txt.gz", "a/z.TXT", "b.txt", "c.text.xz"]
+    assert found == ["a/deep/er/y.md", "a/x.txt.gz", "a/z.TXT", "b.txt", "c.text.xz", "d.jsonl", "e"]
 
 
 def test_files_are_taken_by_any_name_and_in_the_order_given(tmp_path: Path) -> None:
@@ -312,7 +313,7 @@ def test_files_are_taken_by_any_name_and_in_the_order_given(tmp_path: Path) -> N
 
 def test_a_folder_without_text_says_so(tmp_path: Path) -> None:
     (tmp_path / "picture.png").write_bytes(b"")
-    with pytest.raises(DataError, match="the folder holds no text files"):
+    with pytest.raises(DataError, match="the folder holds no text"):
         find_sources([str(tmp_path)])
 
 
