@@ -17,7 +17,17 @@ from pydantic import (
 )
 
 from seqmodel.errors import UsageError
-from seqmodel.kinds import MAX_THREADS, CellKind, Device, Precision, SequenceKind, SubwordMethod, TextErrors, Unit
+from seqmodel.kinds import (
+    MAX_THREADS,
+    CellKind,
+    Device,
+    Precision,
+    SequenceKind,
+    SubwordMethod,
+    TableFormat,
+    TextErrors,
+    Unit,
+)
 
 MAX_WIDTH = 8192
 MAX_LAYERS = 64
@@ -75,7 +85,8 @@ Texts = Annotated[tuple[str, ...], BeforeValidator(_texts)]
 class CorpusSettings(Settings):
     """How files become sequences.
 
-    `include` and `exclude` are patterns of names in folders. What is None was not asked for, and stays out of a token
+    `include` and `exclude` are patterns of names in folders; `column` is that of tables, in the format `table`;
+    `record_separator` stands between documents in one file. What is None was not asked for, and stays out of a token
     store's header.
     """
 
@@ -85,6 +96,24 @@ class CorpusSettings(Settings):
     max_line: PositiveInt = 256 << 20  # bytes
     include: Texts | None = None
     exclude: Texts | None = None
+    column: str | None = None
+    table: TableFormat | None = None
+    record_separator: str | None = Field(None, min_length=1)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _records_are_documents(cls, values: Any) -> Any:
+        if isinstance(values, dict) and values.get("record_separator") is not None:
+            return {"sequence": "document"} | values
+        return values
+
+    @model_validator(mode="after")
+    def _go_together(self) -> CorpusSettings:
+        if self.record_separator is not None and self.sequence != "document":
+            raise ValueError(f"--record-separator makes documents: leave out --sequence {self.sequence}")
+        if self.record_separator is not None and self.column is not None:
+            raise ValueError("--record-separator and --column are both given: a row of a table is one sequence")
+        return self
 
 
 class ModelSettings(Settings):

@@ -54,6 +54,37 @@ TableOption = Annotated[
     Literal["tsv", "csv", "jsonl"] | None,
     typer.Option("--input", help="The table's format; else by the file's name, or tsv.", rich_help_panel=TABLES),
 ]
+ColumnOption = Annotated[
+    str | None,
+    typer.Option(
+        "--column",
+        help="The input is a table: each row of this column is a sequence; by name, or by number without a header.",
+        rich_help_panel=TABLES,
+        show_default=False,
+    ),
+]
+
+
+def _escapes_read(text: str | None) -> str | None:
+    if text is None:
+        return None
+    from seqmodel.text.tables import unescaped
+
+    return unescaped(text)
+
+
+RecordOption = Annotated[
+    str | None,
+    typer.Option(
+        "--record-separator",
+        metavar="STRING",
+        help="What stands between the sequences of a file: '<|endoftext|>', '\\n---\\n'. What follows its last "
+        "newline begins the next one: '\\n>' for FASTA, '\\n\\nX:' for tunes.",
+        callback=_escapes_read,
+        rich_help_panel="Text",
+        show_default=False,
+    ),
+]
 ErrorsOption = Annotated[TextErrors, typer.Option(help=ERRORS_HELP, rich_help_panel="Text")]
 MaxLineOption = Annotated[int, typer.Option(help=MAX_LINE_HELP, min=1, rich_help_panel="Text")]
 ForceOption = Annotated[bool, typer.Option("--force", help="Overwrite what exists.")]

@@ -59,6 +59,9 @@ def command(
     keep_blank: options.KeepBlankOption = False,
     errors: options.ErrorsOption = "strict",
     max_line: options.MaxLineOption = 256,
+    column: options.ColumnOption = None,
+    table: options.TableOption = None,
+    record_separator: options.RecordOption = None,
     include: options.IncludeOption = None,
     exclude: options.ExcludeOption = None,
     force: options.ForceOption = False,
@@ -75,20 +78,30 @@ def command(
     from seqmodel.errors import UsageError
     from seqmodel.text.corpus import find_sources
 
-    fixed = [name for name in _VOCABULARY if getattr(context.get_parameter_source(name), "name", "") == "COMMANDLINE"]
+    fixed = [name for name in _VOCABULARY if _given(context, name)]
     if model is not None and fixed:
         raise UsageError("-m has a vocabulary already", f"Leave out --{fixed[0].replace('_', '-')}, or -m.")
-    corpus = CorpusSettings(
+    if table is not None and column is None:
+        raise UsageError("--input without --column", "Name the column that holds the text.")
+    if record_separator is not None and not _given(context, "sequence"):
+        sequence = "document"
+    corpus = checked(
+        CorpusSettings,
         sequence=sequence,
         keep_blank=keep_blank,
         errors=errors,
         max_line=max_line << 20,
         include=tuple(include) if include else None,
         exclude=tuple(exclude) if exclude else None,
+        column=column,
+        table=table,
+        record_separator=record_separator,
     )
     tokenizer = _vocabulary(model) if model else None
     note = _silent if quiet else _say
     if output is None:
+        if column is not None or record_separator is not None:
+            raise UsageError("--column and --record-separator go with -o", "Give -o STORE to encode a corpus.")
         if tokenizer is None:
             raise UsageError(
                 "neither -o nor -m is given", "Give -o STORE to encode a corpus, or -m MODEL to filter text."
@@ -104,6 +117,10 @@ def command(
     if not quiet:
         typer.echo(_statistics(store), err=True)
     write_name(output)
+
+
+def _given(context: typer.Context, name: str) -> bool:
+    return getattr(context.get_parameter_source(name), "name", "") == "COMMANDLINE"
 
 
 def _silent(text: str) -> None:

@@ -26,7 +26,8 @@ from seqmodel.config import MAX_VOCABULARY, CorpusSettings, Count, Digest, Setti
 from seqmodel.errors import ModelError, UsageError
 from seqmodel.files import atomic_write
 from seqmodel.kinds import SequenceKind, Unit
-from seqmodel.text.corpus import CorpusSummary, find_sources, read_blocks, spooled
+from seqmodel.text.corpus import CorpusSummary, find_sources, spooled
+from seqmodel.text.sequences import read_sequences, table_notes
 from seqmodel.tokens.fitting import NoText, fit
 from seqmodel.tokens.stored_array import Stored, StoredArray
 from seqmodel.tokens.tokenizer import END, FIRST_BYTE, FIRST_PIECE, UNKNOWN, Tokenizer, never_predicted
@@ -258,12 +259,14 @@ def make_store(
     sources = find_sources(inputs, corpus, on_note)
     if tokenizer is None:
         sources = [spooled(source, corpus.max_line) for source in sources]
+    for note in table_notes(sources, corpus):
+        on_note(note)
     any_bytes = (tokenizer.unit if tokenizer else settings.unit) == "byte"
     learned = settings if tokenizer is None else None
     summary = CorpusSummary()
     try:
         if tokenizer is None:
-            tokenizer = fit(read_blocks(sources, corpus, any_bytes=any_bytes), settings)
-        write_store(path, read_blocks(sources, corpus, summary, any_bytes), tokenizer, corpus, summary, learned)
+            tokenizer = fit(read_sequences(sources, corpus, any_bytes=any_bytes), settings)
+        write_store(path, read_sequences(sources, corpus, summary, any_bytes), tokenizer, corpus, summary, learned)
     except NoText:
         raise (NoText(sources[0].name) if len(sources) == 1 else NoText()) from None

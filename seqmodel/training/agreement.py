@@ -16,7 +16,8 @@ from seqmodel.training.options import BUDGETS, OPTIONS, named, options_of
 from seqmodel.training.planning import SIZES
 from seqmodel.training.request import TrainingRequest
 
-OF_A_STORE = {"unit", "vocab_size", "subword", "closed_vocab", "sequence", "keep_blank", "include", "exclude"}
+OF_A_STORE = {"unit", "vocab_size", "subword", "closed_vocab", "sequence", "keep_blank"}
+OF_A_STORE |= {"include", "exclude", "column", "input", "record_separator"}
 OF_A_BUNDLE = {
     *("unit", "vocab_size", "subword", "closed_vocab", "ngram_embeddings"),
     *(name for name, option in OPTIONS.items() if option.kind is ModelSettings),

@@ -18,7 +18,10 @@ def write_held_out(path: Path, data: TrainingData, force: bool) -> None:
         UsageError: if the file exists and `force` is not given.
     """
     tokenizer = data.valid_store.tokenizer
-    between = {"line": "\n", "paragraph": "\n\n", "document": "\n", "stream": ""}[data.store.header.sequence]
+    header = data.store.header
+    between = {"line": "\n", "paragraph": "\n\n", "document": "\n", "stream": ""}[header.sequence]
+    if header.corpus is not None and header.corpus.record_separator is not None:
+        between = _between_records(header.corpus.record_separator)
     with write_alone(path, force) as file:
         for begin, end in data.held_out:
             ids = np.asarray(data.valid_store.ids[begin:end])
@@ -26,3 +29,8 @@ def write_held_out(path: Path, data: TrainingData, force: bool) -> None:
                 if len(part):
                     text = tokenizer.decode(part[part != END].tolist())
                     file.write((text + between).encode("utf-8", "surrogateescape"))
+
+
+def _between_records(separator: str) -> str:
+    """What is no text of a separator; see `RecordCutter`."""
+    return separator[: separator.rfind("\n") + 1] if "\n" in separator else f"\n{separator}\n"

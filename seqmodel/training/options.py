@@ -26,6 +26,7 @@ from seqmodel.config import (
     Settings,
     TokenizerSettings,
     TrainingSettings,
+    checked,
     parse_duration,
     parse_size,
 )
@@ -86,7 +87,7 @@ _TABLES: dict[str, tuple[type[Settings], ...]] = {
     "model": (ModelSettings, Parts),
     "training": (TrainingSettings,),
 }
-_SHORTER = {"vocabulary_size": "vocab_size", "closed": "closed_vocab", "seconds": "time"}
+_SHORTER = {"vocabulary_size": "vocab_size", "closed": "closed_vocab", "seconds": "time", "table": "input"}
 _BY_CORPUS = {"vocabulary", "ends", "ngram_rows"}  # fields that the corpus decides
 OPTIONS = {
     _SHORTER.get(field, field): Option(table, kind, field)
@@ -220,11 +221,14 @@ def request_of(options: Mapping[str, Any], *, resume: bool = False, force: bool 
         return {OPTIONS[name].field: value for name, value in options.items() if OPTIONS[name].kind is kind}
 
     places, parts = Places(**of(Places)), of(Parts)
+    corpus = checked(CorpusSettings, **of(CorpusSettings))
+    if corpus.table is not None and corpus.column is None:
+        raise UsageError("--input without --column", "Name the column that holds the text.")
     return TrainingRequest(
         inputs=places.inputs,
         output=Path(places.output),
         tokenizer=TokenizerSettings(**of(TokenizerSettings)),
-        corpus=CorpusSettings(**of(CorpusSettings)),
+        corpus=corpus,
         model=of(ModelSettings),
         training=of(TrainingSettings),
         size=parts.get("size"),

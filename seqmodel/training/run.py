@@ -34,7 +34,8 @@ from seqmodel.model.bundle import (
 from seqmodel.model.fingerprint import build_fingerprint
 from seqmodel.model.ngram import CountModel, estimate
 from seqmodel.model.ngram_index import NgramIndex, build_index
-from seqmodel.text.corpus import CorpusSummary, find_sources, read_blocks
+from seqmodel.text.corpus import CorpusSummary, find_sources
+from seqmodel.text.sequences import read_sequences
 from seqmodel.tokens.batches import split_store, token_count, whole_store
 from seqmodel.tokens.store import TokenStore, is_store, make_store, open_store
 from seqmodel.training.agreement import agree_with_store, fit_together
@@ -246,7 +247,8 @@ class TrainingRun:
 
     def _valid_store(self, store: TokenStore, checkpoint: Checkpoint | None) -> TokenStore | None:
         own = store.header.corpus or CorpusSettings(sequence=store.header.sequence)
-        corpus = self.begin.corpus.model_copy(update={"sequence": own.sequence, "keep_blank": own.keep_blank})
+        given = self.begin.corpus
+        corpus = own.model_copy(update={"errors": given.errors, "max_line": given.max_line})
         valid = self.request.valid
         if checkpoint is not None:
             noted = self.notes["valid"]
@@ -443,6 +445,6 @@ def _budget_text(settings: TrainingSettings) -> str:
 def corpus_digest(inputs: Sequence[str], tokenizer: TokenizerSettings, corpus: CorpusSettings) -> str:
     """The digest that a store of these inputs would have."""
     summary = CorpusSummary()
-    for _ in read_blocks(find_sources(inputs, corpus), corpus, summary, tokenizer.unit == "byte"):
+    for _ in read_sequences(find_sources(inputs, corpus), corpus, summary, tokenizer.unit == "byte"):
         pass
     return summary.digest
