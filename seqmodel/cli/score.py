@@ -93,7 +93,10 @@ def command(
     tune: Annotated[
         str | None,
         typer.Option(
-            metavar="FILE", help="For --mix auto: held-out text.", rich_help_panel=_MIXTURES, show_default=False
+            metavar="FILE",
+            help="For --mix auto: held-out text; with --column a table like the input.",
+            rich_help_panel=_MIXTURES,
+            show_default=False,
         ),
     ] = None,
     html: Annotated[
