@@ -1,6 +1,8 @@
-"""Tells text in UTF-16 and UTF-32 by its first bytes, with or without a byte order mark."""
+"""Tells by its first bytes a text that must be converted: UTF-16 and UTF-32, line ends of old Macs."""
 
 from __future__ import annotations
+
+from seqmodel.errors import DataError
 
 _LOOKED_AT = 1 << 12
 _LEAST = 32  # bytes without a mark from which an encoding is told
@@ -29,6 +31,26 @@ def wide_encoding(start: bytes) -> str | None:
         if last > 0.95 and third > 0.6 and min(first, second) < 0.5:
             return name
     return _two_bytes(start)
+
+
+def refuse_wide_encoding(name: str, start: bytes) -> None:
+    """
+    Raises:
+        DataError: if the file of that name, which begins with these bytes, is UTF-16 or UTF-32.
+    """
+    if wide := wide_encoding(start):
+        raise DataError(f"{name}: the text is {wide}", f"Convert it first: iconv -f {wide} -t UTF-8.")
+
+
+def refuse_lone_returns(name: str, start: bytes) -> None:
+    """
+    Raises:
+        DataError: if the lines of the file of that name, which begins with these bytes, end in CR alone.
+    """
+    if b"\n" not in start and start.rstrip(b"\r").count(b"\r") > 3:
+        raise DataError(
+            f"{name}: the lines end in CR alone, so that the file is one line", "Convert it first: tr '\\r' '\\n'."
+        )
 
 
 def _two_bytes(start: bytes) -> str | None:

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from pathlib import Path
 
+from seqmodel.errors import DataError
 from seqmodel.text.archives import compression_of, open_archive
 from seqmodel.text.encodings import wide_encoding
 
@@ -64,12 +65,18 @@ class FolderFiles:
         return f"; {len(self.left):,} left out: {', '.join(shown + more)}"
 
 
+def shown_name(name: str) -> str:
+    """A path for people, and for columns of UTF-8."""
+    return os.fsencode(name).decode("utf-8", "backslashreplace")
+
+
 def text_files(folder: Path, patterns: Patterns, seen: set[Identity]) -> FolderFiles:
     """The text files below a folder, compressed ones too. Hidden files, and the folders of version control, are passed
     over. `seen` are the files that were taken before, to which this one's are added: none is taken twice.
 
     Raises:
         OSError: if a folder below it may not be read: what lies there is not left out without a word.
+        DataError: if there is no text.
     """
     found = FolderFiles(folder)
     # A file of its own goes before the links to it.
@@ -81,6 +88,11 @@ def text_files(folder: Path, patterns: Patterns, seen: set[Identity]) -> FolderF
             found.left.append((path, reason))
     found.taken.sort()
     found.left.sort()
+    if not found.taken:
+        raise DataError(
+            f"{shown_name(found.summary())}: the folder holds no text",
+            "Name the files, or check --include and --exclude.",
+        )
     return found
 
 

@@ -45,7 +45,7 @@ from seqmodel.training.devices import native_precision, pick_device
 from seqmodel.training.distributed import Group
 from seqmodel.training.events import Event, Finished, Noted, Planned
 from seqmodel.training.final import evaluated, final_figures, per_unit
-from seqmodel.training.held_out_file import write_held_out
+from seqmodel.training.held_out_file import check_held_out_files, write_held_out
 from seqmodel.training.loop import Trainer, TrainingData, stretches
 from seqmodel.training.optimization import fast_arithmetic
 from seqmodel.training.planning import Task, describe, plan_model, plan_ngrams, plan_order, plan_training, warm_start
@@ -89,6 +89,7 @@ class TrainingRun:
 
     def _carry_out(self) -> TrainingResult:
         self._refuse_own_inputs()
+        check_held_out_files(self.request)
         checkpoint = self._checkpoint()
         self.begin = beginning_of(self.request, checkpoint)
         self.notes = checkpoint.progress["notes"] if checkpoint is not None else {}
@@ -242,7 +243,7 @@ class TrainingRun:
     def _note_running_text(self, store: TokenStore) -> None:
         if looks_like_running_text(store):
             self._note(
-                "the lines look like one running text; --sequence stream would read on across them, and usually gains"
+                "the lines look like one running text; --sequence stream reads on across them, and usually gains"
             )
 
     def _valid_store(self, store: TokenStore, checkpoint: Checkpoint | None) -> TokenStore | None:

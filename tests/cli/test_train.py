@@ -328,3 +328,27 @@ def test_all_files_of_one_name_have_one_lock(tmp_path: Path) -> None:
     with exclusive(tmp_path / "m.tokens"):
         pass
     assert names(tmp_path) == set()
+
+
+@pytest.mark.parametrize("name", ["nosuch", "empty.txt", "wide.txt", "latin.txt"])
+def test_held_out_text_that_cannot_be_read_is_told_before_the_corpus_is_read(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for other, data in (("empty.txt", b""), ("wide.txt", "one\n".encode("utf-16")), ("latin.txt", b"d\xe9j\xe0\n")):
+        (tmp_path / other).write_bytes(data)
+    (tmp_path / "corpus.txt").write_bytes(b"\xff is read later\n")
+    result = run_here("train", "corpus.txt", *QUICK, "--valid", name)
+    assert result.code == 3 and result.err.startswith(f"seqmodel: error: {name}"), result.err
+
+
+def test_a_file_that_would_be_replaced_is_told_before_the_corpus_is_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "corpus.txt").write_bytes(b"\xff is read later\n")
+    (tmp_path / "held.txt").write_bytes(b"precious\n")
+    result = run_here("train", "corpus.txt", *QUICK, "--write-valid", "held.txt")
+    assert result.code == 2 and "held.txt exists" in result.err
+    twice = run_here("train", "-", *QUICK, "--valid", "-", stdin=b"cat\n")
+    assert twice.code == 2 and "standard input is both" in twice.err
