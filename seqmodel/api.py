@@ -66,8 +66,10 @@ def tokenize(
     corpus: CorpusSettings | None = None,
     model: Tokenizer | None = None,
     force: bool = False,
+    on_note: Callable[[str], None] = lambda note: None,
 ) -> TokenStore:
-    """Learn a vocabulary (or use a model's) and encode a corpus into a token store.
+    """Learn a vocabulary (or use a model's) and encode a corpus into a token store. `on_note` is told in a line which
+    files of a folder are taken.
 
     Raises:
         DataError: if the corpus cannot be read or holds no text.
@@ -80,8 +82,8 @@ def tokenize(
         refuse_existing(path, force)
         if os.path.realpath(path) in map(os.path.realpath, _names(inputs)):
             raise UsageError(f"{path} is an input", "Choose another name for the token store.")
-        text = corpus or CorpusSettings()
-        make_store(path, _names(inputs), tokenizer or TokenizerSettings(), text, model, hold_out=True)
+        text, learned = corpus or CorpusSettings(), tokenizer or TokenizerSettings()
+        make_store(path, _names(inputs), learned, text, model, hold_out=True, on_note=on_note)
     return open_store(path)
 
 

@@ -8,7 +8,16 @@ import re
 from collections.abc import Sequence
 from typing import Annotated, Any, TypeVar, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PositiveInt,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 from pydantic.fields import FieldInfo
 
 from seqmodel.errors import UsageError
@@ -19,6 +28,7 @@ from seqmodel.kinds import (
     Precision,
     SequenceKind,
     SubwordMethod,
+    TableFormat,
     TextErrors,
     Unit,
     allowed,
@@ -38,7 +48,8 @@ class Settings(BaseModel):
 
 MAX_EPOCHS = 1e6
 Count = Annotated[int, Field(ge=0, lt=1 << 63)]
-SHORTER = {"vocabulary_size": "vocab_size", "closed": "closed_vocab", "seconds": "time"}  # the names of options
+# The names of options that are not those of their fields.
+SHORTER = {"vocabulary_size": "vocab_size", "closed": "closed_vocab", "seconds": "time", "table": "input"}
 Digest = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
 Checked = TypeVar("Checked", bound=Settings)
 
@@ -104,13 +115,46 @@ class TokenizerSettings(Settings):
     closed: bool = False
 
 
+def _texts(value: Any) -> Any:
+    """What a file or the command line gives as a list, or as a single text."""
+    return (value,) if isinstance(value, str) else tuple(value) if isinstance(value, list) else value
+
+
+Texts = Annotated[tuple[str, ...], BeforeValidator(_texts)]
+
+
 class CorpusSettings(Settings):
-    """How files become sequences."""
+    """How files become sequences.
+
+    `include` and `exclude` are patterns of names in folders; `column` is that of tables, in the format `table`;
+    `record_separator` stands between documents in one file. What is None was not asked for, and stays out of a token
+    store's header.
+    """
 
     sequence: SequenceKind = "line"
     keep_blank: bool = False
     errors: TextErrors = "strict"
     max_line: PositiveInt = 256 << 20  # bytes
+    include: Texts | None = None
+    exclude: Texts | None = None
+    column: str | None = None
+    table: TableFormat | None = None
+    record_separator: str | None = Field(None, min_length=1)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _records_are_documents(cls, values: Any) -> Any:
+        if isinstance(values, dict) and values.get("record_separator") is not None:
+            return {"sequence": "document"} | values
+        return values
+
+    @model_validator(mode="after")
+    def _go_together(self) -> CorpusSettings:
+        if self.record_separator is not None and self.sequence != "document":
+            raise ValueError(f"--record-separator makes documents: leave out --sequence {self.sequence}")
+        if self.record_separator is not None and self.column is not None:
+            raise ValueError("--record-separator and --column are both given: a row of a table is one sequence")
+        return self
 
 
 class ModelSettings(Settings):
@@ -264,3 +308,12 @@ def parse_duration(text: str) -> float:
     if not match or not 0 < seconds < math.inf:
         raise UsageError("takes a duration above zero, such as 90s, 10m or 1h30m")
     return seconds
+
+
+_ESCAPED = re.compile(r"\\([tnr\\])")
+_MEANT = {"t": "\t", "n": "\n", "r": "\r", "\\": "\\"}
+
+
+def unescaped(text: str) -> str:
+    """A text in which a backslash before t, n, r or a backslash stood for a tab, a line end or itself."""
+    return _ESCAPED.sub(lambda match: _MEANT[match.group(1)], text)

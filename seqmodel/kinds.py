@@ -15,6 +15,7 @@ Precision = Literal["fp32", "bf16"]
 Device = Literal["auto", "cpu", "cuda", "mps"]
 Size = Literal["s", "m", "l"]
 HeldOutFrom = Literal["split", "file", ""]  # of the corpus, a file of its own, or none
+TableFormat = Literal["tsv", "csv", "jsonl", "raw-tsv"]
 Over = Literal["time", "tokens"]  # what the curves of runs are drawn over
 TextErrors = Literal["strict", "replace"]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -42,6 +43,14 @@ VocabularyOption = Annotated[
     ),
 ]
 ClosedOption = Annotated[bool, typer.Option("--closed-vocab", help=CLOSED_HELP, rich_help_panel="Text")]
+_PATTERN = partial(typer.Option, metavar="PATTERN", rich_help_panel="Text", show_default=False)
+IncludeOption = Annotated[
+    list[str] | None,
+    _PATTERN("--include", help="Of folders, take the files whose names match ('*.abc'); else those that hold text."),
+]
+ExcludeOption = Annotated[
+    list[str] | None, _PATTERN("--exclude", help="Of folders, leave out the files whose names match.")
+]
 KeepBlankOption = Annotated[bool, typer.Option("--keep-blank", help=KEEP_BLANK_HELP, rich_help_panel="Text")]
 COLUMN_RULE = "by name, or by number from 1 if there is no header; =7 is the name 7"
 TableOption = Annotated[
@@ -59,6 +68,37 @@ SkipBadOption = Annotated[
         "--skip-bad",
         help="Leave out rows that cannot be read, and count them; the exit code is still 0.",
         rich_help_panel=TABLES,
+    ),
+]
+ColumnOption = Annotated[
+    str | None,
+    typer.Option(
+        "--column",
+        help="The input is a table: each row of this column is a sequence; by name, or by number without a header.",
+        rich_help_panel=TABLES,
+        show_default=False,
+    ),
+]
+
+
+def _escapes_read(text: str | None) -> str | None:
+    if text is None:
+        return None
+    from seqmodel.config import unescaped
+
+    return unescaped(text)
+
+
+RecordOption = Annotated[
+    str | None,
+    typer.Option(
+        "--record-separator",
+        metavar="STRING",
+        help="What stands between the sequences of a file: '<|endoftext|>', '\\n---\\n'. What follows its last "
+        "newline begins the next one: '\\n>' for FASTA, '\\n\\nX:' for tunes.",
+        callback=_escapes_read,
+        rich_help_panel="Text",
+        show_default=False,
     ),
 ]
 ErrorsOption = Annotated[TextErrors, typer.Option(help=ERRORS_HELP, rich_help_panel="Text")]

@@ -107,7 +107,10 @@ def command(
     tune: Annotated[
         str | None,
         typer.Option(
-            metavar="FILE", help="Held-out text for --mix auto.", rich_help_panel=_MIXTURES, show_default=False
+            metavar="FILE",
+            help="Held-out text for --mix auto; with --column a table like the input.",
+            rich_help_panel=_MIXTURES,
+            show_default=False,
         ),
     ] = None,
     html: Annotated[

@@ -15,6 +15,7 @@ from seqmodel.kinds import SubwordMethod
 
 if TYPE_CHECKING:
     from seqmodel.config import CorpusSettings
+    from seqmodel.text.corpus import Source
     from seqmodel.tokens.store import TokenStore
     from seqmodel.tokens.tokenizer import Ids, Tokenizer
 
@@ -58,6 +59,11 @@ def command(
     keep_blank: options.KeepBlankOption = False,
     errors: options.ErrorsOption = "strict",
     max_line: options.MaxLineOption = 256,
+    column: options.ColumnOption = None,
+    table: options.TableOption = None,
+    record_separator: options.RecordOption = None,
+    include: options.IncludeOption = None,
+    exclude: options.ExcludeOption = None,
     force: options.ForceOption = False,
     quiet: options.QuietOption = False,
     debug: options.DebugOption = False,
@@ -71,26 +77,61 @@ def command(
     from seqmodel.config import CorpusSettings, TokenizerSettings, checked
     from seqmodel.console.rows import write_name
     from seqmodel.errors import UsageError
+    from seqmodel.text.corpus import find_sources
 
-    fixed = [name for name in _VOCABULARY if getattr(context.get_parameter_source(name), "name", "") == "COMMANDLINE"]
+    fixed = [name for name in _VOCABULARY if _given(context, name)]
     if model is not None and fixed:
         raise UsageError("-m has a vocabulary already", f"Leave out --{fixed[0].replace('_', '-')}, or -m.")
-    corpus = CorpusSettings(sequence=sequence, keep_blank=keep_blank, errors=errors, max_line=max_line << 20)
+    if table is not None and column is None:
+        raise UsageError("--input without --column", "Name the column that holds the text.")
+    if record_separator is not None and not _given(context, "sequence"):
+        sequence = "document"
+    corpus = checked(
+        CorpusSettings,
+        sequence=sequence,
+        keep_blank=keep_blank,
+        errors=errors,
+        max_line=max_line << 20,
+        include=tuple(include) if include else None,
+        exclude=tuple(exclude) if exclude else None,
+        column=column,
+        table=table,
+        record_separator=record_separator,
+    )
     tokenizer = _vocabulary(model) if model else None
+    note = _silent if quiet else _say
     if output is None:
+        if column is not None or record_separator is not None:
+            raise UsageError("--column and --record-separator go with -o", "Give -o STORE to encode a corpus.")
         if tokenizer is None:
             raise UsageError(
                 "neither -o nor -m is given", "Give -o STORE to encode a corpus, or -m MODEL to filter text."
             )
-        _filter(tokenizer, inputs or ["-"], corpus, ids, decode)
+        _filter(tokenizer, find_sources(inputs or ["-"], corpus, note), corpus, ids, decode)
         return
     if decode or ids:
         raise UsageError("--ids and --decode go with -m alone", "Leave out -o to filter text.")
     settings = checked(TokenizerSettings, unit=unit, vocabulary_size=vocab_size, subword=subword, closed=closed_vocab)
-    store = tokenize(inputs or ["-"], output, tokenizer=settings, corpus=corpus, model=tokenizer, force=force)
+    store = tokenize(
+        inputs or ["-"], output, tokenizer=settings, corpus=corpus, model=tokenizer, force=force, on_note=note
+    )
     if not quiet:
         typer.echo("\n".join([_statistics(store), *_notes(store)]), err=True)
     write_name(output)
+
+
+def _given(context: typer.Context, name: str) -> bool:
+    return getattr(context.get_parameter_source(name), "name", "") == "COMMANDLINE"
+
+
+def _silent(text: str) -> None:
+    """Say nothing."""
+
+
+def _say(text: str) -> None:
+    from seqmodel.console.terminal import say, visible
+
+    say(visible(text))
 
 
 def _vocabulary(path: Path) -> Tokenizer:
@@ -100,17 +141,17 @@ def _vocabulary(path: Path) -> Tokenizer:
     return open_store(path).tokenizer if is_store(path) else read_bundle(path).tokenizer
 
 
-def _filter(tokenizer: Tokenizer, inputs: list[str], corpus: CorpusSettings, ids: bool, decode: bool) -> None:
+def _filter(tokenizer: Tokenizer, sources: list[Source], corpus: CorpusSettings, ids: bool, decode: bool) -> None:
     """Text to pieces or back, one output line per input line, flushed as it comes."""
     from seqmodel.console.rows import data_output
     from seqmodel.console.terminal import visible
     from seqmodel.errors import DataError
-    from seqmodel.text.corpus import find_sources, read_lines
+    from seqmodel.text.corpus import read_lines
 
     out = data_output(tokenizer.unit)
     shown = visible if out.isatty() else str
     cuts = None if decode else tokenizer.cuts
-    for source in find_sources(inputs):
+    for source in sources:
         inside, written = False, 0  # what has come of a line in parts
         for batch in read_lines(source, corpus, any_bytes=tokenizer.unit == "byte", cuts=cuts):
             for line in batch:

@@ -47,6 +47,11 @@ def command(
     keep_blank: Annotated[bool | None, TEXT("--keep-blank/--skip-blank", help=options.KEEP_BLANK_HELP)] = None,
     errors: Annotated[TextErrors | None, TEXT(help=options.ERRORS_HELP + " Default strict.")] = None,
     max_line: Annotated[int | None, TEXT(help=options.MAX_LINE_HELP + " Default 256.", min=1)] = None,
+    column: options.ColumnOption = None,
+    input: options.TableOption = None,
+    record_separator: options.RecordOption = None,
+    include: options.IncludeOption = None,
+    exclude: options.ExcludeOption = None,
     valid: Annotated[str | None, TEXT(help="Held-out text; default: 5 % of the corpus, at most 200 kB.")] = None,
     write_valid: Annotated[Path | None, TEXT(help="Write the held-out text to a file.")] = None,
     size: Annotated[
@@ -104,7 +109,8 @@ def command(
     from seqmodel.training.processes import place_of_process
 
     given = {name: value for name, value in context.params.items() if name in OPTIONS}
-    given = checked_options(given | {"inputs": inputs or None})
+    lists = {"inputs": inputs or None, "include": include or None, "exclude": exclude or None}
+    given = checked_options(given | lists)
     request = request_of(merged(read_options(config) if config is not None else {}, given), resume=resume, force=force)
     leads = place_of_process().leads
     signals = _StopSignals(began=not leads)

@@ -8,14 +8,13 @@ from pathlib import Path
 
 from seqmodel.api import load
 from seqmodel.config import CorpusSettings
-from seqmodel.console.score_run import ScoreRequest, reading_of
+from seqmodel.console.score_run import ScoreRequest, line_inputs, reading_of
 from seqmodel.console.terminal import say, visible
 from seqmodel.errors import UsageError
 from seqmodel.inference.line_mixture import LineMixture, LineScorer, MixtureFit, fit_mixture
 from seqmodel.inference.loaded import Model, mix
 from seqmodel.inference.scoring import PLAIN
 from seqmodel.text.corpus import STDIN
-from seqmodel.text.inputs import LineInputs
 
 AUTO = "auto"
 
@@ -63,7 +62,7 @@ def _numbers(text: str) -> list[float]:
 def _fitted(
     models: Sequence[Model], mixture: LineScorer, tune: str, request: ScoreRequest, settings: CorpusSettings
 ) -> MixtureFit:
-    inputs = LineInputs.of([tune], (), settings, mixture.header.unit == "byte")
+    inputs = line_inputs(mixture, replace(request, inputs=(tune,), texts=(), shard=None), settings)
     reading = replace(reading_of(mixture, request, settings), wanted=PLAIN)
     return fit_mixture(models, inputs, reading, by_tokens=isinstance(mixture, Model))
 

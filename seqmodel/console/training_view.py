@@ -57,7 +57,7 @@ class TrainingView:
         if self.quiet:
             return
         if isinstance(event, Noted):
-            say(event.text)
+            say(visible(event.text))
         elif isinstance(event, Planned):
             self.per, self.scale = event.per, event.chars_per_token if event.per == "token" else 1.0
             held_out = (

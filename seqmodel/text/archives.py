@@ -6,23 +6,89 @@ import bz2
 import io
 import lzma
 import sys
+from collections.abc import Iterator
+from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
 from seqmodel.errors import DataError
 
-_CHUNK = 1 << 16
+COMPRESSED = (".gz", ".bz2", ".xz", ".zst")
+_CHUNK, _PART = 1 << 16, 1 << 20
+_BEGINS = {  # the first bytes of archives
+    b"\x1f\x8b\x08": ".gz",
+    b"\xfd7zXZ\0": ".xz",
+    b"\x28\xb5\x2f\xfd": ".zst",
+    **{b"BZh%d1AY&SY" % level: ".bz2" for level in range(1, 10)},
+}
 _MEMORY_LOG = 27  # 128 MiB: what xz -9 and zstd --long may need
 _TEST_WITH = {".gz": "gzip -t", ".bz2": "bzip2 -t", ".xz": "xz -t", ".zst": "zstd -t"}
+
+
+def compression_of(path: Path) -> str | None:
+    """The suffix of a compressed file."""
+    suffix = path.suffix.lower()
+    return suffix if suffix in COMPRESSED else None
 
 
 def open_archive(path: Path, suffix: str) -> BinaryIO:
     """What is packed in a file of this suffix. No other program is run."""
     if suffix != ".gz":
-        return cast(BinaryIO, _Streams(path, suffix))
+        return cast(BinaryIO, _Streams(path.open("rb", buffering=0), suffix))
     import xopen
 
     return xopen.xopen(path, "rb", threads=0, format="gz")
+
+
+def unpacked(name: str, parts: Iterator[bytes]) -> Iterator[bytes]:
+    """What is packed in bytes that come part by part through a pipe, or in a file whose name says nothing; bytes that
+    do not begin as an archive does pass as they come.
+
+    Raises:
+        DataError: if the archive is damaged; `name` is that of the source.
+    """
+    start = b""
+    for part in parts:
+        start += part
+        if not any(begin.startswith(start) for begin in _BEGINS):
+            break
+    suffix = next((suffix for begin, suffix in _BEGINS.items() if start.startswith(begin)), None)
+    parts = chain([start], parts)
+    if suffix is None:
+        yield from filter(None, parts)
+        return
+    try:
+        yield from _unpacked(cast(BinaryIO, _Joined(parts)), suffix)
+    except Exception as error:  # each decompressor has errors of its own
+        raise archive_failure(name, suffix, error) from error
+
+
+def _unpacked(file: BinaryIO, suffix: str) -> Iterator[bytes]:
+    if suffix != ".gz":
+        yield from iter(partial(_Streams(file, suffix).read, _PART), b"")
+        return
+    import gzip
+
+    with gzip.GzipFile(fileobj=file) as archive:
+        yield from iter(partial(archive.read1, _PART), b"")
+
+
+class _Joined(io.RawIOBase):
+    """Parts of bytes as a file."""
+
+    def __init__(self, parts: Iterator[bytes]) -> None:
+        self.parts, self.rest = parts, b""
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: object) -> int:
+        view = memoryview(buffer)  # type: ignore[arg-type]
+        self.rest = self.rest or next(self.parts, b"")
+        data, self.rest = self.rest[: len(view)], self.rest[len(view) :]
+        view[: len(data)] = data
+        return len(data)
 
 
 def archive_failure(name: str, suffix: str, error: Exception) -> DataError:
@@ -40,9 +106,8 @@ class _Streams(io.RawIOBase):
     the beginning of a later one for the end of the file, and what stands there is lost without a word; and they take
     whatever memory a file asks for."""
 
-    def __init__(self, path: Path, suffix: str) -> None:
-        self.suffix = suffix
-        self.file = path.open("rb", buffering=0)
+    def __init__(self, file: BinaryIO, suffix: str) -> None:
+        self.suffix, self.file = suffix, file
         self.engine = self._engine()
 
     def _engine(self) -> Any:

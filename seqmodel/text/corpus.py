@@ -14,8 +14,9 @@ import re
 import select
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from itertools import chain
 from pathlib import Path
 from typing import BinaryIO
@@ -23,8 +24,9 @@ from typing import BinaryIO
 from seqmodel.config import CorpusSettings
 from seqmodel.errors import DataError, ResourceError, UsageError
 from seqmodel.kinds import SequenceKind, TextErrors
-from seqmodel.text.archives import archive_failure, open_archive
-from seqmodel.text.folders import COMPRESSED, TEXT_SUFFIXES, text_files
+from seqmodel.text.archives import archive_failure, compression_of, open_archive, unpacked
+from seqmodel.text.encodings import refuse_lone_returns, refuse_wide_encoding
+from seqmodel.text.folders import Identity, Patterns, shown_name, text_files
 from seqmodel.text.parts import Cuts, Unfinished, word_count
 
 END_MARK = "\ud800"  # a lone surrogate: no UTF-8 text can hold it
@@ -53,8 +55,7 @@ class Source:
     @property
     def compression(self) -> str | None:
         """The suffix of a compressed file."""
-        suffix = self.path.suffix.lower() if self.path is not None else ""
-        return suffix if suffix in COMPRESSED else None
+        return compression_of(self.path) if self.path is not None else None
 
 
 @dataclass(frozen=True)
@@ -109,21 +110,27 @@ class CorpusSummary:
         return self._hash.hexdigest()
 
 
-def find_sources(names: Sequence[str]) -> list[Source]:
+def find_sources(
+    names: Sequence[str],
+    settings: CorpusSettings | None = None,
+    on_note: Callable[[str], None] = lambda note: None,
+) -> list[Source]:
     """The inputs that the names of files and folders, and `-` for standard input, stand for.
 
-    Folders are searched for text files, compressed ones too, in sorted order.
+    Folders are searched for text, compressed or not, in sorted order; `on_note` is told which files are taken.
 
     Raises:
         DataError: if a name does not exist, cannot be read, or is a folder without text.
     """
     found: list[Source] = []
+    patterns = Patterns(settings.include, settings.exclude) if settings is not None else Patterns()
+    seen: set[Identity] = set()
     for name in names:
         if name == STDIN:
             found.append(Source("<stdin>", file=sys.stdin.buffer))
             continue
         try:
-            found.extend(_named(name))
+            found.extend(_named(name, patterns, seen, on_note))
         except OSError as error:  # too long a name, a loop of links, a folder that may not be read
             reason = os.strerror(error.errno or 5)
             raise DataError(f"{shown_name(error.filename or name)}: cannot be read: {reason}", _CHECK_NAME) from None
@@ -147,22 +154,13 @@ def only_source(name: str) -> Source:
     return sources[0]
 
 
-def shown_name(name: str) -> str:
-    """A path for people, and for columns of UTF-8."""
-    return os.fsencode(name).decode("utf-8", "backslashreplace")
-
-
-def _named(name: str) -> list[Source]:
+def _named(name: str, patterns: Patterns, seen: set[Identity], on_note: Callable[[str], None]) -> list[Source]:
     """The file, or the text files in the folder, of that name."""
     path = Path(name)
     if path.is_dir():
-        inside = [Source(shown_name(str(file)), file) for file in text_files(path)]
-        if not inside:
-            kinds = " ".join("*" + suffix for suffix in TEXT_SUFFIXES)
-            raise DataError(
-                f"{shown_name(name)}: the folder holds no text files", f"Name the files, or call them {kinds}."
-            )
-        return inside
+        found = text_files(path, patterns, seen)
+        on_note(shown_name(found.summary()))
+        return [Source(shown_name(str(file)), file) for file in found.taken]
     try:
         path.stat()
     except (FileNotFoundError, NotADirectoryError):
@@ -181,7 +179,7 @@ def spooled(source: Source, max_line: int) -> Source:
         return source
     try:
         spool: BinaryIO = tempfile.TemporaryFile()
-        for block in _line_blocks(source, max_line):
+        for block in _line_blocks(source, max_line, any_bytes=True):
             spool.write(block.data)
     except OSError as error:
         raise ResourceError(
@@ -219,11 +217,15 @@ class _opened:
             self.handle.close()
 
 
-def _reads(source: Source, file: BinaryIO) -> Iterator[bytes]:
+def _reads(source: Source, file: BinaryIO, any_bytes: bool) -> Iterator[bytes]:
     """The bytes of an open source, as they come: what is ready now is joined, what is not is not waited for."""
+    read = partial(_read_ready, file) if _is_pipe(file) else partial(file.read, READ_SIZE)
+    parts = iter(read, b"") if source.compression or any_bytes else unpacked(source.name, iter(read, b""))
     while True:
         try:
-            data = _read_ready(file) if _is_pipe(file) else file.read(READ_SIZE)
+            data = next(parts, b"")
+        except DataError:
+            raise
         except (EOFError, ValueError, OSError) as error:
             raise _read_failure(source, error) from error
         except Exception as error:  # each decompressor has errors of its own (zlib, lzma, zstd)
@@ -271,13 +273,15 @@ class _Block:
     open: bool = False
 
 
-def _line_blocks(source: Source, max_line: int, begin: int = 0, cuts: Cuts | None = None) -> Iterator[_Block]:
+def _line_blocks(
+    source: Source, max_line: int, begin: int = 0, cuts: Cuts | None = None, any_bytes: bool = False
+) -> Iterator[_Block]:
     """The source's bytes, from the first line that begins at byte `begin` or later, in blocks of whole lines; only the
     last may lack its newline. With `cuts` long lines come in parts, once they are known not to be too long."""
     pending = Unfinished(cuts)
     with _opened(source) as file:
         offset, line = _sought(source, file, begin) if begin else (0, 1)
-        for data in chain(_reads(source, file), [b""]):  # which is the end
+        for data in chain(_reads(source, file, any_bytes), [b""]):  # which is the end
             head, newline, tail = data.rpartition(b"\n")
             if pending.size + (data.index(b"\n") if newline else len(tail)) > max_line:
                 raise _too_long(source, line, max_line)
@@ -296,7 +300,7 @@ def _line_blocks(source: Source, max_line: int, begin: int = 0, cuts: Cuts | Non
 def _sought(source: Source, file: BinaryIO, begin: int) -> tuple[int, int]:
     """Go to the first line that begins at byte `begin` or later; its offset and number."""
     offset, line = 0, 1
-    for data in _reads(source, file):
+    for data in _reads(source, file, True):
         cut = data.find(b"\n", max(0, begin - 1 - offset)) + 1
         if cut and offset + cut >= begin:
             offset, line = offset + cut, line + data.count(b"\n", 0, cut)
@@ -334,8 +338,8 @@ def _decode(source: Source, block: _Block, errors: TextErrors, any_bytes: bool) 
     """The text of a block, without the byte order mark at the start of a file."""
     if any_bytes:
         return block.data.decode("utf-8", "surrogateescape")
-    if not block.offset and block.data.startswith((b"\xff\xfe", b"\xfe\xff")):
-        raise DataError(f"{source.name}: the text is UTF-16", "Convert it first: iconv -f UTF-16 -t UTF-8.")
+    if not block.offset:
+        refuse_wide_encoding(source.name, block.data)
     try:
         text = block.data.decode("utf-8", errors)
     except UnicodeDecodeError as error:
@@ -362,7 +366,7 @@ def read_lines(
         DataError: on invalid UTF-8, a line over the limit or a file that cannot be read.
     """
     begin, end = part or (0, sys.maxsize)
-    for block in _before(_line_blocks(source, settings.max_line, begin, cuts), end):
+    for block in _before(_line_blocks(source, settings.max_line, begin, cuts, any_bytes), end):
         text = _decode(source, block, settings.errors, any_bytes)
         parts = text.split("\n")
         raws: Sequence[bytes | None] = (None,) * len(parts)
@@ -396,7 +400,9 @@ def read_blocks(
         cutter = _Cutter(settings.sequence, settings.keep_blank)
         if summary is not None:
             summary.files += 1
-        for block in _line_blocks(source, settings.max_line):
+        for block in _line_blocks(source, settings.max_line, any_bytes=any_bytes):
+            if settings.sequence in ("line", "paragraph") and not (any_bytes or block.offset):
+                refuse_lone_returns(source.name, block.data)
             text = _decode(source, block, settings.errors, any_bytes)
             if summary is not None:
                 summary.add(block.data, text)

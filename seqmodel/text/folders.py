@@ -1,34 +1,160 @@
-"""Which files of a folder are text, by their names."""
+"""Which files of a folder are taken as text: those that hold text, by their content, or that match patterns.
+
+Knows names, links and the first bytes of a file; knows no sequences.
+"""
 
 from __future__ import annotations
 
 import os
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
 from pathlib import Path
 
-COMPRESSED = (".gz", ".bz2", ".xz", ".zst")
-TEXT_SUFFIXES = (".txt", ".text", ".md")
+from seqmodel.errors import DataError
+from seqmodel.text.archives import compression_of, open_archive
+from seqmodel.text.encodings import wide_encoding
+
+LOOKED_AT = 1 << 16  # bytes from which a file's kind is told
+SHOWN = 3  # files that are left out, by name
+_VERSION_CONTROL = {"CVS", "_darcs"}  # the other systems' folders are hidden
+_TEXT_CONTROLS = b"\t\n\r\f\b\x1b\x1a\x85"
+_CONTROLS = bytes(code for code in range(32) if code not in _TEXT_CONTROLS)
+_MOST_CONTROLS = 0.005
+_TRAINING_LOG = b'{"event": "Planned", '  # how the log beside a bundle begins
+
+Identity = tuple[int, int]  # a file, whatever its names: device and inode
 
 
-def text_files(folder: Path) -> list[Path]:
-    """The text files below a folder, compressed ones too, in order; what is hidden, and what links to folders lead to,
-    is left out.
+@dataclass(frozen=True)
+class Patterns:
+    """Shell patterns, matched against a file's name and its path below the folder. `include` None takes what holds
+    text; else what matches is taken, whatever it holds."""
+
+    include: Sequence[str] | None = None
+    exclude: Sequence[str] | None = None
+
+    def excludes(self, below: str) -> bool:
+        return _matches(below, self.exclude or ()) or (self.include is not None and not _matches(below, self.include))
+
+
+@dataclass
+class FolderFiles:
+    """The files below a folder that are taken, in order, and why others are not."""
+
+    folder: Path
+    taken: list[Path] = field(default_factory=list)
+    left: list[tuple[Path, str]] = field(default_factory=list)
+
+    def summary(self) -> str:
+        """One line, which may hold any characters that stand in names.
+
+        Example: `tunes: 12 files taken (11 .abc, 1 .md); 2 left out: cover.png (no text), old.abc (a second name)`.
+        """
+        kinds = Counter(path.suffix or path.name for path in self.taken).most_common()
+        listed = ", ".join(f"{count:,} {kind}" for kind, count in kinds[:SHOWN]) + ", …" * (len(kinds) > SHOWN)
+        files = f"{len(self.taken):,} file{'s' * (len(self.taken) != 1)} taken" + f" ({listed})" * bool(listed)
+        return f"{self.folder}: {files}{self._left_out()}"
+
+    def _left_out(self) -> str:
+        if not self.left:
+            return ""
+        shown = [f"{path.relative_to(self.folder)} ({reason})" for path, reason in self.left[:SHOWN]]
+        more = [f"{len(self.left) - SHOWN:,} more"] if len(self.left) > SHOWN else []
+        return f"; {len(self.left):,} left out: {', '.join(shown + more)}"
+
+
+def shown_name(name: str) -> str:
+    """A path for people, and for columns of UTF-8."""
+    return os.fsencode(name).decode("utf-8", "backslashreplace")
+
+
+def text_files(folder: Path, patterns: Patterns, seen: set[Identity]) -> FolderFiles:
+    """The text files below a folder, compressed ones too. Hidden files, and the folders of version control, are passed
+    over. `seen` are the files that were taken before, to which this one's are added: none is taken twice.
 
     Raises:
         OSError: if a folder below it may not be read: what lies there is not left out without a word.
+        DataError: if there is no text.
     """
-    found = []
+    found = FolderFiles(folder)
+    # A file of its own goes before the links to it.
+    for path in sorted(_files_below(folder, found), key=lambda path: (path.is_symlink(), path)):
+        reason = _reason_against(path, path.relative_to(folder).as_posix(), patterns, seen)
+        if reason is None:
+            found.taken.append(path)
+        else:
+            found.left.append((path, reason))
+    found.taken.sort()
+    found.left.sort()
+    if not found.taken:
+        raise DataError(
+            f"{shown_name(found.summary())}: the folder holds no text",
+            "Name the files, or check --include and --exclude.",
+        )
+    return found
+
+
+def _files_below(folder: Path, found: FolderFiles) -> Iterator[Path]:
     for base, folders, names in os.walk(folder, onerror=_refuse):
-        folders[:] = [name for name in folders if not name.startswith(".")]
-        found += [path for path in (Path(base, name) for name in names if _is_text_name(name)) if path.is_file()]
-    return sorted(found)
+        folders[:] = [name for name in folders if not name.startswith(".") and name not in _VERSION_CONTROL]
+        found.left += [(Path(base, name), "a link to a folder") for name in folders if Path(base, name).is_symlink()]
+        yield from (Path(base, name) for name in names if not name.startswith("."))
 
 
 def _refuse(error: OSError) -> None:
     raise error
 
 
-def _is_text_name(name: str) -> bool:
-    stem = name.lower()
-    for suffix in COMPRESSED:
-        stem = stem.removesuffix(suffix)
-    return stem.endswith(TEXT_SUFFIXES) and not name.startswith(".")
+def _reason_against(path: Path, below: str, patterns: Patterns, seen: set[Identity]) -> str | None:
+    """Why a file is left out; None if it is taken, and is now one of those seen."""
+    if patterns.excludes(below):
+        return "excluded" if _matches(below, patterns.exclude or ()) else "not included"
+    if not path.exists():
+        return "a broken link"
+    if not path.is_file():
+        return "no file"
+    status = path.stat()
+    if (status.st_dev, status.st_ino) in seen:
+        return "a second name of a file"
+    reason = None if patterns.include is not None else _kind_against(path)
+    if reason is None:
+        seen.add((status.st_dev, status.st_ino))
+    return reason
+
+
+def _kind_against(path: Path) -> str | None:
+    """Why a file's content is no text. What cannot be read, or is text in another encoding, is not left out: reading
+    it tells what is wrong."""
+    try:
+        start = _beginning(path)
+    except Exception:  # each decompressor has errors of its own
+        return None
+    if not start:
+        return "empty"
+    if start.startswith(_TRAINING_LOG):
+        return "a log of training"
+    return None if _holds_text(start) else "no text"
+
+
+def _beginning(path: Path) -> bytes:
+    """The first bytes of a file, or of what is packed in it."""
+    packed = compression_of(path)
+    with open_archive(path, packed) if packed else path.open("rb") as file:
+        parts = [b""]
+        while sum(map(len, parts)) < LOOKED_AT and (data := file.read(LOOKED_AT)):
+            parts.append(data)
+        return b"".join(parts)
+
+
+def _holds_text(start: bytes) -> bool:
+    if wide_encoding(start) is not None:
+        return True
+    controls = len(start) - len(start.translate(None, _CONTROLS))
+    return b"\0" not in start and not start.startswith(b"%PDF-") and controls <= _MOST_CONTROLS * len(start)
+
+
+def _matches(below: str, patterns: Sequence[str]) -> bool:
+    name = below.rpartition("/")[2]
+    return any(fnmatchcase(below, pattern) or fnmatchcase(name, pattern) for pattern in patterns)

@@ -15,10 +15,9 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from seqmodel.errors import DataError, UsageError
+from seqmodel.kinds import TableFormat as TableFormat
 from seqmodel.text.corpus import Line
 from seqmodel.text.delimited import Layout, NotARecord, RecordReader
-
-TableFormat = Literal["tsv", "csv", "jsonl", "raw-tsv"]
 
 _NUMBER = re.compile("[0-9]{1,9}")  # of a column
 _NUMBER_AS_NAME = re.compile("=+[0-9]{1,9}")

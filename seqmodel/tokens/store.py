@@ -13,7 +13,7 @@ import hashlib
 import json
 import os
 import tempfile
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -26,7 +26,8 @@ from seqmodel.config import MAX_VOCABULARY, CorpusSettings, Count, Digest, Setti
 from seqmodel.errors import ModelError, UsageError
 from seqmodel.files import atomic_write
 from seqmodel.kinds import SequenceKind, Unit
-from seqmodel.text.corpus import CorpusSummary, find_sources, read_blocks, spooled
+from seqmodel.text.corpus import CorpusSummary, find_sources, spooled
+from seqmodel.text.sequences import read_sequences, table_notes
 from seqmodel.tokens.fitting import NoText, fit
 from seqmodel.tokens.held_out import NOTHING, Places, held_apart, plan_held_out
 from seqmodel.tokens.stored_array import Stored, StoredArray
@@ -322,9 +323,10 @@ def make_store(
     corpus: CorpusSettings,
     tokenizer: Tokenizer | None = None,
     hold_out: bool = False,
+    on_note: Callable[[str], None] = lambda note: None,
 ) -> None:
     """Read a corpus once to choose what is held out (if asked), once to learn a vocabulary from the rest (unless a
-    tokenizer is given), and once to encode it.
+    tokenizer is given), and once to encode it. `on_note` is told in a line what is read, where that is not plain.
 
     Raises:
         DataError: if the corpus cannot be read or holds no text.
@@ -334,15 +336,17 @@ def make_store(
         raise UsageError(f"--closed-vocab does not go with --unit {settings.unit}", "It is for words and characters.")
     if settings.unit == "byte" and settings.vocabulary_size is not None:
         raise UsageError("--vocab-size does not go with --unit byte", "A byte vocabulary has one size; leave it out.")
-    sources = find_sources(inputs)
+    sources = find_sources(inputs, corpus, on_note)
     if tokenizer is None or hold_out:
         sources = [spooled(source, corpus.max_line) for source in sources]
+    for note in table_notes(sources, corpus):
+        on_note(note)
     unit = tokenizer.unit if tokenizer else settings.unit
     learned = settings if tokenizer is None else None
     summary = CorpusSummary()
 
     def blocks(summary: CorpusSummary | None = None) -> Iterator[str]:
-        return read_blocks(sources, corpus, summary, any_bytes=unit == "byte")
+        return read_sequences(sources, corpus, summary, unit == "byte")
 
     try:
         places = plan_held_out(blocks(), corpus.sequence, unit, path.parent) if hold_out else None

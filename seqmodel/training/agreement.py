@@ -17,6 +17,7 @@ from seqmodel.training.planning import SIZES
 from seqmodel.training.request import TrainingRequest
 
 OF_A_STORE = {"unit", "vocab_size", "subword", "closed_vocab", "sequence", "keep_blank"}
+OF_A_STORE |= {"include", "exclude", "column", "input", "record_separator"}
 OF_A_BUNDLE = {
     *("unit", "vocab_size", "subword", "closed_vocab", "ngram_embeddings"),
     *(name for name, option in OPTIONS.items() if option.kind is ModelSettings),
@@ -74,7 +75,8 @@ def agree_with_checkpoint(request: TrainingRequest, progress: Mapping[str, Any])
         UsageError: if the request says otherwise than the run to resume, of more than the budget and threads.
     """
     notes = progress["notes"]
-    stored = named(TokenizerSettings, notes["tokenizer"]) | named(CorpusSettings, notes["corpus"])
+    stored = named(TokenizerSettings, notes["tokenizer"])
+    stored |= named(CorpusSettings, CorpusSettings(**notes["corpus"]).model_dump())
     stored |= named(TrainingSettings, progress["settings"]) | {"ngram": "on" if notes["counts"] else "off"}
     given = _given(request, OPTIONS.keys() - FREE_IN_RESUMING)
     _compare(given, stored | _model(progress["model"]), "the checkpoint")
@@ -108,4 +110,6 @@ def _compare(given: Mapping[str, Any], stored: Mapping[str, Any], owner: str) ->
 
 
 def _shown(value: Any) -> str:
+    if isinstance(value, tuple):
+        return " ".join(value)
     return str(value).lower() if isinstance(value, bool) else str(value)

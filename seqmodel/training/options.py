@@ -27,6 +27,7 @@ from seqmodel.config import (
     Settings,
     TokenizerSettings,
     TrainingSettings,
+    checked,
     parse_duration,
     parse_size,
     usage_error,
@@ -220,11 +221,14 @@ def request_of(options: Mapping[str, Any], *, resume: bool = False, force: bool 
         return {OPTIONS[name].field: value for name, value in options.items() if OPTIONS[name].kind is kind}
 
     places, parts = Places(**of(Places)), of(Parts)
+    corpus = checked(CorpusSettings, **of(CorpusSettings))
+    if corpus.table is not None and corpus.column is None:
+        raise UsageError("--input without --column", "Name the column that holds the text.")
     return TrainingRequest(
         inputs=places.inputs,
         output=Path(places.output),
         tokenizer=TokenizerSettings(**of(TokenizerSettings)),
-        corpus=CorpusSettings(**of(CorpusSettings)),
+        corpus=corpus,
         model=of(ModelSettings),
         training=of(TrainingSettings),
         size=parts.get("size"),

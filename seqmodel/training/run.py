@@ -35,7 +35,8 @@ from seqmodel.model.bundle import (
 from seqmodel.model.fingerprint import build_fingerprint
 from seqmodel.model.ngram import CountModel, estimate
 from seqmodel.model.ngram_index import NgramIndex, build_index
-from seqmodel.text.corpus import CorpusSummary, find_sources, read_blocks
+from seqmodel.text.corpus import CorpusSummary, find_sources
+from seqmodel.text.sequences import read_sequences
 from seqmodel.tokens.batches import split_store, token_count, whole_store
 from seqmodel.tokens.store import TokenStore, is_store, make_store, open_store
 from seqmodel.tokens.vocabulary_notes import vocabulary_notes
@@ -46,7 +47,7 @@ from seqmodel.training.devices import native_precision, pick_device
 from seqmodel.training.distributed import Group
 from seqmodel.training.events import Event, Finished, Noted, Planned
 from seqmodel.training.final import evaluated, final_figures, per_unit
-from seqmodel.training.held_out_file import write_held_out
+from seqmodel.training.held_out_file import check_held_out_files, write_held_out
 from seqmodel.training.loop import Trainer, TrainingData, stretches
 from seqmodel.training.optimization import as_before, fast_arithmetic
 from seqmodel.training.planning import Task, describe, plan_model, plan_ngrams, plan_order, plan_training, warm_start
@@ -89,6 +90,7 @@ class TrainingRun:
 
     def _carry_out(self) -> TrainingResult:
         refuse_own_inputs(self.request)
+        check_held_out_files(self.request)
         checkpoint = checkpoint_of(self.request)
         self.begin = beginning_of(self.request, checkpoint)
         self.notes = checkpoint.progress["notes"] if checkpoint is not None else {}
@@ -126,6 +128,9 @@ class TrainingRun:
     def _remove_own(self) -> None:
         for path in self.made:
             path.unlink(missing_ok=True)
+
+    def _note(self, text: str) -> None:
+        self.on_event(Noted(text))
 
     def _tell(self, log: RunLog, event: Event) -> None:
         log.add(event)
@@ -193,7 +198,8 @@ class TrainingRun:
         self.remade = checkpoint is not None
         tokenizer = self.begin.init.tokenizer if self.begin.init is not None else None
         hold_out = self.request.valid is None and not self.notes.get("valid")
-        make_store(self.store_path, inputs, self.begin.tokenizer, self.begin.corpus, tokenizer, hold_out)
+        settings, corpus = self.begin.tokenizer, self.begin.corpus
+        make_store(self.store_path, inputs, settings, corpus, tokenizer, hold_out, self._note)
         return open_store(self.store_path)
 
     def _given_store(self, path: Path, checkpoint: Checkpoint | None) -> TokenStore:
@@ -206,10 +212,9 @@ class TrainingRun:
 
     def _note_running_text(self, store: TokenStore) -> None:
         if looks_like_running_text(store):
-            note = (
-                "the lines look like one running text; --sequence stream would read on across them, and usually gains"
+            self._note(
+                "the lines look like one running text; --sequence stream reads on across them, and usually gains"
             )
-            self.on_event(Noted(note))
 
     def _note_vocabulary(self, notes: list[str], checkpoint: Checkpoint | None) -> None:
         for note in notes if checkpoint is None else []:
@@ -217,7 +222,8 @@ class TrainingRun:
 
     def _valid_store(self, store: TokenStore, checkpoint: Checkpoint | None) -> TokenStore | None:
         own = store.header.corpus or CorpusSettings(sequence=store.header.sequence)
-        corpus = self.begin.corpus.model_copy(update={"sequence": own.sequence, "keep_blank": own.keep_blank})
+        given = self.begin.corpus
+        corpus = own.model_copy(update={"errors": given.errors, "max_line": given.max_line})
         valid = self.request.valid
         if checkpoint is not None:
             noted = self.notes["valid"]
@@ -232,7 +238,7 @@ class TrainingRun:
             return None
         refuse_existing(self.valid_path, self.request.force)
         self.made.append(self.valid_path)
-        make_store(self.valid_path, [valid], self.begin.tokenizer, corpus, store.tokenizer)
+        make_store(self.valid_path, [valid], self.begin.tokenizer, corpus, store.tokenizer, on_note=self._note)
         return open_store(self.valid_path)
 
     # The plan
@@ -444,6 +450,6 @@ def _budget_text(settings: TrainingSettings) -> str:
 def corpus_digest(inputs: Sequence[str], tokenizer: TokenizerSettings, corpus: CorpusSettings) -> str:
     """The digest that a store of these inputs would have."""
     summary = CorpusSummary()
-    for _ in read_blocks(find_sources(inputs), corpus, summary, tokenizer.unit == "byte"):
+    for _ in read_sequences(find_sources(inputs, corpus), corpus, summary, tokenizer.unit == "byte"):
         pass
     return summary.digest

@@ -18,6 +18,7 @@ from seqmodel.model.bundle import BundleHeader, TrainingSummary
 from seqmodel.training.options import named
 
 Scalar = str | bool | int | float
+Value = Scalar | tuple[str, ...]
 
 
 def run_config(header: BundleHeader) -> str:
@@ -67,7 +68,7 @@ def _comments(header: BundleHeader) -> str:
     return "".join(f"# {''.join(c if c.isprintable() else '?' for c in line)}\n" for line in lines)
 
 
-def toml(tables: Mapping[str, Mapping[str, Scalar]]) -> str:
+def toml(tables: Mapping[str, Mapping[str, Value]]) -> str:
     """Tables of plain values as TOML; keys and names of tables are bare words."""
     parts = [
         f"\n[{name}]\n" + "".join(f"{k} = {_value(v)}\n" for k, v in table.items()) for name, table in tables.items()
@@ -75,7 +76,9 @@ def toml(tables: Mapping[str, Mapping[str, Scalar]]) -> str:
     return "".join(parts)
 
 
-def _value(value: Scalar) -> str:
+def _value(value: Value) -> str:
+    if isinstance(value, tuple):
+        return f"[{', '.join(map(_value, value))}]"
     if isinstance(value, str):  # JSON's escapes are TOML's too, but it leaves DEL as it is
         return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
     return str(value).lower() if isinstance(value, bool) else repr(value)

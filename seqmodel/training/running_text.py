@@ -1,26 +1,123 @@
-"""Tells lines of a running text from lines that are sequences of their own."""
+"""Tells lines that read on across their ends (prose, plays, verse, code, tunes) from lines that stand alone.
+
+Knows lines as strings; nothing of tokens. When in doubt lines stand alone.
+"""
 
 from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Sequence
+from itertools import pairwise
 
 import numpy as np
 
 from seqmodel.tokens.store import TokenStore
 
-LINES_LOOKED_AT = 200
+LEAST_LINES = 50
+LINES_LOOKED_AT = 400
+
+_SENTENCE_END = ".!?…\"'”’)]。！？」』）"
+_PAUSE = ",;:—–-，、；："
+_MARKS = re.compile(r"[,;:!?，、；：！？。]|\.(?=\s|$)")
+_LABEL = re.compile(r"\[?[A-Za-z]{1,12}[:=]|\[[A-Za-z]+ ")
+_WIDE = re.compile(r"[\u0e00-\u0eff\u3040-\u30ff\u3400-\u9fff\U00020000-\U0003ffff]")  # scripts without blanks
+_RUNS = ((re.compile(r"[^\W\d_]+"), "a"), (re.compile(r"\d+"), "0"))
 
 
 def looks_like_running_text(store: TokenStore) -> bool:
-    """Whether lines taken as sequences are more likely the lines of a wrapped prose text or a play.
-
-    So it is where lines have punctuation, but many of them stop in the middle of a sentence.
-    """
-    if store.header.sequence != "line" or store.header.sequences < LINES_LOOKED_AT:
+    """True if the lines of a store, taken as sequences, read on across their ends."""
+    if store.header.sequence != "line" or store.header.sequences < LEAST_LINES:
         return False
-    middle = (store.header.sequences - LINES_LOOKED_AT) // 2
-    begins = store.ends[middle : middle + LINES_LOOKED_AT]
+    count = min(store.header.sequences - 1, LINES_LOOKED_AT)
+    middle = (store.header.sequences - count) // 2
+    begins = store.ends[middle : middle + count]
     parts = np.split(np.asarray(store.ids[begins[0] : begins[-1]]), (begins[1:-1] - begins[0]).astype(np.int64))
-    texts = [store.tokenizer.decode(part.tolist()).strip() for part in parts]
-    lines = [text for text in texts if len(text.split()) >= 3]
-    punctuated = sum(any(mark in text for mark in ",.;:!?") for text in lines)
-    unfinished = sum(text[-1] not in ".!?…\"'”’)]" for text in lines)
-    return len(lines) > len(texts) / 2 and punctuated > 0.5 * len(lines) and unfinished > 0.4 * len(lines)
+    return lines_run_on([store.tokenizer.decode(part[:-1].tolist()) for part in parts])
+
+
+def lines_run_on(lines: Sequence[str]) -> bool:
+    """True if lines that follow each other in a file, blank ones left out, are parts of something longer."""
+    lines = [line for line in lines if line.strip()]
+    if len(lines) < LEAST_LINES or _are_rows(lines):
+        return False
+    return _alternate(lines) or _are_indented(lines) or _are_wrapped(lines)
+
+
+def _are_rows(lines: Sequence[str]) -> bool:
+    """True for tables, objects, and what begins alike with a number or a date, as logs and move lists do."""
+    most = 0.9 * len(lines)
+    tabs, commas = (Counter(line.count(mark) for line in lines).most_common(1)[0] for mark in "\t,")
+    if (tabs[0] and tabs[1] >= most) or (commas[0] >= 2 and commas[1] >= most):
+        return True
+    if sum(line.lstrip().startswith("{") and line.rstrip().endswith("}") for line in lines) >= most:
+        return True
+    heads = Counter(_shape(line.split(maxsplit=1)[0]) for line in lines)
+    (head, count) = heads.most_common(1)[0]
+    return "0" in head and count >= 0.6 * len(lines)
+
+
+def _shape(text: str) -> str:
+    """The kinds of its characters, a run of letters or digits as one: `12:30,` is `0:0,`."""
+    for pattern, kind in _RUNS:
+        text = pattern.sub(kind, text)
+    return text[:12]
+
+
+def _alternate(lines: Sequence[str]) -> bool:
+    """True if some kind of line never follows itself, as often as it comes: the first lines of tunes, of subtitles, of
+    FASTA's records, the names of those who speak in a play. Where lines stand alone, chance lets it."""
+    kinds = [_kind(line) for line in lines]
+    counts = Counter(kinds)
+    follows = Counter(kind for before, kind in pairwise(kinds) if kind == before)
+    for kind, count in counts.items():
+        by_chance = count * count / len(lines)
+        if by_chance >= 5 and follows[kind] <= by_chance / 10:
+            return True
+    # Of many kinds that come in turn, as the fields of tunes do, each may be too rare to tell.
+    by_chance = sum(count * count for kind, count in counts.items() if _LABEL.match(kind)) / len(lines)
+    return by_chance >= 8 and sum(follows[kind] for kind in counts if _LABEL.match(kind)) <= by_chance / 4
+
+
+def _kind(line: str) -> str:
+    """What a line is by its beginning: a label that ends in a colon, a name alone on its line, or the shape of its
+    first word."""
+    label = _LABEL.match(line)
+    if label:
+        return label[0]
+    head = line.split(maxsplit=1)[0]
+    alone = line.strip().endswith(":") and len(line) < 40
+    return "name:" if alone else _shape(head) if not head[0].isalpha() else "a"
+
+
+def _are_indented(lines: Sequence[str]) -> bool:
+    """True for code and other text in which some lines belong to those above."""
+    inside = sum(line.startswith(("  ", "\t")) for line in lines)
+    return 0.15 * len(lines) <= inside <= 0.95 * len(lines)
+
+
+def _are_wrapped(lines: Sequence[str]) -> bool:
+    """True for lines of words with the marks of sentences, many of which stop before a sentence does."""
+    words = [line for line in lines if _words(line) >= 3]
+    if len(words) < len(lines) / 2:
+        return False
+    ends = [line.rstrip()[-1] for line in words]
+    marked = sum(_MARKS.search(line) is not None for line in words) / len(words)
+    unfinished = sum(end not in _SENTENCE_END for end in ends) / len(words)
+    paused = sum(end in _PAUSE for end in ends) / len(words)
+    if marked < 0.3 or unfinished < 0.4:
+        return False
+    return 0.1 < paused < 0.9 or _go_on(lines)
+
+
+def _go_on(lines: Sequence[str]) -> bool:
+    """True if lines that stop before a sentence does are followed by ones that begin in lower case, or are of a script
+    without cases and blanks."""
+    nexts = [after for line, after in pairwise(lines) if line.rstrip()[-1] not in _SENTENCE_END]
+    begins = [after.lstrip()[0] for after in nexts]
+    return sum(char.islower() or _WIDE.match(char) is not None for char in begins) > 0.4 * len(begins)
+
+
+def _words(line: str) -> int:
+    """Words by blanks; in scripts without blanks two characters are about one."""
+    return max(len(line.split()), (len(_WIDE.findall(line)) + 1) // 2)

@@ -88,10 +88,10 @@ def test_a_corpus_without_text_is_told(verb: str, kind: str) -> None:
 
 def test_a_folder_without_text_is_told(train_little: Callable[..., Path]) -> None:
     Path("folder").mkdir()
-    (Path("folder") / "image.png").write_bytes(b"\xff")
+    (Path("folder") / "image.png").write_bytes(b"\x89PNG\0\0")
     (Path("folder") / ".hidden.txt").write_bytes(b"cat\n")
-    told(run_here("score", "folder", "-m", train_little()), 3, "folder", "no text files")
-    told(run_here("train", "folder", *QUICK), 3, "folder", "no text files")
+    told(run_here("score", "folder", "-m", train_little()), 3, "folder", "no text")
+    told(run_here("train", "folder", *QUICK), 3, "folder", "no text")
 
 
 def test_byte_offsets_count_from_the_files_first_byte_mark_or_none(train_little: Callable[..., Path]) -> None:

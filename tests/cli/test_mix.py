@@ -116,6 +116,18 @@ def test_fitted_weights_are_told_and_used(
     assert (quiet.err, quiet.out) == ("", result.out)
 
 
+def test_weights_are_fitted_on_the_column_that_is_scored(alike: list[Path], unlike: list[Path], tmp_path: Path) -> None:
+    lines = little_text(60, seed=5).splitlines()
+    (tmp_path / "tune.txt").write_text("".join(line + "\n" for line in lines))
+    (tmp_path / "tune.csv").write_text("n,text\n" + "".join(f'{n},"{line}"\n' for n, line in enumerate(lines)))
+    for models in (alike, unlike):
+        plain = run_here(*arguments(models, "--mix", "auto", "--tune", tmp_path / "tune.txt"), stdin=b"cat\n")
+        given = ("--mix", "auto", "--tune", tmp_path / "tune.csv", "--column", "text", "--input", "csv")
+        table = run_here(*arguments(models, *given), stdin=b"text\ncat\n")
+        assert plain.code == table.code == 0, table.err
+        assert table.err.splitlines()[0] == plain.err.splitlines()[0]  # the weights
+
+
 def test_a_mixture_works_in_a_pipe(unlike: list[Path]) -> None:
     result = run(*arguments(unlike), stdin=DATA)
     assert result.code == 0 and [row["line"] for row in result.rows] == ["1", "2", "3", "4"]

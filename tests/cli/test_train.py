@@ -356,3 +356,25 @@ def test_the_time_of_a_command_begins_with_it_also_in_a_process_that_has_run_oth
         before = time.monotonic()
         told(run_here("train", tmp_path / "c.txt", "--time", "5s", "-o", tmp_path / "m.seqmodel"), 2, "enough")
         assert before <= begun[-1] <= time.monotonic()
+@pytest.mark.parametrize("name", ["nosuch", "empty.txt", "wide.txt", "latin.txt"])
+def test_held_out_text_that_cannot_be_read_is_told_before_the_corpus_is_read(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for other, data in (("empty.txt", b""), ("wide.txt", "one\n".encode("utf-16")), ("latin.txt", b"d\xe9j\xe0\n")):
+        (tmp_path / other).write_bytes(data)
+    (tmp_path / "corpus.txt").write_bytes(b"\xff is read later\n")
+    result = run_here("train", "corpus.txt", *QUICK, "--valid", name)
+    assert result.code == 3 and result.err.startswith(f"seqmodel: error: {name}"), result.err
+
+
+def test_a_file_that_would_be_replaced_is_told_before_the_corpus_is_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "corpus.txt").write_bytes(b"\xff is read later\n")
+    (tmp_path / "held.txt").write_bytes(b"precious\n")
+    result = run_here("train", "corpus.txt", *QUICK, "--write-valid", "held.txt")
+    assert result.code == 2 and "held.txt exists" in result.err
+    twice = run_here("train", "-", *QUICK, "--valid", "-", stdin=b"cat\n")
+    assert twice.code == 2 and "standard input is both" in twice.err

@@ -32,6 +32,10 @@ closed_vocab = false
 keep_blank = true
 errors = "replace"
 max_line = 3
+include = ["*.csv"]
+exclude = "old/*"
+column = "text"
+input = "csv"
 
 [model]
 size = "l"
@@ -79,13 +83,15 @@ def write(tmp_path: Path) -> Write:
 
 def test_every_option_can_stand_in_a_file(write: Write) -> None:
     options = read_options(write(ALL))
-    assert options.keys() == OPTIONS.keys() - {"steps", "epochs"}
+    assert options.keys() == OPTIONS.keys() - {"steps", "epochs", "record_separator"}  # beside others
     request = request_of(options, force=True)
     assert request.inputs == ("a.txt", "b") and request.valid == "v.txt" and request.force and not request.resume
     assert (request.output, request.write_valid) == (Path("m.seqmodel"), Path("w.txt"))
     assert request.init == Path("old.seqmodel")
     assert (request.tokenizer.vocabulary_size, request.tokenizer.subword) == (600, "bpe")
     assert (request.corpus.max_line, request.corpus.keep_blank, request.corpus.errors) == (3 << 20, True, "replace")
+    assert (request.corpus.include, request.corpus.exclude) == (("*.csv",), ("old/*",))
+    assert (request.corpus.column, request.corpus.table) == ("text", "csv")
     assert request.training["seconds"] == 5400.0 and request.training["table_learning_rate"] == 1.0
     assert (request.size, request.counts, request.ngram_embeddings) == ("l", False, False)
     ModelSettings(vocabulary=300, **request.model)

@@ -79,6 +79,7 @@ def test_all_settings_but_threads_device_and_a_size_are_told_and_the_corpus_in_c
         "subword",
         "negatives",
         "fingerprint",
+        *("include", "exclude", "column", "input", "record_separator"),
     }
     assert told["steps"] == 60 and told["seed"] == 1 and told["learning_rate"] == 4e-3
     comments = [line for line in text.splitlines() if line.startswith("#")]
