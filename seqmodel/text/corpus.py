@@ -218,23 +218,20 @@ class _opened:
 
 
 def _reads(source: Source, file: BinaryIO, any_bytes: bool) -> Iterator[bytes]:
-    """The bytes of an open source, as they come: what is ready now is joined, what is not is not waited for."""
+    """The bytes of an open source, as they come: what is ready now is joined, what is not is not waited for. An archive
+    that no name tells of is unpacked, unless any bytes are text."""
     read = partial(_read_ready, file) if _is_pipe(file) else partial(file.read, READ_SIZE)
     parts = iter(read, b"") if source.compression or any_bytes else unpacked(source.name, iter(read, b""))
-    while True:
-        try:
-            data = next(parts, b"")
-        except DataError:
+    try:
+        yield from parts
+    except DataError:
+        raise
+    except (EOFError, ValueError, OSError) as error:
+        raise _read_failure(source, error) from error
+    except Exception as error:  # each decompressor has errors of its own (zlib, lzma, zstd)
+        if type(error).__module__ in ("builtins",):
             raise
-        except (EOFError, ValueError, OSError) as error:
-            raise _read_failure(source, error) from error
-        except Exception as error:  # each decompressor has errors of its own (zlib, lzma, zstd)
-            if type(error).__module__ in ("builtins",):
-                raise
-            raise _read_failure(source, error) from error
-        if not data:
-            return
-        yield data
+        raise _read_failure(source, error) from error
 
 
 def _read_failure(source: Source, error: Exception) -> DataError:
