@@ -99,6 +99,7 @@ class Progress(Settings):
     bits_per_char: float | None
     elapsed: float = Field(ge=0)
     best_bits: float | None
+    best_progress: float = Field(0.0, ge=0, le=1)
     worse: Count
     validated: Count = 0  # tokens of a validation; 0 in checkpoints made before it was kept
     anneal: tuple[Count | None, Annotated[int, Field(ge=1, lt=1 << 63)], float]

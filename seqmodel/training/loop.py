@@ -136,7 +136,7 @@ class Trainer:
         self.tokens = 0
         self.epoch = 0.0
         self.best_bits = math.inf
-        self.best_progress = 0.0  # where that was; in a resumed run, the beginning
+        self.best_progress = 0.0  # where that was
         self.best: dict[str, Tensor] | None = None
         self.worse = 0
         self.bits_per_char = math.nan
@@ -384,6 +384,7 @@ class Trainer:
             **state.progress,
             "elapsed": self.clock() - began,
             "best_bits": None if math.isinf(self.best_bits) else self.best_bits,
+            "best_progress": self.best_progress,
             "worse": self.worse,
             "validated": self.ending.validated,
             "anneal": [self.schedule.anneal_from, self.schedule.anneal_steps, self.schedule.anneal_scale],
@@ -457,7 +458,7 @@ class Trainer:
             raise misfit from None
         self.best = dict(groups.get("best", {})) or None
         self.best_bits = math.inf if numbers["best_bits"] is None else numbers["best_bits"]
-        self.worse = numbers["worse"]
+        self.best_progress, self.worse = numbers["best_progress"], numbers["worse"]
         self._validate_on(numbers["validated"] or SUBSET_TOKENS)
         self.schedule.anneal_from, self.schedule.anneal_steps, self.schedule.anneal_scale = numbers["anneal"]
         self.recovery = Recovery(*numbers["recovery"])

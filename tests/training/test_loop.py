@@ -267,10 +267,12 @@ def test_a_resumed_run_validates_on_the_lines_of_the_figure_that_it_compares_wit
     clock = Clock()
     trainer = trainer_of(alphabets, clock, seconds=5.0)
     trainer.best = dict(trainer._weights())
+    trainer.best_progress = 0.25
     trainer._validate_on(50)
     trainer._save(tmp_path / "x.checkpoint", clock(), {})
     other = trainer_of(alphabets, clock, seconds=5.0)
     other.restore(read_checkpoint(tmp_path / "x.checkpoint"))
+    assert other.best_progress == 0.25
     list(other.events(clock.now + 1.0))
     assert other.subset == trainer.subset != stretches(alphabets.held_out)
 
