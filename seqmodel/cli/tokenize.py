@@ -76,6 +76,7 @@ def command(
     from seqmodel.api import tokenize
     from seqmodel.config import CorpusSettings, TokenizerSettings, checked
     from seqmodel.console.rows import write_name
+    from seqmodel.console.terminal import notes
     from seqmodel.errors import UsageError
     from seqmodel.text.corpus import find_sources
 
@@ -99,7 +100,7 @@ def command(
         record_separator=record_separator,
     )
     tokenizer = _vocabulary(model) if model else None
-    note = _silent if quiet else _say
+    note = notes(quiet)
     if output is None:
         if column is not None or record_separator is not None:
             raise UsageError("--column and --record-separator go with -o", "Give -o STORE to encode a corpus.")
@@ -122,16 +123,6 @@ def command(
 
 def _given(context: typer.Context, name: str) -> bool:
     return getattr(context.get_parameter_source(name), "name", "") == "COMMANDLINE"
-
-
-def _silent(text: str) -> None:
-    """Say nothing."""
-
-
-def _say(text: str) -> None:
-    from seqmodel.console.terminal import say, visible
-
-    say(visible(text))
 
 
 def _vocabulary(path: Path) -> Tokenizer:

@@ -12,7 +12,7 @@ from seqmodel.console.score_output import KenlmOutput, LmZooOutput, RowOutput, S
 from seqmodel.console.score_pictures import Pictures, picture_output
 from seqmodel.console.score_view import Base, CorpusTotals, Level, ScoreView, TableView
 from seqmodel.console.table_columns import say_renamed, say_skipped
-from seqmodel.console.terminal import say
+from seqmodel.console.terminal import notes, say
 from seqmodel.errors import UsageError
 from seqmodel.inference.line_mixture import LineScorer
 from seqmodel.inference.line_scores import Reading
@@ -93,7 +93,8 @@ def line_inputs(model: LineScorer, request: ScoreRequest, settings: CorpusSettin
     Raises:
         UsageError: if the options contradict each other.
     """
-    inputs = LineInputs.of(request.inputs, request.texts, settings, model.header.unit == "byte")
+    any_bytes = model.header.unit == "byte"
+    inputs = LineInputs.of(request.inputs, request.texts, settings, any_bytes, notes(request.quiet))
     if request.column is None:
         if request.given_column is not None:
             raise UsageError("--given-column without --column", "Name the text's column too.")

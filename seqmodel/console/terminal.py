@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
@@ -23,6 +24,11 @@ def say(message: str, style: str = "") -> None:
     from rich.text import Text
 
     console().print(Text(message, style=style))
+
+
+def notes(quiet: bool) -> Callable[[str], None]:
+    """Says the notes of the library, which may hold any characters that names do; none if `quiet`."""
+    return (lambda note: None) if quiet else (lambda note: say(visible(note)))
 
 
 def visible(text: str) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from seqmodel.config import CorpusSettings
@@ -53,8 +53,16 @@ class LineInputs:
     cuts: Cuts | None = None  # where long lines, of no table, may be cut
 
     @classmethod
-    def of(cls, names: Iterable[str], texts: Sequence[str], settings: CorpusSettings, any_bytes: bool) -> LineInputs:
+    def of(
+        cls,
+        names: Iterable[str],
+        texts: Sequence[str],
+        settings: CorpusSettings,
+        any_bytes: bool,
+        on_note: Callable[[str], None] = lambda note: None,
+    ) -> LineInputs:
         """What the names of files and folders, or texts themselves, stand for; standard input if there are none.
+        `on_note` is told which files of a folder are taken.
 
         Raises:
             UsageError: if both are given.
@@ -63,7 +71,7 @@ class LineInputs:
         names = list(names)
         if names and texts:
             raise UsageError("both --text and files are given", "Give one of them.")
-        return cls([] if texts else find_sources(names or ["-"]), texts, settings, any_bytes)
+        return cls([] if texts else find_sources(names or ["-"], settings, on_note), texts, settings, any_bytes)
 
     def streams(self) -> Iterator[tuple[str, Iterator[list[Line]]]]:
         """The name of each file, and its lines in batches: a batch ends where no further input is ready."""

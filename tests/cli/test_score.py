@@ -318,7 +318,7 @@ def test_files_folders_and_compressed_files_with_a_column_that_names_them(
     (tmp_path / "in").mkdir()
     (tmp_path / "in" / "b.txt").write_bytes(b"cat\n")
     (tmp_path / "in" / "a.txt.gz").write_bytes(gzip.compress(b"dog\n\n"))
-    (tmp_path / "in" / "ignored.bin").write_bytes(b"\xff")
+    (tmp_path / "in" / "ignored.bin").write_bytes(b"\xff\0")
     (tmp_path / "empty.txt").write_bytes(b"")
     (tmp_path / "tab\there.txt").write_bytes(b"cat\n")
     names = [tmp_path / "in", tmp_path / "empty.txt", tmp_path / "tab\there.txt", Path("-")]

@@ -437,3 +437,16 @@ def test_a_checkpoint_gives_back_what_was_saved(corpus: Path, tmp_path: Path) ->
     )
     # Shapes survive, those of single numbers too.
     assert all(t.shape == () for name, t in checkpoint.groups["optimizer"].items() if name.endswith(".step"))
+
+
+def test_a_run_on_a_column_of_some_files_resumes(tmp_path: Path) -> None:
+    folder, output = tmp_path / "tables", tmp_path / "m.seqmodel"
+    folder.mkdir()
+    (folder / "notes.txt").write_text("no table\n")
+    (folder / "a.csv").write_text("n,text\n" + "".join(f'{n},"cat {n % 9}, dog"\n' for n in range(300)))
+    said = replace(request(output, folder), corpus=CorpusSettings(column="text", include=("*.csv",)))
+    run_training(said, should_stop=stop_after(3))
+    output.with_suffix(".tokens").unlink()
+    result = run_training(replace(said, resume=True, corpus=CorpusSettings()))
+    assert not result.interrupted and result.header.corpus == CorpusSettings(column="text", include=("*.csv",))
+    assert result.header.provenance.corpus_lines == 300
