@@ -130,7 +130,9 @@ def _inputs(model: Model, request: RescoreRequest, settings: CorpusSettings) -> 
     kind = request.kind or ("kaldi" if columns == (None, None) else format_of([request.nbest]))
     if kind == "kaldi":
         if columns != (None, None) or request.score_columns:
-            raise UsageError("Kaldi's layout has no columns", "Leave them out, or give --input tsv, csv or jsonl.")
+            raise UsageError(
+                "Kaldi's layout has no columns", "Give --input tsv, csv or jsonl, or leave out --utterance and --score."
+            )
         return inputs
     if request.utterance is None or request.hypothesis is None:
         raise UsageError(

@@ -54,4 +54,6 @@ class TableColumns:
 
 
 def _taken() -> UsageError:
-    return UsageError("the table already has a column with the name of a score", "Give --column-prefix.")
+    return UsageError(
+        "the table already has a column with the name of a score", "Rename the new ones by --column-prefix."
+    )

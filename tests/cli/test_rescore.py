@@ -226,8 +226,8 @@ def test_a_table_is_written_as_kaldi_does(rescored: Callable[..., Result], writt
         (("--input", "kaldi", *COLUMNS), "no columns"),
         ((*COLUMNS, "--scores", "x"), "for Kaldi's layout"),
         ((*COLUMNS, "--whole-ids"), "for Kaldi's layout"),
-        (("--weight", "nan"), "no finite number"),
-        (("--score-weight", "1"), "1 weights for 0"),
+        (("--weight", "nan"), "is not finite"),
+        (("--score-weight", "1"), "1 score weights for 0"),
         (("--input", "jsonl", *COLUMNS, "--format", "tsv"), "no fixed columns"),
     ],
 )
