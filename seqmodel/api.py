@@ -171,10 +171,11 @@ def compare(
     names = _names(models)
     if len(names) < 2:
         raise UsageError("fewer than two models are named", "Name two or more; the first is the baseline.")
-    if worst < 0 or resamples < 1 or seed < 0:
-        raise UsageError("a number of lines or resamples, or the seed, is too small", "Give a larger one.")
-    if max(worst, resamples) > MOST_COMPARED:
-        raise UsageError(f"more than {MOST_COMPARED:,} lines or resamples are asked for", "Give a smaller number.")
+    for name, value, least in (("worst", worst, 0), ("resamples", resamples, 1)):
+        if not least <= value <= MOST_COMPARED:
+            raise UsageError(f"takes a whole number from {least} to {MOST_COMPARED}", setting=name)
+    if seed < 0:
+        raise UsageError(f"takes a whole number of 0 or more, not {seed}", setting="seed")
     loaded = [load(name) for name in names]
     check_comparable(loaded)
     gathered = Gathering(names, loaded, worst)

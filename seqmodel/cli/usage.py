@@ -162,7 +162,7 @@ def _refuse_empty_names(command: Any, args: Sequence[str]) -> None:
 
 
 def _is_path(command: Any, param: Any) -> bool:
-    return param.metavar == "FILE" or Path in plain_types(_kind(command, param.name)[0])
+    return param.metavar in ("FILE", "REFERENCE") or Path in plain_types(_kind(command, param.name)[0])
 
 
 def _kind(command: Any, name: str) -> tuple[Any, dict[str, Any]]:

@@ -41,7 +41,9 @@ def run_complete(model: Model, request: CompleteRequest) -> None:
     out = data_output(model.header.unit)
     if request.requests:
         if request.text is not None or request.next_tokens or request.style == "tsv":
-            raise UsageError("--jsonl answers requests from standard input", "Leave out the text, --next and --format.")
+            raise UsageError(
+                "--jsonl reads its requests from standard input", "Leave out the text, --next and --format."
+            )
         answer_requests(model, request, out)
         return
     if request.text is None:

@@ -86,7 +86,8 @@ class BeamSearch:
         given = settings.model_dump(exclude_defaults=True).keys()
         if given - {"count", "first", "seed", *_ENDS}:
             raise UsageError(
-                "--beam searches and draws nothing", "Limit it by --count, --max-chars, --stop and the like."
+                "--beam draws nothing, so options of sampling do not apply",
+                "Limit it by --count, --max-chars or --stop.",
             )
 
     def found(self, model: Model, prefix: str, settings: SamplingSettings) -> Iterator[Piece]:
@@ -114,7 +115,7 @@ def run_generate(
     out = data_output(model.header.unit)
     if show_probs and (style == "jsonl" or not out.isatty()):
         raise UsageError(
-            "--show-probs colours a terminal", "In a pipe use --format jsonl, or seqmodel score --by token."
+            "--show-probs needs a terminal to colour", "In a pipe use --format jsonl, or seqmodel score --by token."
         )
     columns = (*COLUMNS, *(("copied",) if model.fingerprint is not None else ()))
     rows = RowWriter(out, columns, "jsonl", header=False) if style == "jsonl" else None

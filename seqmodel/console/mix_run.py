@@ -33,10 +33,10 @@ def scorer(
         raise UsageError("--tune cannot be standard input", "Name a file.")
     if len(paths) < 2:
         if weights is not None:
-            raise UsageError("--mix with a single model", "Give -m once for each model.")
+            raise UsageError("--mix needs two models or more", "Give -m once for each model.")
         return load(*paths)
     if request.percentile or request.worst:
-        raise UsageError("a mixture has no held-out lines to compare with", "Give one -m with --percentile or --worst.")
+        raise UsageError("--percentile and --worst need one model", "Leave them out, or give one -m.")
     models = [load(path) for path in paths]
     mixture = mix(models, () if weights is None or weights == AUTO else _numbers(weights))
     by_token = request.level in ("token", "word") or request.style in ("kenlm", "lmzoo") or request.pictures.wanted
@@ -56,7 +56,7 @@ def _numbers(text: str) -> list[float]:
     try:
         return [float(part) for part in text.split(",")]
     except ValueError:
-        raise UsageError("the weights cannot be read", "Write them as 0.3,0.7, or auto.") from None
+        raise UsageError("takes weights such as 0.3,0.7, or auto", setting="mix") from None
 
 
 def _fitted(

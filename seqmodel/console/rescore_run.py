@@ -159,7 +159,9 @@ def _opened(model: Model, request: RescoreRequest, settings: CorpusSettings) -> 
     guessed = kind is None and not request.whole_ids and not request.score_files
     found, lines = layout_of(lines) if guessed else (kind or "kaldi", lines)
     if found == "kaldi" and request.score_columns:
-        raise UsageError("Kaldi's layout has no columns", "Leave them out, or give --input tsv, csv or jsonl.")
+        raise UsageError(
+            "Kaldi's layout has no columns", "Give --input tsv, csv or jsonl, or leave out --utterance and --score."
+        )
     if found == "moses" and (request.score_files or request.whole_ids):
         raise UsageError("--scores and --whole-ids are for Kaldi's layout", "Name Moses' features with --score.")
     return _Nbest("moses" if found == "moses" else "kaldi", name, lines, guessed=guessed)

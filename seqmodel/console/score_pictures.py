@@ -52,15 +52,17 @@ class Pictures:
             UsageError: if the options contradict each other; `is_plain` tells that no layout of rows is asked for.
         """
         if self.worst_first and self.html is None:
-            raise UsageError("--worst-first is for pages", "Give --html too.")
+            raise UsageError("--worst-first sorts the lines of a page", "Add --html FILE.")
         if not self.wanted:
             return
         if sum((self.html is not None, self.heatmap, self.explain)) > 1:
-            raise UsageError("--html, --heatmap and --explain are given together", "Give one of them.")
+            raise UsageError("--html, --heatmap and --explain exclude each other", "Give one of them.")
         if not is_plain:
-            raise UsageError("a picture is no rows, and in bits", "Leave out --format, --base, --no-header, --no-text.")
+            raise UsageError(
+                "a picture has no rows, and is in bits", "Leave out --format, --base, --no-header, --no-text."
+            )
         if level in ("document", "corpus") or (self.explain and level == "word"):
-            raise UsageError(f"there is no such picture by {level}", "Leave out --by.")
+            raise UsageError(f"no such picture is made by {level}", "Leave out --by.")
 
 
 def picture_output(model: Model, pictures: Pictures, view: ScoreView, end: bool, stream: TextIO) -> ScoreOutput:

@@ -97,18 +97,18 @@ def line_inputs(model: LineScorer, request: ScoreRequest, settings: CorpusSettin
     inputs = LineInputs.of(request.inputs, request.texts, settings, any_bytes, notes(request.quiet))
     if request.column is None:
         if request.given_column is not None:
-            raise UsageError("--given-column without --column", "Name the text's column too.")
+            raise UsageError("--given-column needs --column", "Name the text's column, too.")
         if request.skip_bad:
-            raise UsageError("--skip-bad is for tables", "Name the text's column with --column.")
+            raise UsageError("--skip-bad needs --column", "Name the text's column, or leave it out.")
     else:
         kind = request.table or format_of([source.name for source in inputs.sources])
         reader = TableReader(kind, request.column, request.given_column, skip_bad=request.skip_bad)
         inputs = replace(inputs, table=reader)
     if request.shard is not None:
         if request.column is not None or request.texts or len(inputs.sources) > 1:
-            raise UsageError("--shard divides one file of lines", "Name one, without --column and --text.")
+            raise UsageError("--shard reads one file of lines", "Name one file, and leave out --column and --text.")
         if model.header.sequence != "line" and request.context == CARRY:
-            raise UsageError("the sequences of this model are longer than a line", "Use --context none with --shard.")
+            raise UsageError("--shard cuts this model's sequences, which are longer than a line", "Add --context none.")
         inputs = replace(inputs, shard=Shard.parse(request.shard))
     return inputs
 
@@ -139,7 +139,7 @@ def reading_of(model: LineScorer, request: ScoreRequest, settings: CorpusSetting
 def _preamble(model: LineScorer, name: str, settings: CorpusSettings) -> str:
     """The text that stands before what is scored."""
     if name == STDIN:
-        raise UsageError("--context cannot be standard input", "Name a file, carry or none.")
+        raise UsageError("--context takes carry, none or a file, not standard input", "Write the text to a file first.")
     any_bytes = model.header.unit == "byte"
     batches = (batch for source in find_sources([name]) for batch in read_lines(source, settings, any_bytes))
     lines = [line for batch in batches for line in batch]
@@ -151,7 +151,7 @@ def _preamble(model: LineScorer, name: str, settings: CorpusSettings) -> str:
     text = "".join(texts).removesuffix("\n")
     if kind == "line" and "\n" in text:
         raise UsageError(
-            "the context has more than one line", "A line model knows single lines; give the last one only."
+            "--context has more than one line, and a line model has single lines", "Give its last line only."
         )
     return text
 
@@ -185,9 +185,11 @@ def _with_oddness(view: ScoreView, model: LineScorer, request: ScoreRequest) -> 
     """
     assert isinstance(model, Model)  # one; mixtures have been refused
     if request.level != "line" or request.style in ("kenlm", "lmzoo"):
-        raise UsageError("--percentile and --worst are told of lines", "Leave out --by, and such a --format.")
+        raise UsageError(
+            "--percentile and --worst need a row for each line", "Leave out --by, and --format kenlm or lmzoo."
+        )
     if request.percentile and not request.end:
-        raise UsageError("the percentiles are of lines with their ends", "Leave out --no-eos, or --percentile.")
+        raise UsageError("--percentile counts the end symbol", "Leave out --no-eos, or --percentile.")
     _ = request.percentile and model.held_out_lines  # which raise where there are none, before anything is read
     _ = request.worst and model.mean_bits
     return replace(
@@ -199,9 +201,7 @@ def _with_oddness(view: ScoreView, model: LineScorer, request: ScoreRequest) -> 
 
 def _foreign(request: ScoreRequest, view: ScoreView, inputs: LineInputs, stream: TextIO, header: bool) -> ScoreOutput:
     if inputs.table is not None or request.level in ("document", "corpus") or request.base != "2":
-        raise UsageError(
-            f"--format {request.style} has a layout of its own", "Leave out --column, --base and such --by."
-        )
+        raise UsageError(f"--format {request.style} has its own columns", "Leave out --column, --base and --by.")
     if request.style == "kenlm":
         return KenlmOutput(view.tokenizer, stream)
     return LmZooOutput(view, RowWriter(stream, ["sentence_id", "token_id", "token", "surprisal"], "tsv", header))

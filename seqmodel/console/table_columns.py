@@ -76,7 +76,9 @@ class TableColumns:
 
     def _refuse_taken(self, own: Sequence[str] | Mapping[str, Any]) -> None:
         if not set(own).isdisjoint(self.new):
-            raise UsageError("the table already has a column with the name of a score", "Give --column-prefix.")
+            raise UsageError(
+                "the table already has a column with the name of a score", "Rename the new ones by --column-prefix."
+            )
 
 
 def say_renamed(renamed: Mapping[str, str]) -> None:

@@ -180,7 +180,7 @@ class Sampler:
         if self.bans is not None:
             allowed &= ~np.stack([self._banned(node) for node in nodes])
         if not allowed.any():
-            raise UsageError("nothing that may come next is allowed", "Ban less, or choose another prefix.")
+            raise UsageError("--ban leaves nothing that can follow the prefix", "Ban less, or choose another prefix.")
         logs = joint
         if (penalty := self.settings.repetition_penalty) != 1:  # of what comes, not of how the prefix is spelled
             logs = np.stack(
@@ -239,7 +239,7 @@ class Sampler:
         if self.bans is not None:
             allowed &= ~np.stack([self.bans.after(lane.said, lane.speller.at_line_start) for lane in lanes])
             if not allowed.any(axis=-1).all():
-                raise UsageError("everything that could come next is banned", "Ban less.")
+                raise UsageError("--ban leaves nothing that can come next", "Ban less.")
         if self.settings.repetition_penalty != 1:
             logs = repeated_less(logs, np.stack([lane.seen for lane in lanes]), self.settings.repetition_penalty)
         return distribution(np.where(allowed, logs, -np.inf), self.settings)

@@ -287,16 +287,20 @@ class Model:
         from seqmodel.inference.best_first import TopSearch
 
         if not self.header.model.ends:
-            raise UsageError("a stream has no end, so it has no whole sequences", "Use a line or paragraph model.")
+            raise UsageError(
+                "a stream has no end, so it has no whole sequences", "Use a model of lines, paragraphs or documents."
+            )
         if self.tokenizer.has_virtual_blanks and prefix.endswith(" "):
-            raise UsageError("the prefix ends with a blank, which belongs to the word after it", "Leave it out.")
+            raise UsageError("the prefix ends with a blank, which belongs to the next word", "Leave the blank out.")
         self._refuse_lines(prefix)
         wanted = checked(SearchSettings, count=n, **settings)
         return TopSearch(self.runtime, self.tokenizer, prefix, wanted, one_line=self.header.sequence == "line")
 
     def _refuse_lines(self, prefix: str) -> None:
         if self.header.sequence == "line" and "\n" in prefix:
-            raise UsageError("the prefix holds a newline", "A line model knows single lines; give the last one only.")
+            raise UsageError(
+                "the prefix holds a newline, and a line model has single lines", "Give its last line only."
+            )
 
 
 class MixedModel(Model):

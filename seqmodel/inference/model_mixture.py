@@ -53,7 +53,7 @@ def shares(weights: Sequence[float], models: int) -> tuple[float, ...]:
         raise UsageError(f"{len(weights)} weights for {models} models", "Give one for each, or none.")
     given = np.array(weights, np.float64)
     if not (np.isfinite(given) & (given > 0)).all():
-        raise UsageError("a weight is not a positive number", "Leave out the model that is to have no share.")
+        raise UsageError("a weight is not a number above 0", "Leave out a model that is to have no share.")
     given /= given.max()
     return tuple((given / given.sum()).tolist())
 

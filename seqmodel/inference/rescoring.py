@@ -40,13 +40,14 @@ class Combination:
         """
         if len(score_weights) not in (0, scores):
             raise UsageError(
-                f"{len(score_weights)} weights for {scores} other scores", "Give one for each, in their order, or none."
+                f"{len(score_weights)} score weights for {scores} other scores",
+                "Give one for each, in their order, or none.",
             )
         if weight is None:
             weight = BESIDE_OTHERS if scores else ALONE
         made = cls(weight, length_penalty, tuple(score_weights or [1.0] * scores))
         if not all(map(math.isfinite, made.vector)):
-            raise UsageError("a weight that is no finite number", "Give numbers.")
+            raise UsageError("a weight or the length penalty is not finite", "Give finite numbers.")
         return made
 
     @property

@@ -49,7 +49,7 @@ class JudgedLists:
         """
         words = sum(len(text.split()) for text in references)
         if not words:
-            raise DataError("the references hold no word", "A word error rate needs some.")
+            raise DataError("the references hold no word", "Give --tune lines of utterance and words.")
         said = [reference for reference, texts in zip(references, hypotheses, strict=True) for _ in texts]
         flat = word_errors(said, [text for texts in hypotheses for text in texts])
         ends = np.cumsum([len(texts) for texts in hypotheses])

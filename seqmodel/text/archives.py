@@ -96,7 +96,7 @@ def archive_failure(name: str, suffix: str, error: Exception) -> DataError:
     if "memory" in str(error).lower():
         return DataError(
             f"{name}: the compressed file needs more than {1 << _MEMORY_LOG - 20} MiB of memory",
-            "Pack it again with a smaller window or dictionary.",
+            "Compress it again with a smaller window or dictionary.",
         )
     return DataError(f"{name}: the compressed file is truncated or damaged", f"Test it with: {_TEST_WITH[suffix]}")
 

@@ -32,7 +32,7 @@ class Shard:
         match = _SHARD.fullmatch(text)
         number, of = (int(part) for part in match.groups()) if match else (0, 0)
         if not 1 <= number <= of:
-            raise UsageError("the shard cannot be read", "Write 1/4 for the first of four.")
+            raise UsageError("takes I/N, such as 1/4 for the first of four shares", setting="shard")
         return cls(number, of)
 
     def bounds(self, size: int) -> tuple[int, int]:

@@ -196,7 +196,7 @@ class MosesLine:
 def _keyed(line: Line, name: str) -> tuple[str, list[str]]:
     key, *rest = fields(line.text) or [""]
     if not key:
-        raise DataError(f"{name}, line {line.number}: blank, where an id should stand", "Write: id words…")
+        raise DataError(f"{name}, line {line.number}: a blank line, not an id and words", "Write: id words…")
     return key, rest
 
 

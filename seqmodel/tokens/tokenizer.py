@@ -276,7 +276,9 @@ class Tokenizer:
         try:
             return self.without_virtual_blanks(data.decode())
         except UnicodeDecodeError:
-            raise DataError("the token ids spell invalid UTF-8", "They are no encoding of a text.") from None
+            raise DataError(
+                "the token ids spell invalid UTF-8", "Give ids that seqmodel tokenize --ids wrote."
+            ) from None
 
     def without_virtual_blanks(self, text: str) -> str:
         """Take the virtual blank off each line of a decoded text."""

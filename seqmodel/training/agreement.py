@@ -103,9 +103,9 @@ def _given(request: TrainingRequest, names: set[str]) -> dict[str, Any]:
 def _compare(given: Mapping[str, Any], stored: Mapping[str, Any], owner: str) -> None:
     for name, value in given.items():
         if stored.get(name) != value:
-            label, own = name.replace("_", " "), _shown(stored.get(name, "not known"))
+            own = _shown(stored.get(name, "not known"))
             raise UsageError(
-                f"{label} is {own} in {owner}, not {_shown(value)}", "Leave that option out, or start anew without it."
+                f"is {own} in {owner}, not {_shown(value)}", "Leave the option out, or start anew.", setting=name
             )
 
 

@@ -168,7 +168,7 @@ def process_group() -> Iterator[Group]:
     except BaseException as error:
         if isinstance(error, RuntimeError) and (isinstance(error, dist.DistError) or "gloo" in str(error)):
             _part()
-            raise SeqmodelError("another process of this run has ended", "See what it says of its end.") from error
+            raise SeqmodelError("another process of this run has ended", "Read its message.") from error
         if group.leads:
             group.fail(error)
         elif not isinstance(error, StoppedElsewhere):

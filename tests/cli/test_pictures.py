@@ -157,10 +157,10 @@ def test_a_long_text_is_not_explained(train_little: Callable[..., Path]) -> None
 @pytest.mark.parametrize(
     ("arguments", "part"),
     [
-        (["--html", "x.html", "--heatmap"], "given together"),
-        (["--heatmap", "--explain"], "given together"),
-        (["--worst-first"], "--worst-first is for pages"),
-        (["--explain", "--worst-first"], "--worst-first is for pages"),
+        (["--html", "x.html", "--heatmap"], "exclude each other"),
+        (["--heatmap", "--explain"], "exclude each other"),
+        (["--worst-first"], "--worst-first sorts the lines of a page"),
+        (["--explain", "--worst-first"], "--worst-first sorts the lines of a page"),
         (["--explain", "--format", "jsonl"], "--format"),
         (["--html", "x.html", "--base", "e"], "--base"),
         (["--html", "x.html", "--no-text"], "--no-text"),

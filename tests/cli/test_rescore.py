@@ -292,8 +292,8 @@ def test_lists_of_other_layouts_are_refused_with_what_is_expected(
         (("--input", "kaldi", *COLUMNS), "no columns"),
         ((*COLUMNS, "--scores", "x"), "for Kaldi's layout"),
         ((*COLUMNS, "--whole-ids"), "for Kaldi's layout"),
-        (("--weight", "nan"), "no finite number"),
-        (("--score-weight", "1"), "1 weights for 0"),
+        (("--weight", "nan"), "is not finite"),
+        (("--score-weight", "1"), "1 score weights for 0"),
         (("--input", "jsonl", *COLUMNS, "--format", "tsv"), "no fixed columns"),
     ],
 )

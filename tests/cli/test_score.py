@@ -501,7 +501,7 @@ def test_a_preamble_stands_before_every_line_of_a_line_model(train_little: Calla
     )
     assert [row["bits"] for row in after] == pytest.approx([row["bits"] for row in jsonl(given)], abs=1e-5)
     (tmp_path / "before.txt").write_bytes(b"cat\ndog\n")
-    told(run_here("score", *arguments, "--context", tmp_path / "before.txt"), 2, "more than one line")
+    told(run_here("score", *arguments, "--context", tmp_path / "before.txt"), 2, "--context has more than one line")
     told(run_here("score", *arguments, "--context", tmp_path / "none.txt"), 3, "no such file")
 
 

@@ -356,6 +356,8 @@ def test_the_time_of_a_command_begins_with_it_also_in_a_process_that_has_run_oth
         before = time.monotonic()
         told(run_here("train", tmp_path / "c.txt", "--time", "5s", "-o", tmp_path / "m.seqmodel"), 2, "enough")
         assert before <= begun[-1] <= time.monotonic()
+
+
 @pytest.mark.parametrize("name", ["nosuch", "empty.txt", "wide.txt", "latin.txt"])
 def test_held_out_text_that_cannot_be_read_is_told_before_the_corpus_is_read(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

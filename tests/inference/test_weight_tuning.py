@@ -133,7 +133,7 @@ def test_references_without_a_word_have_no_rate() -> None:
 def test_weights_must_be_numbers_and_as_many_as_scores() -> None:
     assert Combination.of(0, None, (), 0.0) == Combination(1.0)
     assert Combination.of(2, None, (), 0.0) == Combination(0.5, 0.0, (1.0, 1.0))
-    with pytest.raises(UsageError, match="1 weights for 2"):
+    with pytest.raises(UsageError, match="1 score weights for 2"):
         Combination.of(2, None, (1.0,), 0.0)
     for weight in (math.nan, math.inf):
         with pytest.raises(UsageError, match="finite"):
