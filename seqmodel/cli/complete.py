@@ -22,6 +22,7 @@ def command(
     next_tokens: Annotated[
         bool, typer.Option("--next", help="The most probable next tokens instead of completions.")
     ] = False,
+    any_text: options.AnyTextOption = False,
     style: Annotated[
         Literal["tsv", "jsonl"] | None,
         typer.Option("--format", help="Else a table on a terminal, and tsv elsewhere.", show_default=False),
@@ -44,5 +45,5 @@ def command(
     from seqmodel.api import load, model_path
     from seqmodel.console.complete_run import CompleteRequest, run_complete
 
-    request = CompleteRequest(text, k, effort, next_tokens, style, requests, header, quiet)
+    request = CompleteRequest(text, k, effort, next_tokens, any_text, style, requests, header, quiet)
     run_complete(load(model_path(model)), request)

@@ -8,6 +8,7 @@ from typing import Any
 from seqmodel.config import CorpusSettings, TokenizerSettings
 from seqmodel.errors import UsageError
 from seqmodel.model.bundle import Bundle, read_bundle
+from seqmodel.tokens.characters import Characters
 from seqmodel.tokens.store import TokenStore
 from seqmodel.training.agreement import agree_with_bundle, agree_with_checkpoint
 from seqmodel.training.checkpoints import Checkpoint
@@ -21,6 +22,11 @@ class Beginning:
     tokenizer: TokenizerSettings
     corpus: CorpusSettings
     init: Bundle | None = None
+
+    def with_earlier(self, found: Characters) -> Characters:
+        """The characters of the training text, with those that the bundle to begin from was trained on."""
+        earlier = self.init.written_characters if self.init is not None else None
+        return found if earlier is None else found | earlier
 
 
 def beginning_of(request: TrainingRequest, checkpoint: Checkpoint | None) -> Beginning:

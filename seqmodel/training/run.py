@@ -36,6 +36,7 @@ from seqmodel.model.ngram import CountModel, estimate
 from seqmodel.model.ngram_index import NgramIndex, build_index
 from seqmodel.text.corpus import CorpusSummary, find_sources, read_blocks
 from seqmodel.tokens.batches import split_store, token_count, whole_store
+from seqmodel.tokens.characters import Characters
 from seqmodel.tokens.store import TokenStore, is_store, make_store, open_store
 from seqmodel.training.agreement import agree_with_store, fit_together
 from seqmodel.training.beginning import Beginning, beginning_of, notes_of
@@ -97,7 +98,7 @@ class TrainingRun:
             data, held_out_from = self._data(checkpoint)
             trainer = self._trainer(data, checkpoint, device)
             self.group.broadcast(torch.get_num_threads(), trainer.settings.precision == "bf16")
-            counts = self._counts(data)
+            counts, characters = self._counts(data), self.begin.with_earlier(data.characters)
             if checkpoint is None:
                 self.checkpoint_path.unlink(missing_ok=True)  # of an earlier run, which --force gives up
             if self.request.write_valid is not None:
@@ -105,7 +106,7 @@ class TrainingRun:
             with RunLog(self.log_path, append=checkpoint is not None) as log:
                 finished = self._loop(trainer, data, checkpoint, log)
                 interrupted, looped = not finished.annealed, time.monotonic()
-                header = self._save(trainer, data, counts, held_out_from, finished)
+                header = self._save(trainer, data, counts, held_out_from, finished, characters)
                 if header.held_out is not None:
                     elapsed = finished.elapsed + time.monotonic() - looped
                     self._tell(log, evaluated(header.held_out, per_unit(data), elapsed))
@@ -379,6 +380,7 @@ class TrainingRun:
         counts: CountModel | None,
         held_out_from: HeldOutFrom,
         finished: Finished,
+        characters: Characters,
     ) -> BundleHeader:
         weights = {name: stored_precision(array) for name, array in trainer.kept_weights().items()}
         if not in_range(weights):
@@ -422,7 +424,8 @@ class TrainingRun:
             corpus=CorpusSettings(**self.notes["corpus"]),
             fingerprint=FingerprintSettings.of(fingerprint) if fingerprint is not None else None,
         )
-        write_bundle(self.output, Bundle(header, data.store.tokenizer, trainer.index, weights, counts, fingerprint))
+        tokenizer, index = data.store.tokenizer, trainer.index
+        write_bundle(self.output, Bundle(header, tokenizer, index, weights, counts, fingerprint, characters))
         return header
 
 
