@@ -216,6 +216,7 @@ class CompletionSettings(Settings):
 
     k: PositiveInt = 5
     effort: PositiveInt = 256
+    any_text: bool = False  # also characters that the training text lacks
 
 
 class SamplingSettings(Settings):
@@ -224,7 +225,7 @@ class SamplingSettings(Settings):
     `max_chars` None: only the other limits and the end symbol stop a sample. `length`: a sample must end with so many
     characters, at the end symbol, before a `stop` string or after `max_lines`; others are drawn again. `reproducible`:
     samples are computed one by one, so that the one with the number `first` comes out alike whether it is made alone or
-    among others.
+    among others. `any_text`: also what the training text lacks.
     """
 
     count: int = Field(1, ge=1, le=MAX_SAMPLES)
@@ -240,6 +241,7 @@ class SamplingSettings(Settings):
     max_chars: PositiveInt | None = None
     max_lines: PositiveInt | None = None
     length: tuple[int, int] | None = None
+    any_text: bool = False
     max_copy: int | None = Field(None, ge=0)  # characters in a row from the training text; more are drawn again
     seed: int = Field(0, ge=0, lt=1 << 63)
     reproducible: bool = False
@@ -266,6 +268,17 @@ class SamplingSettings(Settings):
             raise ValueError(f"first + count exceeds {MAX_SAMPLES:,}")
         return self
 
+    @property
+    def truncates(self) -> bool:
+        """True if only the more probable choices are drawn from."""
+        return self.top_k is not None or self.top_p is not None or self.min_p is not None
+
+    @property
+    def prefers_known_words(self) -> bool:
+        """True if a word model keeps to its vocabulary: where probable tokens gain, the few bytes with which all
+        unknown words begin would gain more than any word."""
+        return not self.any_text and (self.truncates or self.temperature < 1)
+
 
 _SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*(?:([kmg])(i?))?b?")
 
@@ -291,6 +304,7 @@ class SearchSettings(Settings):
     effort: PositiveInt = 200_000  # beginnings that are extended
     frontier: PositiveInt = 100_000  # beginnings that are kept to be extended further
     memory: PositiveInt = 1 << 30  # bytes that these may take
+    any_text: bool = False  # also characters that the training text lacks
 
 
 _DURATION = re.compile(r"(?:(\d+(?:\.\d+)?)d)?(?:(\d+(?:\.\d+)?)h)?(?:(\d+(?:\.\d+)?)m)?(?:(\d+(?:\.\d+)?)s?)?")

@@ -20,6 +20,7 @@ def command(
     k: Annotated[int, typer.Option("-k", min=1, help="Number of completions.")] = 5,
     effort: Annotated[int, typer.Option(min=1, help="Search at most so many partial completions.")] = 256,
     next_tokens: Annotated[bool, typer.Option("--next", help="Give the most probable next tokens instead.")] = False,
+    any_text: options.AnyTextOption = False,
     style: Annotated[
         Literal["tsv", "jsonl"] | None,
         typer.Option("--format", help="Default: a table on a terminal, else tsv.", show_default=False),
@@ -44,7 +45,7 @@ def command(
     from seqmodel.console.complete_run import CompleteRequest, run_complete
     from seqmodel.console.escapes import say_escapes
 
-    request = CompleteRequest(text, k, effort, next_tokens, style, requests, header, quiet)
+    request = CompleteRequest(text, k, effort, next_tokens, any_text, style, requests, header, quiet)
     loaded = load(model_path(model))
     if not quiet:
         say_escapes(loaded.tokenizer, {"the text": [text or ""]})

@@ -68,6 +68,14 @@ def command(
             min=1, help="Raise the probability of tokens already used to this power; 1: off.", rich_help_panel=_SAMPLING
         ),
     ] = 1.0,
+    any_text: Annotated[
+        bool,
+        typer.Option(
+            "--any-text",
+            help="Also write characters that the training text lacks and, where sampling is narrowed, unknown words.",
+            rich_help_panel=_SAMPLING,
+        ),
+    ] = False,
     ban: Annotated[list[str] | None, _sampling("Never write this string; may be repeated.")] = None,
     novel: Annotated[
         bool,
@@ -121,6 +129,8 @@ def command(
     """Sample continuations of a prefix.
 
     Line models write one sample a line. Other models write a line "---" between samples.
+    Samples hold only characters of the training text. With --top-k, --top-p, --min-p or a temperature below 1 a word
+    model writes only words that it knows. --any-text lifts both limits.
     """
     from seqmodel.api import load, model_path
     from seqmodel.console.escapes import say_escapes
@@ -138,6 +148,7 @@ def command(
         top_p=top_p,
         min_p=min_p,
         repetition_penalty=repetition_penalty,
+        any_text=any_text,
         ban=tuple(ban or ()),
         max_copy=longest_copy(novel, max_copy),
         max_chars=max_chars,

@@ -103,6 +103,7 @@ RecordOption = Annotated[
 ]
 ErrorsOption = Annotated[TextErrors, typer.Option(help=ERRORS_HELP, rich_help_panel="Text")]
 MaxLineOption = Annotated[int, typer.Option(help=MAX_LINE_HELP, min=1, rich_help_panel="Text")]
+AnyTextOption = Annotated[bool, typer.Option("--any-text", help="Also write characters that the training text lacks.")]
 ForceOption = Annotated[bool, typer.Option("--force", help="Overwrite the output if it exists.")]
 QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="Write no progress and no summary to standard error.")]
 DebugOption = Annotated[bool, typer.Option("--debug", help="Show a traceback when something fails.")]

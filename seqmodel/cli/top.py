@@ -28,6 +28,7 @@ def command(
         float | None,
         typer.Option(min=0, help="List only sequences of at most so many bits.", show_default=False),
     ] = None,
+    any_text: options.AnyTextOption = False,
     effort: Annotated[
         int, typer.Option(min=1, help="Extend at most so many partial sequences.", rich_help_panel=_LIMITS)
     ] = 200_000,
@@ -57,5 +58,6 @@ def command(
     loaded = load(model_path(model))
     if not quiet:
         say_escapes(loaded.tokenizer, {"--prefix": [prefix]})
-    search = loaded.top(count, prefix, max_bits=max_bits, effort=effort, frontier=frontier, memory=memory << 20)
+    limits = {"max_bits": max_bits, "effort": effort, "frontier": frontier, "memory": memory << 20}
+    search = loaded.top(count, prefix, any_text=any_text, **limits)
     write_top(search, data_output(loaded.header.unit), style, header, quiet)

@@ -26,6 +26,7 @@ class CompleteRequest:
     k: int
     effort: int
     next_tokens: bool
+    any_text: bool
     style: Literal["tsv", "jsonl"] | None
     requests: bool
     header: bool
@@ -60,8 +61,8 @@ Answer = Completions | NextTokens
 
 def answer(model: Model, text: str, request: CompleteRequest) -> Answer:
     if request.next_tokens:
-        return model.next_tokens(text, request.k)
-    return model.completions(text, request.k, effort=request.effort)
+        return model.next_tokens(text, request.k, any_text=request.any_text)
+    return model.completions(text, request.k, effort=request.effort, any_text=request.any_text)
 
 
 def _lines(model: Model) -> Iterator[tuple[int, str]]:
@@ -136,7 +137,9 @@ def answer_requests(model: Model, request: CompleteRequest, out: TextIO) -> None
         try:
             asked = _parsed(line.text)
             beside = json.dumps(identity) if (identity := _identity(asked)) else ""
-            found = model.completions(_prefix(asked), asked.get("k", request.k), effort=request.effort)
+            found = model.completions(
+                _prefix(asked), asked.get("k", request.k), effort=request.effort, any_text=request.any_text
+            )
             best = [{"text": one.text, "probability": _rounded(one.probability)} for one in found.best]
             answers.write([[best, found.missing]], beside)
         except SeqmodelError as error:

@@ -68,7 +68,8 @@ def prefixes(model: Model, given: tuple[str, ...], file: Path | None, max_line: 
     return (line.body for lines in batches for line in lines)
 
 
-_ENDS = {"max_chars", "max_tokens", "max_lines", "stop"}  # settings that say where a continuation ends
+# Settings that matter to a search: where a continuation ends, and what it may hold.
+_OF_A_SEARCH = {"max_chars", "max_tokens", "max_lines", "stop", "any_text"}
 
 
 @dataclass(frozen=True)
@@ -84,7 +85,7 @@ class BeamSearch:
             UsageError: if settings are given that are those of sampling.
         """
         given = settings.model_dump(exclude_defaults=True).keys()
-        if given - {"count", "first", "seed", *_ENDS}:
+        if given - {"count", "first", "seed", *_OF_A_SEARCH}:
             raise UsageError(
                 "--beam draws nothing, so options of sampling do not apply",
                 "Limit it by --count, --max-chars or --stop.",
@@ -92,7 +93,7 @@ class BeamSearch:
 
     def found(self, model: Model, prefix: str, settings: SamplingSettings) -> Iterator[Piece]:
         """The best continuations, as many as samples are asked for, in the form of samples."""
-        limits = settings.model_dump(include=_ENDS)
+        limits = settings.model_dump(include=_OF_A_SEARCH)
         width = max(self.width, settings.count)
         best = model.beam(prefix, width, length_normalisation=self.length_normalisation, **limits)
         for sample in best[: settings.count]:

@@ -25,6 +25,7 @@ from seqmodel.inference.search import Logs, Path, allowed, begin
 from seqmodel.inference.sequence_model import Ids, SequenceModel
 from seqmodel.inference.spelling import Speller
 from seqmodel.inference.workers import one_thread
+from seqmodel.tokens.characters import Characters
 from seqmodel.tokens.tokenizer import END, Tokenizer
 
 LANES = 64  # beginnings that are read side by side
@@ -68,7 +69,8 @@ class TopSearch:
 
     Each comes as soon as it is proved to be next. When `settings.effort` is spent, those that have been found come
     without proof. Where the open nodes exceed `settings.frontier` or `settings.memory` the least probable are dropped:
-    a sequence less probable than what was dropped has no proof.
+    a sequence less probable than what was dropped has no proof. Unless `settings.any_text` only sequences made of
+    `characters` (all if None) and what the prefix holds are looked for.
 
     `extended` counts the beginnings that have been read; `covered` is the probability of what has come, given the
     prefix; `proved` counts what came with proof; `dropped` and `spent` tell of the limits.
@@ -82,6 +84,7 @@ class TopSearch:
         settings: SearchSettings,
         *,
         one_line: bool = False,
+        characters: Characters | None = None,
     ) -> None:
         """
         Raises:
@@ -89,7 +92,8 @@ class TopSearch:
         """
         self.model, self.settings = model, settings
         self.extended, self.covered, self.proved, self.spent = 0, 0.0, 0, False
-        self._start = begin(model, tokenizer, prefix, one_line=one_line)
+        characters = None if settings.any_text else characters
+        self._start = begin(model, tokenizer, prefix, one_line=one_line, characters=characters)
         self._floor = -np.inf if settings.max_bits is None else -settings.max_bits * LN2
         self._dropped = -np.inf  # the most probable beginning that was dropped
         self._serial = counting()

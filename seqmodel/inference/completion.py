@@ -22,11 +22,12 @@ import numpy as np
 import numpy.typing as npt
 
 from seqmodel.config import CompletionSettings
-from seqmodel.inference.openings import Node, Opener
+from seqmodel.inference.openings import Node, Opener, Opening
 from seqmodel.inference.sequence_model import Ids, SequenceModel
 from seqmodel.inference.spelling import Speller, Spelling
 from seqmodel.inference.words import word_ends
 from seqmodel.inference.workers import one_thread
+from seqmodel.tokens.characters import Characters
 from seqmodel.tokens.tokenizer import END, Tokenizer
 
 LANES = 8  # beginnings that are read side by side
@@ -74,10 +75,19 @@ class Completer:
     """Completes texts, one after another; what they share with the one before is not read again."""
 
     def __init__(
-        self, model: SequenceModel, tokenizer: Tokenizer, *, ends: bool = True, one_line: bool = False
+        self,
+        model: SequenceModel,
+        tokenizer: Tokenizer,
+        *,
+        ends: bool = True,
+        one_line: bool = False,
+        characters: Characters | None = None,
     ) -> None:
+        """Unless any text is asked for, completions are made of `characters` (all if None)."""
         self.model, self.tokenizer = model, tokenizer
-        self.opener = Opener(model, Spelling(tokenizer, ends, one_line))
+        self.spelling = Spelling(tokenizer, ends, one_line)
+        self.narrow = self.spelling.narrowed(characters)
+        self.opener = Opener(model, self.spelling)
         self.boundary = word_ends(tokenizer)
         self._ends_words: dict[int, bool] = {}
 
@@ -94,15 +104,19 @@ class Completer:
         missing = max(0.0, 1 - sum(search.found.values()))
         return Completions(prefix, tuple(Completion(*item) for item in best), missing, search.settled)
 
-    def next_tokens(self, prefix: str, k: int) -> NextTokens:
+    def open(self, prefix: str, any_text: bool) -> Opening:
+        """Where a prefix goes on, with what may follow it."""
+        return self.opener.open(prefix).narrowed(self.spelling if any_text else self.narrow)
+
+    def next_tokens(self, prefix: str, settings: CompletionSettings) -> NextTokens:
         """The k most probable tokens that come next, or that cover the end of the text.
 
         Raises:
             DataError: if the prefix holds a lone surrogate.
         """
-        opening = self.opener.open(prefix)
+        opening = self.open(prefix, settings.any_text)
         p = opening.probabilities().sum(axis=0)
-        best = [token for token in np.argsort(-p, kind="stable")[:k].tolist() if p[token]]
+        best = [token for token in np.argsort(-p, kind="stable")[: settings.k].tolist() if p[token]]
         return NextTokens(prefix, tuple(NextToken(self.tokenizer.piece(t), float(p[t])) for t in best), opening.missing)
 
     def ends_word(self, speller: Speller) -> bool:
@@ -157,7 +171,7 @@ class _Search:
         self.enough = 0.0  # what a completion must have to be among the best k
         self.queue: list[tuple[float, int, _Branch, int]] = []
         self.serial = counting()
-        opening = completer.opener.open(prefix)
+        opening = completer.open(prefix, settings.any_text)
         for node, row in zip(opening.nodes, opening.probabilities(), strict=True):
             self._branch("", node.state, node.speller, row, node)
 

@@ -19,13 +19,14 @@ from seqmodel.errors import UsageError
 from seqmodel.inference.limits import Bans, Limiter
 from seqmodel.inference.novelty import copying
 from seqmodel.inference.openings import Node, Opener
-from seqmodel.inference.sampling import draw, min_p, repeated_less, top_k, top_p, with_temperature
+from seqmodel.inference.sampling import as_one_choice, draw, min_p, repeated_less, top_k, top_p, with_temperature
 from seqmodel.inference.scoring import LN2
 from seqmodel.inference.sequence_model import SequenceModel
 from seqmodel.inference.spelling import Speller, Spelling
 from seqmodel.inference.workers import one_thread
 from seqmodel.model.fingerprint import Fingerprint
-from seqmodel.tokens.tokenizer import END, Tokenizer
+from seqmodel.tokens.characters import Characters
+from seqmodel.tokens.tokenizer import END, FIRST_BYTE, FIRST_PIECE, Tokenizer
 
 PARALLEL = 32
 TRIES = 1000  # of a sample, until it is as asked for
@@ -90,16 +91,20 @@ def generate(
     one_line: bool = False,
     prefix_index: int = 0,
     fingerprint: Fingerprint | None = None,
+    characters: Characters | None = None,
 ) -> Iterator[Piece]:
     """Sample continuations of a prefix; yields their text piece by piece.
 
+    Unless the settings allow any text, they are made of `characters` (all if None), and where the settings make the
+    probable more so a word model's are made of its known words.
     `one_line`: no newline is sampled, as a line model has none. With a `fingerprint` of the training text samples tell
     how much they have from it.
 
     Raises:
         UsageError: if everything is banned, or no sample is as asked for.
     """
-    yield from Sampler(model, tokenizer, prefix, settings, ends, one_line, prefix_index, fingerprint).run()
+    spelling = Spelling(tokenizer, ends, one_line)
+    yield from Sampler(model, spelling, prefix, settings, prefix_index, fingerprint, characters).run()
 
 
 class Sampler:
@@ -108,19 +113,24 @@ class Sampler:
     def __init__(
         self,
         model: SequenceModel,
-        tokenizer: Tokenizer,
+        spelling: Spelling,
         prefix: str,
         settings: SamplingSettings,
-        ends: bool,
-        one_line: bool,
         prefix_index: int,
         fingerprint: Fingerprint | None,
+        characters: Characters | None,
     ) -> None:
-        self.model, self.tokenizer, self.settings = model, tokenizer, settings
+        self.model, self.tokenizer, self.settings = model, spelling.tokenizer, settings
+        tokenizer = spelling.tokenizer
         self.prefix_index, self.fingerprint = prefix_index, fingerprint
         self.is_choosy = settings.length is not None or settings.max_copy is not None
-        opener = Opener(model, Spelling(tokenizer, ends, one_line))
-        self.opening = opener.open(prefix)
+        opener = Opener(model, spelling)
+        opening = opener.open(prefix)
+        self.opening_log_p = opening.log_p
+        allowed = spelling.narrowed(None if settings.any_text else characters, settings.prefers_known_words)
+        self.opening = opening.narrowed(allowed)
+        # What has no token of its own is one choice: each byte of a word or character means little by itself.
+        self.spelled = np.arange(FIRST_BYTE, FIRST_PIECE if tokenizer.unit != "byte" else FIRST_BYTE)
         self.prefix = prefix
         self.seen = np.bincount(opener.trail.ids, minlength=tokenizer.size) > 0
         self.said = prefix.encode("utf-8", "surrogateescape")
@@ -186,10 +196,11 @@ class Sampler:
             logs = np.stack(
                 [node.log_p + repeated_less(node.logs.astype(np.float64), self.seen, penalty) for node in nodes]
             )
-        probabilities = distribution(np.where(allowed, logs, -np.inf).reshape(1, -1), self.settings)
+        spelled = (self.spelled + size * np.arange(len(nodes))[:, None]).ravel()
+        probabilities = distribution(np.where(allowed, logs, -np.inf).reshape(1, -1), self.settings, spelled)
         places = draw(np.repeat(probabilities, len(lanes), axis=0), np.array([lane.random.random() for lane in lanes]))
         # Where one node stands for all of the prefix, nothing is renormalised: bits are the model's own.
-        given = 0.0 if len(nodes) == 1 and not nodes[0].remaining else self.opening.log_p
+        given = 0.0 if len(nodes) == 1 and not nodes[0].remaining else self.opening_log_p
         drawn = []
         for lane, place in zip(lanes, places.tolist(), strict=True):
             node, token = nodes[place // size], place % size
@@ -242,7 +253,7 @@ class Sampler:
                 raise UsageError("--ban leaves nothing that can come next", "Ban less.")
         if self.settings.repetition_penalty != 1:
             logs = repeated_less(logs, np.stack([lane.seen for lane in lanes]), self.settings.repetition_penalty)
-        return distribution(np.where(allowed, logs, -np.inf), self.settings)
+        return distribution(np.where(allowed, logs, -np.inf), self.settings, self.spelled)
 
     def _advance(self, lane: _Lane, drawn: _Drawn) -> None:
         """Add a token to a lane, and to its text what may be shown now."""
@@ -295,9 +306,19 @@ class Sampler:
         return lane
 
 
-def distribution(logs: npt.NDArray[np.floating], settings: SamplingSettings) -> npt.NDArray[np.float64]:
-    """Probabilities (B, V) from log-probabilities: temperature, then top-k, top-p and min-p."""
+def distribution(
+    logs: npt.NDArray[np.floating], settings: SamplingSettings, spelled: npt.NDArray[np.int64]
+) -> npt.NDArray[np.float64]:
+    """Probabilities (B, V) from log-probabilities: temperature, then top-k, top-p and min-p, to which the tokens
+    `spelled` are one choice."""
     probabilities = with_temperature(logs, settings.temperature)
+    if settings.truncates and len(spelled):
+        return as_one_choice(probabilities, spelled, lambda choices: truncated(choices, settings))
+    return truncated(probabilities, settings)
+
+
+def truncated(probabilities: npt.NDArray[np.float64], settings: SamplingSettings) -> npt.NDArray[np.float64]:
+    """Top-k, top-p and min-p, in this order."""
     if settings.top_k is not None:
         probabilities = top_k(probabilities, settings.top_k)
     if settings.top_p is not None:

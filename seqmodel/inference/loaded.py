@@ -6,12 +6,13 @@ What each method does stands in a module of its own, imported when it is first a
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from functools import cached_property
+from functools import cached_property, reduce
 from typing import TYPE_CHECKING, Any
 
 from seqmodel.config import CompletionSettings, SamplingSettings, SearchSettings, checked
 from seqmodel.errors import ModelError, UsageError
 from seqmodel.model.bundle import Bundle, BundleHeader, HeldOutLines
+from seqmodel.tokens.characters import union
 
 if TYPE_CHECKING:
     from seqmodel.inference.best_first import TopSearch
@@ -38,6 +39,7 @@ class Model:
         self.header: BundleHeader = bundle.header
         self.tokenizer = bundle.tokenizer
         self.fingerprint = bundle.fingerprint
+        self.characters = bundle.written_characters
         self.runtime = sequence_model(bundle)
 
     def score(
@@ -163,7 +165,11 @@ class Model:
 
     def generate(self, prefix: str = "", **settings: Any) -> list[Sample]:
         """Sample continuations of a prefix; keywords as in `SamplingSettings` (count, temperature, seed …). Without a
-        `seed` other ones come at each call."""
+        `seed` other ones come at each call.
+
+        They hold only characters of the training text and, in a word model where truncation or a temperature below 1
+        makes the probable more so, only words of its vocabulary; `any_text=True` opens both.
+        """
         done = [piece.sample for piece in self.stream(prefix, self.sampling(**settings)) if piece.done]
         return sorted(done, key=lambda sample: sample.index)
 
@@ -208,7 +214,7 @@ class Model:
         **settings: Any,
     ) -> list[Sample]:
         """The most probable continuations of a prefix that a beam search of so many open ones finds, best first; see
-        `inference.search.beam`. Keywords as in `SamplingSettings`, of which the limits count.
+        `inference.search.beam`. Keywords as in `SamplingSettings`, of which the limits and `any_text` count.
 
         Raises:
             UsageError: if a line model is given a prefix with a newline in it.
@@ -221,6 +227,7 @@ class Model:
             ends=self.header.model.ends,
             one_line=self.header.sequence == "line",
             length_normalisation=length_normalisation,
+            characters=self.characters,
         )
 
     def stream(self, prefix: str, settings: SamplingSettings, prefix_index: int = 0) -> Iterator[Piece]:
@@ -240,13 +247,14 @@ class Model:
             one_line=one_line,
             prefix_index=prefix_index,
             fingerprint=self.fingerprint,
+            characters=self.characters,
         )
 
     def complete(self, prefix: str = "", k: int = 5, **settings: Any) -> list[Completion]:
         """The k most probable ways to finish the last word of a text or, after white space, to say the next one.
 
         Best first; the `probability` of each is that of its `text`, and then a word's end, given the prefix. Keywords
-        as in `CompletionSettings` (effort). Errors as `completions`.
+        as in `CompletionSettings` (effort, any_text). Errors as `completions`.
         """
         return list(self.completions(prefix, k, **settings).best)
 
@@ -260,26 +268,31 @@ class Model:
         self._refuse_lines(prefix)
         return self._completer.complete(prefix, checked(CompletionSettings, k=k, **settings))
 
-    def next_tokens(self, prefix: str = "", k: int = 5) -> NextTokens:
+    def next_tokens(self, prefix: str = "", k: int = 5, *, any_text: bool = False) -> NextTokens:
         """The k most probable next tokens; where the prefix ends inside a token, of those that cover its end.
 
         Errors as `completions`.
         """
         self._refuse_lines(prefix)
-        return self._completer.next_tokens(prefix, checked(CompletionSettings, k=k).k)
+        return self._completer.next_tokens(prefix, checked(CompletionSettings, k=k, any_text=any_text))
 
     @cached_property
     def _completer(self) -> Completer:
         from seqmodel.inference.completion import Completer
 
-        one_line = self.header.sequence == "line"
-        return Completer(self.runtime, self.tokenizer, ends=self.header.model.ends, one_line=one_line)
+        return Completer(
+            self.runtime,
+            self.tokenizer,
+            ends=self.header.model.ends,
+            one_line=self.header.sequence == "line",
+            characters=self.characters,
+        )
 
     def top(self, n: int = 10, prefix: str = "", **settings: Any) -> TopSearch:
         """The n most probable whole sequences, best first: an iterator of `TopSequence`.
 
         With a prefix: those whose tokens begin with its tokens, and their probabilities given the prefix. Keywords as
-        in `SearchSettings` (max_bits, effort, frontier, memory); what the search did stands in the iterator.
+        in `SearchSettings` (max_bits, effort, frontier, memory, any_text); what the search did stands in the iterator.
 
         Raises:
             UsageError: if the model is one of a stream, or the prefix cannot begin what is looked for.
@@ -294,7 +307,11 @@ class Model:
             raise UsageError("the prefix ends with a blank, which belongs to the next word", "Leave the blank out.")
         self._refuse_lines(prefix)
         wanted = checked(SearchSettings, count=n, **settings)
-        return TopSearch(self.runtime, self.tokenizer, prefix, wanted, one_line=self.header.sequence == "line")
+        return TopSearch(
+            *(self.runtime, self.tokenizer, prefix, wanted),
+            one_line=self.header.sequence == "line",
+            characters=self.characters,
+        )
 
     def _refuse_lines(self, prefix: str) -> None:
         if self.header.sequence == "line" and "\n" in prefix:
@@ -312,6 +329,7 @@ class MixedModel(Model):
         self.header, self.tokenizer = models[0].header, models[0].tokenizer
         self.runtime = ModelMixture([model.runtime for model in models], weights)
         self.fingerprint = None
+        self.characters = reduce(union, [model.characters for model in models])
 
     @cached_property
     def held_out_lines(self) -> HeldOutLines:

@@ -18,7 +18,7 @@ import heapq
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterator
 from copy import copy
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import count as counting
 from typing import Any
@@ -29,7 +29,7 @@ import numpy.typing as npt
 from seqmodel.inference.sequence_model import Floats, Ids, SequenceModel
 from seqmodel.inference.spelling import Mask, Speller, Spelling
 from seqmodel.inference.workers import one_thread
-from seqmodel.tokens.tokenizer import START, UNKNOWN, Tokenizer
+from seqmodel.tokens.tokenizer import FIRST_PIECE, START, UNKNOWN, Tokenizer
 
 NODES = 64  # that are looked at
 NEGLIGIBLE = 1e-3  # share of the probability that may be left unexplored
@@ -58,8 +58,23 @@ class Node:
         speller = copy(self.speller)
         text = speller.push(token)
         if self.remaining:
-            text = speller.tokenizer.piece_bytes[token][len(self.remaining) :].decode()
+            text = self._added(token)
         return speller, text
+
+    def narrowed(self, spelling: Spelling) -> Node:
+        """This where it goes on by a narrower spelling, with the tokens that add to the prefix what that may write."""
+        speller = self.speller.narrowed(spelling)
+        if not self.remaining:
+            return replace(self, speller=speller, covers=self.covers & speller.mask)
+        covers = self.covers.copy()
+        if spelling.characters is not None:
+            tokens = np.flatnonzero(covers)
+            covers[tokens] = spelling.characters.has_all_of([self._added(token) for token in tokens.tolist()])
+        return replace(self, speller=speller, covers=covers)
+
+    def _added(self, token: int) -> str:
+        """What a covering token adds to the prefix."""
+        return self.speller.tokenizer.piece_bytes[token][len(self.remaining) :].decode()
 
 
 @dataclass(frozen=True)
@@ -80,6 +95,20 @@ class Opening:
     def log_p(self) -> float:
         """log p (nats), as far as found, that a text which begins with the sure part begins with all of the prefix."""
         return float(np.logaddexp.reduce(self.joint, axis=None))
+
+    def narrowed(self, spelling: Spelling) -> Opening:
+        """What goes on by a narrower spelling; all of this where nothing does. To known words a word that the prefix
+        begins is one of them if it can be."""
+        nodes = tuple(node.narrowed(spelling) for node in self.nodes)
+        if spelling.known_words and any(node.remaining and node.covers[FIRST_PIECE:].any() for node in nodes):
+            is_piece = np.arange(len(nodes[0].covers)) >= FIRST_PIECE
+            nodes = tuple(replace(node, covers=node.covers & is_piece) for node in nodes)
+        narrow = Opening(nodes, self.missing)
+        if narrow.log_p > -np.inf:
+            return narrow
+        return Opening(
+            tuple(replace(node, covers=own.covers) for node, own in zip(nodes, self.nodes, strict=True)), self.missing
+        )
 
     def probabilities(self) -> npt.NDArray[np.float64]:
         """As `joint`, given the whole prefix: they sum to 1 − missing, or to 0 if the prefix cannot be."""
@@ -193,8 +222,7 @@ class Opener:
         mark = self.trail.after(ids)
         if not rest:
             speller = copy(mark.speller)
-            if self.tokenizer.unit == "byte":
-                speller.pending = b""  # has been written, as part of the prefix
+            speller.written = len(speller.pending)
             return Opening((Node(0.0, mark.state, mark.logs, speller.mask, speller),))
         search = _Search(self.model, self._index, rest)
         search.begin(mark, 0)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import numpy.typing as npt
 
@@ -51,6 +53,22 @@ def min_p(probabilities: Probabilities, p: float) -> Probabilities:
     """
     edge = p * probabilities.max(axis=-1, keepdims=True)
     return _normalised(np.where(probabilities >= edge, probabilities, 0))
+
+
+def as_one_choice(
+    probabilities: Probabilities, tokens: npt.NDArray[np.int64], truncate: Callable[[Probabilities], Probabilities]
+) -> Probabilities:
+    """Truncate with some tokens as one choice, kept or dropped together.
+
+    Example: top-k of 1 on (0.3, 0.3, 0.4) with the first two as one keeps these: (0.5, 0.5, 0).
+    """
+    whole = probabilities[:, tokens].sum(axis=-1, keepdims=True)
+    choices = probabilities.copy()
+    choices[:, tokens] = 0
+    choices[:, tokens[:1]] = whole
+    kept = truncate(choices)
+    kept[:, tokens] = kept[:, tokens[:1]] * probabilities[:, tokens] / np.where(whole > 0, whole, 1)
+    return kept
 
 
 def repeated_less(

@@ -18,6 +18,7 @@ from seqmodel.inference.scoring import LN2, RunningScorer
 from seqmodel.inference.sequence_model import Floats, SequenceModel
 from seqmodel.inference.spelling import Speller, Spelling
 from seqmodel.inference.workers import one_thread
+from seqmodel.tokens.characters import Characters
 from seqmodel.tokens.tokenizer import END, Tokenizer
 
 LengthNormalisation = Literal["none", "per-token"]
@@ -45,8 +46,15 @@ class Start:
 
 
 @one_thread()
-def begin(model: SequenceModel, tokenizer: Tokenizer, prefix: str, ends: bool = True, one_line: bool = False) -> Start:
-    """Read a prefix.
+def begin(
+    model: SequenceModel,
+    tokenizer: Tokenizer,
+    prefix: str,
+    ends: bool = True,
+    one_line: bool = False,
+    characters: Characters | None = None,
+) -> Start:
+    """Read a prefix; only `characters` follow it, any if None.
 
     Raises:
         DataError: if it holds a lone surrogate.
@@ -55,8 +63,9 @@ def begin(model: SequenceModel, tokenizer: Tokenizer, prefix: str, ends: bool = 
     scorer = RunningScorer(model)
     scorer.score(ids)
     logs, state = model.step(np.array([[scorer.last]]), scorer.state)
-    speller = Speller(Spelling(tokenizer, ends, one_line))
+    speller = Speller(Spelling(tokenizer, ends, one_line).narrowed(characters))
     speller.follow(ids.tolist())
+    speller.written = len(speller.pending)
     return Start(prefix, tuple(ids.tolist()), speller, logs[0], state)
 
 
@@ -106,14 +115,17 @@ def beam(
     ends: bool = True,
     one_line: bool = False,
     length_normalisation: LengthNormalisation = "none",
+    characters: Characters | None = None,
 ) -> list[Sample]:
     """The most probable continuations of a prefix that a beam of `width` open ones finds: at most `width`, best first.
 
-    Of the settings only max_chars, max_tokens, max_lines and stop count.
+    Of the settings only max_chars, max_tokens, max_lines, stop and any_text count. Without any_text continuations are
+    made of `characters` (all if None).
 
     At each step every open continuation is extended by every token, and the extensions are taken best first until
-    `width` are open; what ends (or reaches a limit) on the way there is put aside. So a width of 1 is greedy. Like
-    sampling it writes canonical spellings only; of those cut at a limit that read the same the better one counts.
+    `width` are open; what ends (or reaches a limit) on the way there is put aside. So a width of 1 is greedy, but for
+    the unknown words that greedy sampling leaves out. Like sampling it writes canonical spellings only; of those cut at
+    a limit that read the same the better one counts.
 
     "none" ranks by the probability of the whole, of which a longer continuation has ever less: short ones win. The
     search ends when no open one can come among the best any more. "per-token" ranks by the mean log-probability of a
@@ -123,7 +135,7 @@ def beam(
     Raises:
         DataError: if the prefix holds a lone surrogate.
     """
-    start = begin(model, tokenizer, prefix, ends, one_line)
+    start = begin(model, tokenizer, prefix, ends, one_line, None if settings.any_text else characters)
     score = attrgetter("per_token" if length_normalisation == "per-token" else "log")
     partials, logs, state = [_Partial(start.speller, Limiter(settings))], start.logs, start.state
     done: dict[tuple[str, str], _Partial] = {}  # by what they read and why they stopped

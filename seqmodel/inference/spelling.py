@@ -1,45 +1,96 @@
 """Which tokens may come next so that what is sampled is valid UTF-8 and spelled as `Tokenizer.encode` would.
 
 A model gives every token some probability, also bytes that would break a character or spell in bytes what has
-a token of its own. A `Speller` follows the tokens of one lane and names those that are allowed.
+a token of its own. A `Speller` follows the tokens of one lane and names those that are allowed. A `Spelling` may be
+narrowed to the characters of a set, and to words that the vocabulary holds; where that leaves nothing, as after some
+prefixes, the wider one says what may come.
 """
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable
+from copy import copy
 from functools import cached_property
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
+from seqmodel.tokens.characters import EVERYTHING, Characters, utf8_length
 from seqmodel.tokens.tokenizer import END, FIRST_BYTE, FIRST_PIECE, START, UNKNOWN, Tokenizer
 
 Mask = npt.NDArray[np.bool_]
 
 
+class Situation(NamedTuple):
+    """What a lane's next token depends on: an unfinished character; would a blank be the virtual one of a line start?
+    Of words also: may the segment end here, may a word begin without a blank, is one being spelled in bytes, and must
+    a blank follow?"""
+
+    pending: bytes = b""
+    at_line_start: bool = True
+    may_end: bool = True
+    bare: bool = False
+    run: bool = False
+    owes_blank: bool = False
+
+
 class Spelling:
     """What the spellers of one vocabulary share: masks by situation, made once."""
 
-    def __init__(self, tokenizer: Tokenizer, ends: bool, one_line: bool = False) -> None:
-        self.tokenizer = tokenizer
+    def __init__(
+        self,
+        tokenizer: Tokenizer,
+        ends: bool,
+        one_line: bool = False,
+        *,
+        characters: Characters | None = None,
+        known_words: bool = False,
+        wider: Spelling | None = None,
+    ) -> None:
+        self.tokenizer, self.ends, self.one_line = tokenizer, ends, one_line
+        self.characters, self.known_words, self.wider = characters, known_words, wider
         self.never = [START, UNKNOWN, *(tokenizer.newline_ids if one_line else ())]
-        self.ends = ends
-        self._masks: dict[object, Mask] = {}
-        texts = [piece.decode() for piece in tokenizer.piece_bytes[FIRST_PIECE:]]
-        self.covered = Counter(
-            data[:size]
-            for text in texts
-            if len(text) == 1
-            for data in [text.encode()]
-            for size in range(1, len(data) + 1)
-        )
-        self.longest = max(map(len, texts), default=0)  # characters
+        self._writable = EVERYTHING if characters is None else characters
+        self.has_blank = " " in self._writable
+        self._masks: dict[Situation, Mask] = {}
+        pieces = tokenizer.piece_bytes[FIRST_PIECE:]
+        self._texts: list[str] = [piece.decode() for piece in pieces] if wider is None else wider._texts
+        self._covered = _beginnings(text for text in self._texts if len(text) == 1 and text in self._writable)
+        self.longest = max(map(len, self._texts), default=0)  # characters
+
+    def narrowed(self, characters: Characters | None, known_words: bool = False) -> Spelling:
+        """A spelling that writes only these characters, all if None. `known_words`: in a word model it begins no word
+        that the vocabulary lacks; one that a prefix has begun may go on."""
+        narrow = self
+        if characters is not None:
+            narrow = Spelling(self.tokenizer, self.ends, self.one_line, characters=characters, wider=narrow)
+        if known_words and self.tokenizer.unit == "word":
+            narrow = Spelling(
+                self.tokenizer, self.ends, self.one_line, characters=characters, known_words=True, wider=narrow
+            )
+        return narrow
+
+    def mask(self, situation: Situation) -> Mask:
+        """The tokens (V,) that may come."""
+        mask = self._masks.get(situation)
+        if mask is None:
+            make = {"byte": self._byte_mask, "word": self._word_mask}.get(self.tokenizer.unit, self._char_mask)
+            mask = make(situation) & self.anything
+            if self.wider is not None and not mask.any():
+                mask = self.wider.mask(situation)
+            self._masks[situation] = mask
+        return mask
 
     @cached_property
     def anything(self) -> Mask:
-        """All but the symbols that are never sampled."""
+        """All but the symbols that are never sampled, and pieces that hold what may not be written; the blank before a
+        word may be a virtual one."""
         mask = np.ones(self.tokenizer.size, bool)
+        if self.characters is not None:
+            virtual = " " if self.tokenizer.has_virtual_blanks else ""
+            mask[FIRST_PIECE:] = self.characters.has_all_of([text.removeprefix(virtual) for text in self._texts])
         mask[self.never] = False
         mask[END] = self.ends
         if self.tokenizer.closed:
@@ -49,16 +100,18 @@ class Spelling:
     @cached_property
     def _kinds(self) -> tuple[Mask, Mask, Mask]:
         """Vocabulary entries that are a word after a blank, a word without one, white space."""
-        texts = [
-            "",
-            "",
-            "",
-            *[""] * 256,
-            *(piece.decode() for piece in self.tokenizer.piece_bytes[FIRST_PIECE:]),
-        ]
+        if self.wider is not None:
+            return self.wider._kinds
+        texts = [*[""] * FIRST_PIECE, *self._texts]
         space = np.array([text.isspace() for text in texts])
-        after_blank = np.array([text.startswith(" ") for text in texts]) & ~space
+        after_blank = self._begins_blank & ~space
         return after_blank, np.array([bool(text) for text in texts]) & ~space & ~after_blank, space
+
+    @cached_property
+    def _begins_blank(self) -> Mask:
+        if self.wider is not None:
+            return self.wider._begins_blank
+        return np.array([False] * FIRST_PIECE + [text.startswith(" ") for text in self._texts])
 
     @cached_property
     def _blank(self) -> Mask:
@@ -68,60 +121,93 @@ class Spelling:
             mask[blank] = True
         return mask
 
-    def open_count(self, prefix: bytes) -> int:
-        """How many characters whose UTF-8 begins with `prefix` have no token of their own."""
-        return _characters(prefix) - self.covered[prefix]
+    # Characters and subwords
 
-    def char_mask(self, pending: bytes) -> Mask:
-        """Allowed tokens when characters stand alone (char and subword); `pending` is an unfinished character."""
-        if pending not in self._masks:
-            mask = np.zeros_like(self.anything) if pending else self.anything.copy()
+    def _char_mask(self, situation: Situation) -> Mask:
+        """Characters stand alone; they are spelled in bytes if no token is theirs."""
+        pending = situation.pending
+        mask = np.full(self.tokenizer.size, not pending)
+        if not (self.has_blank or situation.at_line_start):
+            mask &= ~self._begins_blank
+        for byte in range(256):
+            data = pending + bytes([byte])
+            mask[FIRST_BYTE + byte] = self._writable.count(data) > self._covered[data]
+        return mask
+
+    # Words
+
+    def _word_mask(self, situation: Situation) -> Mask:
+        """Words are spelled whole."""
+        pending, at_line_start, may_end, bare, run, owes_blank = situation
+        mask = np.zeros(self.tokenizer.size, bool)
+        if not pending and may_end:
+            after_blank, without, space = self._kinds
+            space = space if self.has_blank else space & ~self._blank
+            mask |= after_blank if self.has_blank or at_line_start else False
+            mask |= self._blank & space if owes_blank else space
+            mask |= without if bare and not run else False
+            mask[END] = self.ends and not owes_blank
+        if run or not self.known_words:
             for byte in range(256):
-                mask[FIRST_BYTE + byte] = self.open_count(pending + bytes([byte])) > 0
-            self._masks[pending] = mask & self.anything
-        return self._masks[pending]
+                mask[FIRST_BYTE + byte] = self._byte_fits(pending + bytes([byte]), situation)
+        return mask
 
-    def word_mask(self, pending: bytes, may_end: bool, bare: bool, run: bool, owes_blank: bool) -> Mask:
-        """Allowed tokens when words are spelled whole: may the segment end here, may a word begin without a
-        blank, is one being spelled in bytes, and must a blank follow?"""
-        key = (pending, may_end, bare, run, owes_blank)
-        if key not in self._masks:
-            mask = np.zeros_like(self.anything)
-            if not pending and may_end:
-                after_blank, without, space = self._kinds
-                mask |= after_blank | (self._blank if owes_blank else space) | (without if bare and not run else False)
-                mask[END] = self.ends and not owes_blank
-            for byte in range(256):
-                mask[FIRST_BYTE + byte] = self._byte_fits(pending, bytes([byte]), may_end, bare or run, owes_blank)
-            self._masks[key] = mask & self.anything
-        return self._masks[key]
-
-    def _byte_fits(self, pending: bytes, byte: bytes, may_end: bool, bare: bool, owes_blank: bool) -> bool:
-        data = pending + byte
-        if not _characters(data) or (data[0] >= 0x80 and not bare):
+    def _byte_fits(self, data: bytes, situation: Situation) -> bool:
+        """May the beginning of a character go on, or begin, a word or white space that is spelled in bytes?"""
+        bare, may_end = situation.bare or situation.run, situation.may_end and not self.known_words
+        if data == b" ":
+            return may_end and (self.has_blank or situation.at_line_start)
+        if data[0] >= 0x80 and not bare:
             return False
-        if len(data) < _length(data[0]):
+        spaces, spelled_spaces = self._spaces
+        if bare and self._writable.count(data) > spaces[data]:
             return True
-        char = data.decode()
-        if char == " ":
-            return may_end
-        return may_end and not owes_blank and self.tokenizer.id_of(char) is None if char.isspace() else bare
+        return may_end and not situation.owes_blank and spelled_spaces[data] > 0
+
+    @cached_property
+    def _spaces(self) -> tuple[Counter[bytes], Counter[bytes]]:
+        """By the bytes that they begin with: white-space characters, and those but the blank that have no token."""
+        spaces = [char for char in map(chr, range(_LAST_SPACE + 1)) if char.isspace() and char in self._writable]
+        return _beginnings(spaces), _beginnings(
+            char for char in spaces if char != " " and self.tokenizer.id_of(char) is None
+        )
+
+    # Bytes
+
+    def _byte_mask(self, situation: Situation) -> Mask:
+        """Bytes that come to a character of the set, or that are in the set as bytes of no character."""
+        if self.characters is None:
+            return self.anything
+        mask = np.ones(self.tokenizer.size, bool)
+        mask[END] = self._may_break(situation.pending)
+        for byte in range(256):
+            mask[FIRST_BYTE + byte] = self._may_follow(situation.pending, byte)
+        return mask
+
+    def _may_follow(self, pending: bytes, byte: int) -> bool:
+        data = pending + bytes([byte])
+        if EVERYTHING.count(data):
+            return self._writable.count(data) > 0 or (_is_unfinished(data) and self._writable.strays.issuperset(data))
+        if pending:
+            return self._may_break(pending) and self._may_follow(b"", byte)
+        return byte in self._writable.strays
+
+    def _may_break(self, pending: bytes) -> bool:
+        """May an unfinished character stay so? If it is of a prefix, and no character of the set, it has to."""
+        return self._writable.strays.issuperset(pending) or not self._writable.count(pending)
 
 
-def _characters(prefix: bytes) -> int:
-    """How many code points (no surrogates) have a UTF-8 spelling that begins with `prefix`."""
-    lead = prefix[0]
-    if lead < 0x80:
-        return int(len(prefix) == 1)
-    length = 2 if 0xC2 <= lead < 0xE0 else 3 if 0xE0 <= lead < 0xF0 else 4 if 0xF0 <= lead < 0xF5 else 0
-    if len(prefix) > length:
-        return 0
-    low, high = {0xE0: (0xA0, 0xC0), 0xED: (0x80, 0xA0), 0xF0: (0x90, 0xC0), 0xF4: (0x80, 0x90)}.get(lead, (0x80, 0xC0))
-    if len(prefix) == 1:
-        return int((high - low) * 64 ** (length - 2))
-    if not low <= prefix[1] < high or any(not 0x80 <= byte < 0xC0 for byte in prefix[2:]):
-        return 0
-    return int(64 ** (length - len(prefix)))
+_LAST_SPACE = 0x3000  # of Unicode
+
+
+def _beginnings(chars: Iterable[str]) -> Counter[bytes]:
+    """How many of these characters begin with some bytes."""
+    return Counter(data[:size] for char in chars for data in [char.encode()] for size in range(1, len(data) + 1))
+
+
+def _is_unfinished(data: bytes) -> bool:
+    """True for the first bytes of a character that lacks some."""
+    return bool(data) and len(data) < utf8_length(data[0]) and EVERYTHING.count(data) > 0
 
 
 class Speller:
@@ -132,27 +218,26 @@ class Speller:
         self.tokenizer = spelling.tokenizer
         self.at_line_start = True
         self.pending = b""
+        self.written = 0  # of the pending bytes, by a prefix that ends inside a character
         self.run: str | None = None  # a word that is being spelled in bytes, or the beginning of a long one
         self.bare = False  # may a word begin without a blank?
         self.owes_blank = False  # a lone blank at a line start is the virtual one: another must follow
 
     @property
     def mask(self) -> Mask:
-        unit = self.tokenizer.unit
-        if unit == "byte":
-            return self.spelling.anything
-        if unit == "word":
-            in_run = self.run is not None
-            may_end = not in_run or self.tokenizer.id_of(self.run or "") is None
-            return self.spelling.word_mask(self.pending, may_end, self.bare, in_run, self.owes_blank)
-        return self.spelling.char_mask(self.pending)
+        at_line_start = self.at_line_start or self.spelling.has_blank  # where that matters
+        if self.tokenizer.unit != "word":
+            return self.spelling.mask(Situation(self.pending, at_line_start))
+        in_run = self.run is not None
+        may_end = not in_run or self.tokenizer.id_of(self.run or "") is None
+        return self.spelling.mask(Situation(self.pending, at_line_start, may_end, self.bare, in_run, self.owes_blank))
 
     def push(self, token: int) -> str:
         """Take a token; returns the text that is now complete."""
         data = self.pending + self.tokenizer.piece_bytes[token]
         if self.tokenizer.unit == "byte":
             return self._decoded_bytes(data)
-        if FIRST_BYTE <= token < FIRST_PIECE and _characters(data) and len(data) < _length(data[0]):
+        if FIRST_BYTE <= token < FIRST_PIECE and _is_unfinished(data):
             self.pending = data
             if self.tokenizer.unit == "word" and self.run is None:
                 self.run = ""
@@ -168,22 +253,30 @@ class Speller:
             self.at_line_start = text.endswith("\n")
         return shown
 
+    def narrowed(self, spelling: Spelling) -> Speller:
+        """A copy that goes on by another spelling of the same vocabulary; what came before has been written."""
+        speller = copy(self)
+        speller.spelling, speller.written = spelling, len(self.pending)
+        return speller
+
     def follow(self, tokens: Iterable[int]) -> None:
         """Take the tokens of a prefix."""
         for token in tokens:
             self.push(token)
 
     def _decoded_bytes(self, data: bytes) -> str:
-        """Any bytes may come; those of an unfinished character wait, broken ones become lone surrogates."""
-        if data and len(data) < _length(data[0]) and _characters(data):
+        """Bytes of an unfinished character wait; those that come to none become lone surrogates."""
+        if _is_unfinished(data):
             self.pending = data
             return ""
-        self.pending = b""
-        return data.decode("utf-8", "surrogateescape")
+        broken = b"" if EVERYTHING.count(data) else self.pending
+        text = (broken or data)[self.written :].decode("utf-8", "surrogateescape")
+        self.pending, self.written = b"", 0
+        return text + self._decoded_bytes(data[len(broken) :]) if broken else text
 
     def finish(self) -> str:
         """What is left when a lane stops inside a character."""
-        rest, self.pending = self.pending, b""
+        rest, self.pending, self.written = self.pending[self.written :], b"", 0
         return rest.decode("utf-8", "surrogateescape") if self.tokenizer.unit == "byte" else ""
 
     def _follow_word(self, token: int, text: str) -> None:
@@ -198,8 +291,3 @@ class Speller:
         else:
             self.run = None
             self.bare = text.isspace() and text not in (" ", "\n")
-
-
-def _length(lead: int) -> int:
-    """Bytes of a character by its first byte."""
-    return 1 if lead < 0xC2 else 2 if lead < 0xE0 else 3 if lead < 0xF0 else 4 if lead < 0xF5 else 1

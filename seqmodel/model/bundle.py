@@ -23,6 +23,7 @@ from seqmodel.model.fingerprint import Fingerprint
 from seqmodel.model.ngram import CountModel, Level
 from seqmodel.model.ngram_index import NgramIndex
 from seqmodel.model.tensors import Array, TensorFile, read_header, read_tensors, write_tensors
+from seqmodel.tokens.characters import Characters, are_characters, vocabulary_characters
 from seqmodel.tokens.tokenizer import Tokenizer, never_predicted
 
 FORMAT = 2
@@ -31,6 +32,7 @@ _TOKENIZER = "tokenizer"
 _KEYS = "ngrams.{}.keys"
 _COUNTS = "counts."
 _FINGERPRINT = "fingerprint"
+_CHARACTERS = "characters"
 _LEVEL_PARTS = ("keys", "offsets", "tokens", "counts")
 
 
@@ -193,7 +195,13 @@ class Bundle:
     weights: Mapping[str, Array]
     counts: CountModel | None = None
     fingerprint: Fingerprint | None = None
+    characters: Characters | None = None  # of the training text; None in bundles made before they were kept
     digest: str = ""  # of the file it was read from
+
+    @property
+    def written_characters(self) -> Characters | None:
+        """What is sampled is made of these; where they were not kept, of those that the vocabulary holds."""
+        return self.characters if self.characters is not None else vocabulary_characters(self.tokenizer)
 
 
 def write_bundle(path: Path, bundle: Bundle) -> None:
@@ -210,6 +218,8 @@ def write_bundle(path: Path, bundle: Bundle) -> None:
             tensors |= {f"{_COUNTS}{number}.{part}": getattr(level, part) for part in _LEVEL_PARTS}
     if bundle.fingerprint is not None:
         tensors[_FINGERPRINT] = bundle.fingerprint.bits
+    if bundle.characters is not None:
+        tensors[_CHARACTERS] = bundle.characters.runs
     tensors |= {name: bundle.weights[name] for name in sorted(bundle.weights)}
     # Wide types first: safetensors wants every array aligned to its type.
     ordered = dict(sorted(tensors.items(), key=lambda item: -item[1].dtype.itemsize))
@@ -289,6 +299,7 @@ def _bundle(header: BundleHeader, weights: dict[str, Array], digest: str) -> Bun
     except KeyError:
         raise misfit from None
     fingerprint = _fingerprint(header, weights.pop(_FINGERPRINT, None))
+    characters = _characters(header, weights.pop(_CHARACTERS, None))
     tokenizer = Tokenizer(proto.tobytes(), header.unit, header.closed)
     index = NgramIndex(settings.vocabulary, tuple(order for order, _ in settings.ngram_rows), keys)
     if tokenizer.size != settings.vocabulary or not index_fits(index, settings.ngram_rows):
@@ -300,7 +311,7 @@ def _bundle(header: BundleHeader, weights: dict[str, Array], digest: str) -> Bun
         raise misfit
     if not in_range(weights):
         raise ModelError("a weight of the bundle is out of range", "Use another copy, or train again.")
-    return Bundle(header, tokenizer, index, weights, counts, fingerprint, digest)
+    return Bundle(header, tokenizer, index, weights, counts, fingerprint, characters, digest)
 
 
 def index_fits(index: NgramIndex, rows: tuple[tuple[int, int], ...]) -> bool:
@@ -328,6 +339,19 @@ def _fingerprint(header: BundleHeader, bits: Array | None) -> Fingerprint | None
     if settings is None or bits is None or bits.dtype != np.uint8 or bits.ndim != 1 or not len(bits):
         raise ModelError("the bundle's fingerprint does not fit together", "Use another copy, or train again.")
     return None if settings.longest is None else Fingerprint(bits, settings.longest, settings.hashes)
+
+
+def _characters(header: BundleHeader, runs: Array | None) -> Characters | None:
+    """The characters of a bundle.
+
+    Raises:
+        ModelError: if they are none.
+    """
+    if runs is None:
+        return None
+    if not are_characters(runs, with_strays=header.unit == "byte"):
+        raise ModelError("the bundle's characters do not fit together", "Use another copy, or train again.")
+    return Characters(runs)
 
 
 def _count_model(header: BundleHeader, tensors: Mapping[str, Array]) -> CountModel | None:

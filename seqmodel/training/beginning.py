@@ -11,6 +11,7 @@ from seqmodel.config import CorpusSettings, TokenizerSettings
 from seqmodel.errors import ModelError, UsageError
 from seqmodel.files import beside, refuse_existing
 from seqmodel.model.bundle import Bundle, read_bundle
+from seqmodel.tokens.characters import Characters
 from seqmodel.tokens.store import TokenStore, is_store
 from seqmodel.training.agreement import agree_with_bundle, agree_with_checkpoint
 from seqmodel.training.checkpoints import Checkpoint, read_run
@@ -24,6 +25,11 @@ class Beginning:
     tokenizer: TokenizerSettings
     corpus: CorpusSettings
     init: Bundle | None = None
+
+    def with_earlier(self, found: Characters) -> Characters:
+        """The characters of the training text, with those that the bundle to begin from was trained on."""
+        earlier = self.init.written_characters if self.init is not None else None
+        return found if earlier is None else found | earlier
 
 
 def refuse_own_inputs(request: TrainingRequest) -> None:

@@ -10,6 +10,7 @@ import math
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ from seqmodel.model.language_model import LanguageModel
 from seqmodel.model.ngram_index import NgramIndex, next_history
 from seqmodel.model.tensors import Array
 from seqmodel.tokens.batches import Batch, LaneBatches, PaddedBatches, UnseenSpellings, token_count
+from seqmodel.tokens.characters import Characters, training_characters
 from seqmodel.tokens.store import Ranges, TokenStore
 from seqmodel.tokens.tokenizer import UNKNOWN, Tokenizer
 from seqmodel.training.checkpoints import Checkpoint, write_checkpoint
@@ -76,6 +78,11 @@ class TrainingData:
     @property
     def is_stream(self) -> bool:
         return self.store.header.sequence == "stream"
+
+    @cached_property
+    def characters(self) -> Characters:
+        """The characters of the text that is trained on."""
+        return training_characters(self.store.tokenizer, self.store.ids, self.train)
 
     @property
     def chars_per_token(self) -> float:
@@ -359,7 +366,12 @@ class Trainer:
     def _sample(self) -> str:
         settings = SamplingSettings(max_tokens=SAMPLE_CHARS, max_chars=SAMPLE_CHARS, seed=self.step)
         kind = self.data.store.header.sequence
-        pieces = generate(self.runtime(), self.tokenizer, "", settings, ends=kind != "stream", one_line=kind == "line")
+        pieces = generate(
+            *(self.runtime(), self.tokenizer, "", settings),
+            ends=kind != "stream",
+            one_line=kind == "line",
+            characters=self.data.characters,
+        )
         return "".join(piece.text for piece in pieces)
 
     def kept_weights(self) -> dict[str, Array]:

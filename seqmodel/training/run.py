@@ -38,6 +38,7 @@ from seqmodel.model.ngram_index import NgramIndex, build_index
 from seqmodel.text.corpus import CorpusSummary, find_sources
 from seqmodel.text.sequences import read_sequences
 from seqmodel.tokens.batches import split_store, token_count, whole_store
+from seqmodel.tokens.characters import Characters
 from seqmodel.tokens.store import TokenStore, is_store, make_store, open_store
 from seqmodel.tokens.vocabulary_notes import vocabulary_notes
 from seqmodel.training.agreement import agree_with_store, fit_together
@@ -101,7 +102,7 @@ class TrainingRun:
             data, held_out_from = self._data(checkpoint)
             trainer = self._trainer(data, checkpoint, device)
             self.group.broadcast(torch.get_num_threads(), trainer.settings.precision == "bf16")
-            counts = self._counts(data)
+            counts, characters = self._counts(data), self.begin.with_earlier(data.characters)
             if checkpoint is None:
                 self.checkpoint_path.unlink(missing_ok=True)  # of an earlier run, which --force gives up
             if self.request.write_valid is not None:
@@ -111,7 +112,7 @@ class TrainingRun:
                 interrupted, looped = not finished.annealed, time.monotonic()
                 self._refuse_hardly_begun(finished, trainer.settings, checkpoint)
                 data = self._affordable(trainer, data, log)
-                header = self._save(trainer, data, counts, held_out_from, finished)
+                header = self._save(trainer, data, counts, held_out_from, finished, characters)
                 if header.held_out is not None:
                     elapsed = finished.elapsed + time.monotonic() - looped
                     self._tell(log, evaluated(header.held_out, per_unit(data), elapsed))
@@ -388,6 +389,7 @@ class TrainingRun:
         counts: CountModel | None,
         held_out_from: HeldOutFrom,
         finished: Finished,
+        characters: Characters,
     ) -> BundleHeader:
         weights = {name: stored_precision(array) for name, array in trainer.kept_weights().items()}
         if not in_range(weights):
@@ -431,7 +433,8 @@ class TrainingRun:
             corpus=CorpusSettings(**self.notes["corpus"]),
             fingerprint=FingerprintSettings.of(fingerprint) if fingerprint is not None else None,
         )
-        write_bundle(self.output, Bundle(header, data.store.tokenizer, trainer.index, weights, counts, fingerprint))
+        tokenizer, index = data.store.tokenizer, trainer.index
+        write_bundle(self.output, Bundle(header, tokenizer, index, weights, counts, fingerprint, characters))
         return header
 
 

@@ -355,3 +355,36 @@ def test_a_beam_gives_the_best_it_finds_and_draws_nothing(train_little: Callable
         assert ("a" not in row["text"] and row["stop"] in ("stop", "end")) or len(row["text"]) == 6
     for option in (["--top-k", "3"], ["--ban", "a"], ["--temperature", "0.5"], ["--reproducible"]):
         told(run_here(*arguments, "--beam", "2", *option), 2, "draws nothing")
+
+
+@pytest.mark.parametrize("search", [[], ["--beam", "40", "--max-chars", "1"]])
+def test_what_the_training_text_lacks_comes_only_with_any_text(
+    search: list[str], barely_trained: Callable[[str], Path]
+) -> None:
+    """A model that knows next to nothing would write bytes that spell anything."""
+    model = barely_trained("char")
+    options = ("-n", "40", "--seed", "1", "--max-chars", "20", "--format", "jsonl", *search)
+    seen, wild = (
+        {char for row in samples(run_here("generate", "-m", model, *options, *more)) for char in row["text"]}
+        for more in ([], ["--any-text"])
+    )
+    assert seen <= set(little_text()) < wild | set(little_text())
+
+
+def test_completions_and_the_most_probable_lines_keep_to_the_same_characters(
+    barely_trained: Callable[[str], Path],
+) -> None:
+    model, written = barely_trained("char"), set(little_text()) - {"\n"}
+    for command, column in ((["top", "-n", "30", "--effort", "60"], "text"), (["complete", "a", "--next"], "token")):
+        found = []
+        for more in ([], ["--any-text"]):
+            result = run_here(*command, "-m", model, *(["-k", "100"] if "--next" in command else []), *more)
+            assert result.code == 0, result.err
+            found.append({row[column].replace("▁", " ") for row in result.rows} - {"</s>"})
+        seen, wild = found
+        assert seen and all(set(text) <= written for text in seen), command
+        assert any(not set(text) <= written for text in wild), command
+    requests = b'{"prefix": "a", "k": 60}\n'
+    for more in ([], ["--any-text"]):
+        answer = json.loads(run_here("complete", "-m", model, "--jsonl", *more, stdin=requests).lines[0])
+        assert all(set(one["text"]) <= written for one in answer["completions"]) == (not more)

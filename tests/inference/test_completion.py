@@ -114,7 +114,7 @@ def test_effort_bounds_what_is_read(unit: Unit, lanes: int, monkeypatch: pytest.
     monkeypatch.setattr(completion, "LANES", lanes)
     model = small(unit)
     completer = Completer(model, model.spelling.tokenizer)
-    before = completer.next_tokens("ab a", 1)  # reads the prefix
+    before = completer.next_tokens("ab a", CompletionSettings(k=1))  # reads the prefix
     missing = 1.0
     for effort in (1, 7, 40, 200):
         model.read = 0
@@ -123,7 +123,7 @@ def test_effort_bounds_what_is_read(unit: Unit, lanes: int, monkeypatch: pytest.
         assert effort <= model.read <= effort + opened
         assert not found.settled and found.missing <= missing + 1e-9
         missing = found.missing
-    assert completer.next_tokens("ab a", 1) == before
+    assert completer.next_tokens("ab a", CompletionSettings(k=1)) == before
 
 
 def chain(unit: Unit, *steps: tuple[str, str, float]) -> tuple[Tokenizer, Completer]:
@@ -166,13 +166,14 @@ def test_words_by_hand() -> None:
 def test_next_tokens_cover_the_end_of_the_text() -> None:
     steps = [("<s>", " the", 1.0), (" the", " cat", 0.4), (" the", " car", 0.2), (" the", " dog", 0.4)]
     _, completer = chain("word", *steps)
-    found = completer.next_tokens("the ca", 5)
+    found = completer.next_tokens("the ca", CompletionSettings())
     assert [(one.token, round(one.probability, 6)) for one in found.best] == [("▁cat", 0.666667), ("▁car", 0.333333)]
-    assert [one.token for one in completer.next_tokens("the ", 2).best] == ["▁cat", "▁dog"]
+    assert [one.token for one in completer.next_tokens("the ", CompletionSettings(k=2)).best] == ["▁cat", "▁dog"]
     for unit in UNITS:
         tokenizer = tokenizer_for(unit)
         model = Spelled(tokenizer)
-        p = [one.probability for one in Completer(model, tokenizer).next_tokens("the c", tokenizer.size).best]
+        every = CompletionSettings(k=tokenizer.size)
+        p = [one.probability for one in Completer(model, tokenizer).next_tokens("the c", every).best]
         assert sum(p) == pytest.approx(1, abs=2e-3) and p == sorted(p, reverse=True)
 
 
@@ -206,7 +207,7 @@ def test_what_was_completed_before_changes_nothing(unit: Unit, texts: list[str])
 
 def test_a_trained_model_completes_as_it_scores(little_model: Model) -> None:
     for prefix in ("ca", "cat d", "anna "):
-        best = little_model.complete(prefix, 3)
+        best = little_model.complete(prefix, 3, any_text=True)
         assert len(best) == 3
         rows = little_model.score([prefix + one.text for one in best], details=True)
         for one, row in zip(best, rows, strict=True):

@@ -41,7 +41,7 @@ def chain_of(rows: dict[str, dict[str, float]]) -> tuple[Tokenizer, Table]:
 
 def greedy(model: Any, tokenizer: Tokenizer, prefix: str, **limits: Any) -> Sample:
     ends = limits.pop("ends", True)
-    pieces = generate(model, tokenizer, prefix, SamplingSettings(temperature=0, **limits), ends=ends)
+    pieces = generate(model, tokenizer, prefix, SamplingSettings(temperature=0, any_text=True, **limits), ends=ends)
     (sample,) = (piece.sample for piece in pieces if piece.done)
     return sample
 

@@ -29,6 +29,7 @@ from seqmodel.model.bundle import (
 )
 from seqmodel.model.tensors import Array, read_tensors, write_tensors
 from seqmodel.tokens.fitting import vocabulary_proto
+from seqmodel.tokens.tokenizer import FIRST_PIECE
 from seqmodel.tokens.wire import field
 from tests.model.golden import RECIPES, golden
 
@@ -56,6 +57,8 @@ def test_a_bundle_is_valid_safetensors(path: Path) -> None:
     assert bytes(theirs.pop("tokenizer")) == bundle.tokenizer.proto
     for name, array in bundle.weights.items():
         np.testing.assert_array_equal(theirs.pop(name), array)
+    assert bundle.characters is not None
+    np.testing.assert_array_equal(theirs.pop("characters"), bundle.characters.runs)
     assert all(name.startswith(("ngrams.", "counts.")) for name in theirs)
     assert theirs["ngrams.2.keys"].dtype == np.int64
 
@@ -363,6 +366,30 @@ def test_a_count_model_that_does_not_fit_is_refused(name: str, path: Path, tmp_p
         seqmodel.load(forged)
 
 
+CHARACTER_MISFITS: dict[str, Array] = {
+    "none": np.empty((0, 2), np.uint32),
+    "of another type": np.array([[97, 99]], np.int64),
+    "of another shape": np.array([97, 99], np.uint32),
+    "runs that overlap": np.array([[97, 99], [98, 100]], np.uint32),
+    "runs that touch": np.array([[97, 99], [99, 100]], np.uint32),
+    "runs that fall": np.array([[99, 97]], np.uint32),
+    "beyond Unicode": np.array([[97, 0x110001]], np.uint32),
+    "a surrogate": np.array([[0xD800, 0xD801]], np.uint32),
+    "surrogates among others": np.array([[97, 0xFFFF]], np.uint32),
+    "a byte, in a model of characters": np.array([[97, 98], [0xDC80, 0xDC81]], np.uint32),
+}
+
+
+@pytest.mark.parametrize("name", CHARACTER_MISFITS)
+def test_characters_that_cannot_be_are_refused(name: str, path: Path, tmp_path: Path) -> None:
+    tensors, metadata = parts(path)
+    tensors["characters"] = CHARACTER_MISFITS[name]
+    forged = tmp_path / "forged.seqmodel"
+    write_tensors(forged, dict(sorted(tensors.items(), key=lambda i: -i[1].dtype.itemsize)), metadata)
+    with pytest.raises(ModelError, match="characters"):
+        seqmodel.load(forged)
+
+
 def test_a_newer_format_says_to_upgrade(path: Path, tmp_path: Path) -> None:
     tensors, metadata = parts(path)
     metadata["format"] = FORMAT + 1
@@ -381,9 +408,12 @@ def test_a_bundle_from_before_a_field_was_there_is_read(path: Path, tmp_path: Pa
         del metadata[name]
     del metadata["provenance"]["began_from"]
     del metadata["held_out"]["lines"]
+    del tensors["characters"]
     old = tmp_path / "old.seqmodel"
     write_tensors(old, tensors, metadata)
-    header = seqmodel.load(old).header
+    model = seqmodel.load(old)
+    assert model.characters is not None and len(model.characters) == len(model.tokenizer.piece_bytes) - FIRST_PIECE
+    header = model.header
     assert (header.tokenizer, header.corpus, header.provenance.began_from) == (None, None, None)
     assert header.held_out is not None and header.held_out.lines is None
 
