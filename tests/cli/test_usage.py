@@ -121,7 +121,7 @@ ESCAPES = {
 @pytest.mark.parametrize("line", ESCAPES)
 def test_an_escape_is_taken_as_typed_and_told(line: str, train_little: Callable[..., Path]) -> None:
     model = train_little()
-    arguments = (*line.split(), r"cat\n", "-m", model)
+    arguments: tuple[str | Path, ...] = (*line.split(), r"cat\n", "-m", model)
     note = rf"{ESCAPES[line]}: \n is a backslash and an n; for a newline write $'\n' in bash or zsh"
     result = run_here(*arguments)
     assert result.code == 0 and note in result.err.splitlines()

@@ -44,7 +44,7 @@ def test_the_least_is_no_more_than_a_step_keeps(shape: ModelSettings) -> None:
         loss, _ = model.loss(ids, ids, torch.ones(steps, lanes), rows, model.start(lanes))
     for weight in model.parameters():
         kept.pop(weight.untyped_storage().data_ptr(), None)
-    loss.backward()
+    loss.backward()  # type: ignore[no-untyped-call]
     optimizer = Optimizers(model, STEPS)
     held = [*model.parameters(), *(weight.grad for weight in model.parameters() if weight.grad is not None)]
     held += optimizer.adamw.state().values()
