@@ -11,6 +11,7 @@ import sys
 import tempfile
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +20,7 @@ import numpy.typing as npt
 from seqmodel.kinds import SequenceKind, Unit
 from seqmodel.text.corpus import END_MARK
 from seqmodel.tokens.stored_array import Stored, StoredArray
+from seqmodel.tokens.tokenizer import text_parts
 
 HELD_OUT_SHARE = 0.05
 HELD_OUT_BYTES = 200_000
@@ -116,18 +118,21 @@ def plan_held_out(blocks: Iterable[str], kind: SequenceKind, unit: Unit, folder:
     """
     total = size = count = 0
     with tempfile.TemporaryFile(dir=folder) as index:
-        for block in blocks:
-            size += len(block.encode("utf-8", "replace"))  # a mark of an end, as an escaped byte, counts as one byte
-            if kind != "stream":
-                codes = np.frombuffer(block.encode("utf-32-le", "surrogatepass"), np.uint32)
-                ends = np.flatnonzero(codes == ord(END_MARK)) + (total + 1)
-                index.write(ends.astype("<i8").tobytes())
-                count += len(ends)
-            total += len(block)
+        for part, _ in chain.from_iterable(text_parts(block, "characters") for block in blocks):
+            size += len(part.encode("utf-8", "replace"))  # a mark of an end, as an escaped byte, counts as one byte
+            ends = _end_marks(part) + (total + 1)
+            index.write(ends.astype("<i8").tobytes())
+            count += len(ends)
+            total += len(part)
         index.flush()
         wanted = int(min(HELD_OUT_SHARE * total, HELD_OUT_BYTES * total / max(1, size)))
         stored = StoredArray(folder, index, "<i8", 0, count)
         return choose_places(kind, total, stored, wanted, longer=_LONG_UNITS if unit in ("word", "subword") else 1)
+
+
+def _end_marks(text: str) -> Positions:
+    codes = np.frombuffer(text.encode("utf-32-le", "surrogatepass"), np.uint32)
+    return np.flatnonzero(codes == ord(END_MARK)).astype(np.int64)
 
 
 def held_apart(blocks: Iterable[str], places: Places) -> Iterator[TextPart]:
@@ -152,20 +157,22 @@ def held_apart(blocks: Iterable[str], places: Places) -> Iterator[TextPart]:
 
 
 class _Window:
-    """What is in sight of a text that comes in blocks: from `base` on, taken up to the index `at`."""
+    """What is in sight of a text that comes in blocks: from `base` on, `before` it a character, taken up to the index
+    `at`."""
 
     def __init__(self, blocks: Iterable[str]) -> None:
         self.blocks = iter(blocks)
-        self.text, self.base, self.at = "", 0, 0
+        self.text, self.base, self.at, self.before = "", 0, 0, "\n"
 
     def _read(self) -> bool:
-        """Put another block in sight, and what is taken out of it, but for one character. False at the end."""
+        """Put another block in sight, and what is taken out of it. False at the end."""
         block = next(self.blocks, None)
         if block is None:
             return False
-        kept = max(0, self.at - 1)
-        self.text = self.text[kept:] + block
-        self.base, self.at = self.base + kept, self.at - kept
+        if self.at:
+            self.before = self.text[self.at - 1]
+        self.base, rest = self.base + self.at, self.text[self.at :]
+        self.text, self.at = rest + block if rest else block, 0
         return True
 
     def fill(self, upto: int) -> None:
@@ -178,9 +185,9 @@ class _Window:
         while True:
             stop = min(upto - self.base, len(self.text))
             if stop > self.at:
-                part, inside = self.text[self.at : stop], self.at > 0 and self.text[self.at - 1] not in ("\n", END_MARK)
-                self.at = stop
-                yield TextPart(part, inside, held_out)
+                before = self.text[self.at - 1] if self.at else self.before
+                part, self.at = self.text[self.at : stop], stop
+                yield TextPart(part, before not in ("\n", END_MARK), held_out)
             if self.base + len(self.text) >= upto or not self._read():
                 return
 
@@ -194,9 +201,9 @@ class _Window:
     def start_near(self, place: int, reach: int) -> int:
         """The first line start at or after a place, if one is near; else the first blank; else the place itself."""
         at = place - self.base
-        if not place:
+        if (self.text[at - 1] if at else self.before) in ("\n", END_MARK):
             return place
-        found = _LINE_END.search(self.text, max(0, at - 1), max(0, at - 1 + reach))
+        found = _LINE_END.search(self.text, at, at - 1 + reach)
         if found is not None:
             return self.base + found.end()
         blank = self.text.find(" ", at, at + reach)
