@@ -88,7 +88,7 @@ def test_a_known_chain_gives_what_is_computed_by_hand() -> None:
 
 
 @pytest.mark.parametrize("limits", [{"frontier": 2}, {"memory": 4 * NODE_BYTES}])
-def test_a_small_frontier_drops_the_less_probable_and_says_so(limits: dict[str, int]) -> None:
+def test_a_small_frontier_drops_the_less_probable_and_says_so(limits: dict[str, Any]) -> None:
     """A crowd of fair beginnings comes to little; one that seemed worse has the most probable sequence."""
     tokenizer = tokenizer_for("char")
     crowd, poor = list(range(FIRST_PIECE, FIRST_PIECE + 6)), FIRST_PIECE + 6
