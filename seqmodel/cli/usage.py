@@ -80,7 +80,8 @@ def _no_option(name: str, command: Any) -> UsageError:
     named = without_texts(name)
     owners = [other.name for other in _commands() if name in _names(other)]
     if owners and hasattr(command, "commands"):
-        return UsageError(f"{named} stands before the command", f"Write it after: seqmodel {owners[0]} {named} …")
+        meant = next((arg for arg in sys.argv[1:] if arg in owners), owners[0])
+        return UsageError(f"{named} stands before the command", f"Write it after: seqmodel {meant} {named} …")
     if owners:
         return UsageError(f"{command.name} has no option {named}", f"It belongs to {either(owners)}. {_help(command)}")
     close = _close(name, own)

@@ -65,7 +65,7 @@ def without_texts(message: str) -> str:
     for given in sys.argv[1:]:
         for text in (given, given.partition("=")[2]):
             if len(words := text.split()) > 1:
-                message = message.replace(" ".join(words), "…")
+                message = message.replace(text, "…").replace(" ".join(words), "…")
     return message
 
 

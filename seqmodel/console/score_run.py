@@ -201,7 +201,7 @@ def _with_oddness(view: ScoreView, model: LineScorer, request: ScoreRequest) -> 
 
 def _foreign(request: ScoreRequest, view: ScoreView, inputs: LineInputs, stream: TextIO, header: bool) -> ScoreOutput:
     if inputs.table is not None or request.level in ("document", "corpus") or request.base != "2":
-        raise UsageError(f"--format {request.style} has its own columns", "Leave out --column, --base and --by.")
+        raise UsageError(f"--format {request.style} has a layout of its own", "Leave out --column, --base and --by.")
     if request.style == "kenlm":
         return KenlmOutput(view.tokenizer, stream)
     return LmZooOutput(view, RowWriter(stream, ["sentence_id", "token_id", "token", "surprisal"], "tsv", header))

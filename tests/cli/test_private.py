@@ -54,7 +54,7 @@ FAULTS: dict[str, tuple[str, ...]] = {
     "text and file": ("score", "lines.txt", "-t", CANARY),
     "prefix and file": ("generate", "--prefix", CANARY, "--prefix-file", "lines.txt"),
     "two lines": ("generate", "--prefix", f"{CANARY}\n{CANARY}"),
-    "no such length": ("generate", "--prefix", CANARY, "--length", "0..0", "--stop", CANARY),
+    "no such length": ("generate", "--prefix", CANARY, "--length", "1..0", "--stop", CANARY),
     "half a character": ("generate", "--prefix", f"{CANARY}\udcff"),
     "half a character to score": ("score", "-t", f"{CANARY}\udcff"),
     "half a character in a name": ("score", "table.tsv", "--column", "text", "--column-prefix", f"{CANARY}\udcff"),
