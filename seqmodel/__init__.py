@@ -9,15 +9,15 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from seqmodel.api import compare, load, plot, tokenize, train
+    from seqmodel.api.model import Model, mix
+    from seqmodel.api.verbs import compare, load, plot, tokenize, train
     from seqmodel.errors import DataError, ModelError, ResourceError, SeqmodelError, UsageError
-    from seqmodel.inference.loaded import Model, mix
 
 __version__ = "0.1.0"
 
 _HOMES = {
-    **dict.fromkeys(("compare", "load", "plot", "tokenize", "train"), "seqmodel.api"),
-    **dict.fromkeys(("Model", "mix"), "seqmodel.inference.loaded"),
+    **dict.fromkeys(("compare", "load", "plot", "tokenize", "train"), "seqmodel.api.verbs"),
+    **dict.fromkeys(("Model", "mix"), "seqmodel.api.model"),
     **dict.fromkeys(("DataError", "ModelError", "ResourceError", "SeqmodelError", "UsageError"), "seqmodel.errors"),
 }
 

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 import seqmodel
-from seqmodel.inference.loaded import Model
+from seqmodel.api.model import Model
 from tests.dying import SERVER
 
 os.environ["CUDA_VISIBLE_DEVICES"] = ""  # what is promised bit for bit is promised on a CPU

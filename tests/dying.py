@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 SERVER = multiprocessing.get_context("forkserver")
-SERVER.set_forkserver_preload(["seqmodel.training.run", "seqmodel.cli.app", "tests.training.test_crashes"])
+SERVER.set_forkserver_preload(["seqmodel.training.run.run", "seqmodel.cli.app", "tests.training.test_crashes"])
 DEAD = 77  # the exit code of what died on purpose
 CALLS = ("write", "before fsync", "after fsync", "before replace", "after replace")
 

@@ -34,7 +34,7 @@ TORCHLESS_TRAINING = tuple(
 )
 TORCH_OWNERS = (
     "seqmodel.model.cells",
-    "seqmodel.model.gradients",
+    "seqmodel.model.kernels",
     "seqmodel.model.language_model",
     "seqmodel.training",
 )
@@ -118,7 +118,7 @@ def test_the_three_lowest_modules_import_nothing_above_and_errors_nothing_at_all
     name = module_name(path)
     if name == "seqmodel.errors":
         assert not list(own_modules(path))
-    if name == "seqmodel.config":
+    if name == "seqmodel.settings":
         assert own_layers(path) <= {"errors", "kinds"}
     if name == "seqmodel.files":
         assert own_layers(path) <= {"errors", "config", "kinds"}
@@ -142,10 +142,10 @@ def test_the_console_is_imported_by_the_command_line_alone() -> None:
         ("torch", TORCH_OWNERS),
         ("sentencepiece", ("seqmodel.tokens",)),
         ("filelock", ("seqmodel.files",)),
-        ("rapidfuzz", ("seqmodel.inference.weight_tuning",)),
+        ("rapidfuzz", ("seqmodel.scoring.error_rate_tuning",)),
         ("xopen", ("seqmodel.text",)),
-        ("jinja2", ("seqmodel.reports.page",)),
-        ("matplotlib", ("seqmodel.reports.plots",)),
+        ("jinja2", ("seqmodel.reports.html_page",)),
+        ("matplotlib", ("seqmodel.reports.matplotlib_figure",)),
     ],
 )
 def test_a_package_is_imported_by_its_owner_alone(package: str, owners: tuple[str, ...]) -> None:

@@ -18,10 +18,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from seqmodel.config import CorpusSettings
 from seqmodel.errors import ResourceError, SeqmodelError, UsageError
 from seqmodel.files import atomic_write, exclusive, temporary_for, write_alone
 from seqmodel.model.bundle import read_bundle, write_bundle
+from seqmodel.settings import CorpusSettings
 from seqmodel.text.corpus import END_MARK, CorpusSummary
 from seqmodel.tokens.fitting import vocabulary_proto
 from seqmodel.tokens.store import open_store, write_store

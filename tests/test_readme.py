@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from seqmodel.training.options import OPTIONS
+from seqmodel.training.run.options import OPTIONS
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")

@@ -9,9 +9,9 @@ from typing import Annotated, Literal, get_args
 
 import typer
 
+from seqmodel.choices import MAX_THREADS, CellKind
 from seqmodel.cli import options
 from seqmodel.console.failures import guarded
-from seqmodel.kinds import MAX_THREADS, CellKind
 
 QUICK_SECONDS, SECONDS = 0.1, 1.5  # that go into each figure
 
@@ -57,8 +57,8 @@ def command(
     from seqmodel.console.bench_view import BenchView, show_table, write_row
     from seqmodel.errors import UsageError
     from seqmodel.model.bundle import read_bundle
+    from seqmodel.reports.speed import bundle_speeds, preset_speeds
     from seqmodel.training.planning import SIZES
-    from seqmodel.training.speed import bundle_speeds, preset_speeds
 
     if model is not None and (cell or size):
         raise UsageError("-m is given together with --cell or --size", "A bundle has a cell and a size of its own.")

@@ -43,9 +43,9 @@ def command(
     Shows bits per char and word, and each model's difference from the first with an interval. The models may have
     different units. If an interval holds 0, other text of the same source may reverse the order.
     """
-    from seqmodel.api import compare
-    from seqmodel.config import CorpusSettings
+    from seqmodel.api.verbs import compare
     from seqmodel.console.compare_view import say_how, show_comparison, write_comparison
+    from seqmodel.settings import CorpusSettings
 
     names = more or []
     found = compare(

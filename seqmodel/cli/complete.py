@@ -41,7 +41,7 @@ def command(
     the sequence; an empty one means that the word is complete. Probabilities are given the text; "missing" is the
     probability that was not searched.
     """
-    from seqmodel.api import load, model_path
+    from seqmodel.api.verbs import load, model_path
     from seqmodel.console.complete_run import CompleteRequest, run_complete
     from seqmodel.console.escapes import say_escapes
 

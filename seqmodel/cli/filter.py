@@ -83,9 +83,9 @@ def command(
     The exit code is 0 even if no line does. Paragraph, document and stream models score a line given all lines before
     it, printed or not. A table keeps its header; a byte order mark is left out.
     """
-    from seqmodel.api import load, model_path
-    from seqmodel.config import CorpusSettings
+    from seqmodel.api.verbs import load, model_path
     from seqmodel.console.filter_run import FilterRequest, run_filter
+    from seqmodel.settings import CorpusSettings
 
     request = FilterRequest(
         inputs=tuple(inputs or ()),

@@ -132,7 +132,7 @@ def command(
     Samples hold only characters of the training text. With --top-k, --top-p, --min-p or a temperature below 1 a word
     model writes only words that it knows. --any-text lifts both limits.
     """
-    from seqmodel.api import load, model_path
+    from seqmodel.api.verbs import load, model_path
     from seqmodel.console.escapes import say_escapes
     from seqmodel.console.generate_run import BeamSearch, longest_copy, parsed_length, prefixes, run_generate
 

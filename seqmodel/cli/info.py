@@ -26,7 +26,7 @@ def command(
     debug: options.DebugOption = False,
 ) -> None:
     """Show what is in a model: settings, vocabulary, provenance, held-out figures."""
-    from seqmodel.api import model_path
+    from seqmodel.api.verbs import model_path
     from seqmodel.console.held_out_view import held_out_lines
     from seqmodel.console.terminal import visible
     from seqmodel.errors import UsageError

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from seqmodel.kinds import SequenceKind, TextErrors, Unit
+from seqmodel.choices import SequenceKind, TextErrors, Unit
 
 TABLES = "Tables"  # the help panel of what is asked of them
 
@@ -84,7 +84,7 @@ ColumnOption = Annotated[
 def _escapes_read(text: str | None) -> str | None:
     if text is None:
         return None
-    from seqmodel.config import unescaped
+    from seqmodel.settings import unescaped
 
     return unescaped(text)
 

@@ -7,9 +7,9 @@ from typing import Annotated
 
 import typer
 
+from seqmodel.choices import Over
 from seqmodel.cli import options
 from seqmodel.console.failures import guarded
-from seqmodel.kinds import Over
 
 
 @guarded
@@ -36,7 +36,7 @@ def command(
 
         show_curves(logs, over)
         return
-    from seqmodel.api import plot
+    from seqmodel.api.verbs import plot
     from seqmodel.console.rows import write_name
 
     write_name(plot(logs, output, over=over, force=force))

@@ -126,9 +126,9 @@ def command(
     Input: a line for each hypothesis, `utt-1 words...`, `utt-2 words...` (Kaldi) or `0 ||| words ||| features |||
     total` (Moses), grouped by utterance; or a table.
     """
-    from seqmodel.api import load, model_path
-    from seqmodel.config import CorpusSettings
+    from seqmodel.api.verbs import load, model_path
     from seqmodel.console.rescore_run import RescoreRequest, run_rescore
+    from seqmodel.settings import CorpusSettings
 
     request = RescoreRequest(
         nbest=nbest,

@@ -171,11 +171,11 @@ def command(
     stream model scores each with a newline after it. `chars` of a row leaves the line end out; the sums of --by
     document and corpus count it as one character (CR LF too), as wc -m does.
     """
-    from seqmodel.api import model_path
-    from seqmodel.config import CorpusSettings
+    from seqmodel.api.verbs import model_path
     from seqmodel.console.mix_run import scorer
     from seqmodel.console.score_pictures import Pictures
     from seqmodel.console.score_run import ScoreRequest, run_score
+    from seqmodel.settings import CorpusSettings
 
     paths = model or [model_path()]
     pictures = Pictures(html, worst_first, heatmap, explain, force, " + ".join(path.name for path in paths))

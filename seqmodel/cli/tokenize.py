@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from seqmodel.choices import SubwordMethod
 from seqmodel.cli import options
 from seqmodel.console.failures import guarded
-from seqmodel.kinds import SubwordMethod
 
 if TYPE_CHECKING:
-    from seqmodel.config import CorpusSettings
+    from seqmodel.settings import CorpusSettings
     from seqmodel.text.corpus import Source
     from seqmodel.tokens.store import TokenStore
     from seqmodel.tokens.tokenizer import Ids, Tokenizer
@@ -73,11 +73,11 @@ def command(
     -o alone learns a vocabulary; -o with -m uses the model's. -m alone turns text into tokens, line by line, or back
     (--decode). Statistics go to standard error.
     """
-    from seqmodel.api import tokenize
-    from seqmodel.config import CorpusSettings, TokenizerSettings, checked
+    from seqmodel.api.verbs import tokenize
     from seqmodel.console.rows import write_name
     from seqmodel.console.terminal import notes
     from seqmodel.errors import UsageError
+    from seqmodel.settings import CorpusSettings, TokenizerSettings, checked
     from seqmodel.text.corpus import find_sources
 
     fixed = [name for name in _VOCABULARY if _given(context, name)]

@@ -50,7 +50,7 @@ def command(
     search first, the best found so far follow (proved 0). Stream models have no whole sequences. In word and subword
     models a prefix means its own tokens: "regist" does not find "register".
     """
-    from seqmodel.api import load, model_path
+    from seqmodel.api.verbs import load, model_path
     from seqmodel.console.escapes import say_escapes
     from seqmodel.console.rows import data_output
     from seqmodel.console.top_output import write_top

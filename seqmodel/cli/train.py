@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from seqmodel.choices import CellKind, Device, SequenceKind, Size, SubwordMethod, TextErrors, Unit
 from seqmodel.cli import options
 from seqmodel.console.failures import guarded
 from seqmodel.console.signals import STOPPING, stop
-from seqmodel.kinds import CellKind, Device, SequenceKind, Size, SubwordMethod, TextErrors, Unit
 
 if TYPE_CHECKING:
     from seqmodel.training.events import Event
@@ -102,11 +102,11 @@ def command(
     --resume continues.
     """
     started = clock.monotonic()  # before torch is loaded
-    from seqmodel.api import run_training
+    from seqmodel.api.verbs import run_training
     from seqmodel.console.rows import write_name
     from seqmodel.console.training_view import TrainingView, show_result
-    from seqmodel.training.options import OPTIONS, checked_options, merged, read_options, request_of
-    from seqmodel.training.processes import place_of_process
+    from seqmodel.training.ranks import place_of_process
+    from seqmodel.training.run.options import OPTIONS, checked_options, merged, read_options, request_of
 
     given = {name: value for name, value in context.params.items() if name in OPTIONS}
     lists = {"inputs": inputs or None, "include": include or None, "exclude": exclude or None}

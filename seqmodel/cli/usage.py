@@ -15,9 +15,9 @@ from typing import Annotated, Any, get_args, get_origin, get_type_hints
 
 from typer.core import TyperCommand
 
+from seqmodel.choices import allowed, choices, either, plain_types
 from seqmodel.console.failures import without_texts
 from seqmodel.errors import UsageError
-from seqmodel.kinds import allowed, choices, either, plain_types
 
 # What people try who know other tools.
 _MEANT = {

@@ -17,7 +17,7 @@ from seqmodel.console.rows import RowWriter, data_output
 from seqmodel.console.terminal import console, say, visible
 
 if TYPE_CHECKING:
-    from seqmodel.training.speed import Job, Speed
+    from seqmodel.reports.speed import Job, Speed
 
 TITLES: dict[Job, str] = {
     "train": "train",

@@ -10,11 +10,11 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from seqmodel.api.model import Model
 from seqmodel.console.score_output import ScoreOutput
-from seqmodel.inference.line_scores import LineScore
-from seqmodel.inference.loaded import Model
-from seqmodel.reports.chain import Step, chain
-from seqmodel.reports.marks import visible
+from seqmodel.reports.explanation import Step, chain
+from seqmodel.reports.highlight import visible
+from seqmodel.scoring.lines import LineScore
 
 CONTEXT = 16  # characters
 WIDTH_OFF_TERMINAL = 120

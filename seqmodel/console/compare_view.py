@@ -12,7 +12,7 @@ from rich.text import Text
 
 from seqmodel.console.rows import RowFormat, RowWriter, data_output
 from seqmodel.console.terminal import say, visible
-from seqmodel.inference.comparison import Comparison, Difference, LineDifference, ModelFigures
+from seqmodel.scoring.comparison import Comparison, Difference, LineDifference, ModelFigures
 
 LEAST_WIDTH = 100  # of the tables, beside the models' names, where no terminal sets one
 _COLUMNS = (

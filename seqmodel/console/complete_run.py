@@ -8,13 +8,13 @@ from dataclasses import dataclass
 from itertools import accumulate
 from typing import Any, Literal, TextIO
 
-from seqmodel.config import CorpusSettings
+from seqmodel.api.model import Model
 from seqmodel.console.complete_view import show_bars
 from seqmodel.console.rows import RowWriter, data_output
 from seqmodel.console.terminal import say
+from seqmodel.decoding.completion import Completions, NextTokens
 from seqmodel.errors import SeqmodelError, UsageError
-from seqmodel.inference.completion import Completions, NextTokens
-from seqmodel.inference.loaded import Model
+from seqmodel.settings import CorpusSettings
 from seqmodel.text.corpus import STDIN, Line, find_sources, read_lines
 
 

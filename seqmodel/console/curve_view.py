@@ -17,9 +17,9 @@ from pathlib import Path
 from rich.console import Console
 from rich.text import Text
 
-from seqmodel.kinds import Over
+from seqmodel.choices import Over
+from seqmodel.reports.figure_data import Picture, picture, spread
 from seqmodel.reports.history import read_history
-from seqmodel.reports.picture import Picture, picture, spread
 
 COLOURS = ("cyan", "yellow", "magenta", "green", "blue", "red")
 SIZE_OFF_TERMINAL = (80, 24)

@@ -11,15 +11,15 @@ from dataclasses import dataclass
 from itertools import tee
 from typing import Literal, TextIO
 
-from seqmodel.config import CorpusSettings
+from seqmodel.api.model import Model
 from seqmodel.console.rows import steering
 from seqmodel.console.score_run import NONE, ScoreRequest, line_inputs
 from seqmodel.console.table_columns import say_skipped
 from seqmodel.console.terminal import say
 from seqmodel.errors import UsageError
-from seqmodel.inference.comparison import check_comparable
-from seqmodel.inference.line_scores import LineScore
-from seqmodel.inference.loaded import Model
+from seqmodel.scoring.comparison import check_comparable
+from seqmodel.scoring.lines import LineScore
+from seqmodel.settings import CorpusSettings
 from seqmodel.text.corpus import Line
 from seqmodel.text.tables import TableFormat
 

@@ -10,13 +10,13 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TextIO
 
-from seqmodel.config import CorpusSettings, SamplingSettings
+from seqmodel.api.model import Model
 from seqmodel.console.rows import RowWriter, data_output
 from seqmodel.console.terminal import say
+from seqmodel.decoding.beam import LengthNormalisation
+from seqmodel.decoding.generation import Piece
 from seqmodel.errors import UsageError
-from seqmodel.inference.generation import Piece
-from seqmodel.inference.loaded import Model
-from seqmodel.inference.search import LengthNormalisation
+from seqmodel.settings import CorpusSettings, SamplingSettings
 from seqmodel.text.corpus import only_source, read_lines
 
 if TYPE_CHECKING:

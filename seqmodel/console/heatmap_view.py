@@ -13,9 +13,9 @@ from rich.text import Text
 
 from seqmodel.console.score_output import ScoreOutput
 from seqmodel.errors import UsageError
-from seqmodel.inference.line_scores import LineScore
-from seqmodel.reports.marks import Marking, visible
-from seqmodel.reports.shades import DARK, LIGHT, STEPS
+from seqmodel.reports.highlight import Marking, visible
+from seqmodel.reports.palette import DARK, LIGHT, STEPS
+from seqmodel.scoring.lines import LineScore
 
 MOST_IN_LINE = 10_000  # tokens
 ENOUGH_COLOURS = ("256", "truecolor")

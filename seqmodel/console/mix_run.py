@@ -6,14 +6,14 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from seqmodel.api import load
-from seqmodel.config import CorpusSettings
+from seqmodel.api.model import Model, mix
+from seqmodel.api.verbs import load
 from seqmodel.console.score_run import ScoreRequest, line_inputs, reading_of
 from seqmodel.console.terminal import say, visible
 from seqmodel.errors import UsageError
-from seqmodel.inference.line_mixture import LineMixture, LineScorer, MixtureFit, fit_mixture
-from seqmodel.inference.loaded import Model, mix
-from seqmodel.inference.scoring import PLAIN
+from seqmodel.scoring.line_mixture import LineMixture, LineScorer, MixtureFit, fit_mixture
+from seqmodel.scoring.tokens import PLAIN
+from seqmodel.settings import CorpusSettings
 from seqmodel.text.corpus import STDIN
 
 AUTO = "auto"

@@ -9,7 +9,7 @@ from typing import Literal, TextIO
 import numpy as np
 import numpy.typing as npt
 
-from seqmodel.config import CorpusSettings
+from seqmodel.api.model import Model
 from seqmodel.console.rescore_output import (
     KaldiOutput,
     MosesOutput,
@@ -23,9 +23,9 @@ from seqmodel.console.rows import data_output
 from seqmodel.console.table_columns import TableColumns, say_skipped
 from seqmodel.console.terminal import say
 from seqmodel.errors import UsageError
-from seqmodel.inference.loaded import Model
-from seqmodel.inference.rescoring import Combination, features
-from seqmodel.inference.weight_tuning import JudgedLists, tuned
+from seqmodel.scoring.error_rate_tuning import JudgedLists, tuned
+from seqmodel.scoring.rescoring import Combination, features
+from seqmodel.settings import CorpusSettings
 from seqmodel.text.corpus import STDIN, Line
 from seqmodel.text.inputs import LineInputs
 from seqmodel.text.nbest import (

@@ -13,7 +13,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, Literal, TextIO
 
-from seqmodel.kinds import Unit
+from seqmodel.choices import Unit
 from seqmodel.text.delimited import Layout, joined
 
 RowFormat = Literal["tsv", "csv", "jsonl"]

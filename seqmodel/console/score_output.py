@@ -10,9 +10,9 @@ from typing import TextIO
 from seqmodel.console.rows import RowWriter
 from seqmodel.console.score_view import NOTHING, CorpusTotals, ScoreView, TableView, token_text
 from seqmodel.console.terminal import visible
-from seqmodel.inference.line_scores import LineScore
-from seqmodel.inference.words import word_scores
 from seqmodel.model.bundle import power
+from seqmodel.scoring.lines import LineScore
+from seqmodel.scoring.words import word_scores
 from seqmodel.text.corpus import Line
 from seqmodel.tokens.tokenizer import Tokenizer
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TextIO
 
+from seqmodel.api.model import Model
 from seqmodel.console.chain_view import ChainOutput
 from seqmodel.console.heatmap_view import HeatmapOutput
 from seqmodel.console.rows import write_name
@@ -18,10 +19,9 @@ from seqmodel.console.score_output import ScoreOutput
 from seqmodel.console.score_view import CorpusTotals, Level, ScoreView
 from seqmodel.errors import UsageError
 from seqmodel.files import check_folder, refuse_existing, write_alone
-from seqmodel.inference.line_scores import LineScore
-from seqmodel.inference.loaded import Model
-from seqmodel.reports.marks import END_SIGN, NEWLINE_SIGN, Marking, visible
-from seqmodel.reports.page import ALTERNATIVES, Heading, ScorePage
+from seqmodel.reports.highlight import END_SIGN, NEWLINE_SIGN, Marking, visible
+from seqmodel.reports.html_page import ALTERNATIVES, Heading, ScorePage
+from seqmodel.scoring.lines import LineScore
 
 STDOUT = "-"
 _LARGE = 1e7  # perplexities above this are written as powers of ten

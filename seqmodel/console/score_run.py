@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import Literal, TextIO
 
-from seqmodel.config import CorpusSettings
+from seqmodel.api.model import Model
 from seqmodel.console.escapes import say_escapes
 from seqmodel.console.rows import RowFormat, RowWriter, data_output
 from seqmodel.console.score_output import KenlmOutput, LmZooOutput, RowOutput, ScoreOutput, TableOutput
@@ -14,11 +14,11 @@ from seqmodel.console.score_view import Base, CorpusTotals, Level, ScoreView, Ta
 from seqmodel.console.table_columns import say_renamed, say_skipped
 from seqmodel.console.terminal import notes, say
 from seqmodel.errors import UsageError
-from seqmodel.inference.line_mixture import LineScorer
-from seqmodel.inference.line_scores import Reading
-from seqmodel.inference.loaded import Model
-from seqmodel.inference.scoring import Wanted
-from seqmodel.inference.words import WordBoundary, WordKind, boundary_tokens
+from seqmodel.scoring.line_mixture import LineScorer
+from seqmodel.scoring.lines import Reading
+from seqmodel.scoring.tokens import Wanted
+from seqmodel.scoring.words import WordBoundary, WordKind, boundary_tokens
+from seqmodel.settings import CorpusSettings
 from seqmodel.text.corpus import STDIN, find_sources, read_lines
 from seqmodel.text.inputs import LineInputs, Shard
 from seqmodel.text.tables import TableFormat, TableReader, format_of

@@ -9,11 +9,11 @@ from typing import Any, Literal
 
 from seqmodel.console.rows import RowFormat, Tenths
 from seqmodel.console.table_columns import TableColumns
-from seqmodel.inference.line_scores import LineScore
-from seqmodel.inference.oddness import Span
-from seqmodel.inference.words import WordBoundary, WordKind, word_scores
 from seqmodel.model.bundle import power, ratio
-from seqmodel.text.parts import word_count
+from seqmodel.scoring.anomaly import Span
+from seqmodel.scoring.lines import LineScore
+from seqmodel.scoring.words import WordBoundary, WordKind, word_scores
+from seqmodel.text.long_lines import word_count
 from seqmodel.text.tables import TableReader
 from seqmodel.tokens.tokenizer import END, FIRST_BYTE, FIRST_PIECE, UNKNOWN, Tokenizer
 

@@ -6,7 +6,7 @@ from typing import TextIO
 
 from seqmodel.console.rows import RowFormat, RowWriter
 from seqmodel.console.terminal import say
-from seqmodel.inference.best_first import TopSearch
+from seqmodel.decoding.best_first import TopSearch
 
 COLUMNS = ("rank", "bits", "probability", "cumulative", "proved", "text")
 

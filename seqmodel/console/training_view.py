@@ -25,7 +25,7 @@ from seqmodel.training.events import (
     StepDone,
     Validated,
 )
-from seqmodel.training.request import TrainingResult
+from seqmodel.training.run.request import TrainingResult
 
 PLAIN_SECONDS = 5.0
 

@@ -14,12 +14,12 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from seqmodel.config import ModelSettings
+from seqmodel.inference.blas_threads import side_by_side
 from seqmodel.inference.sequence_model import Floats, Ids
-from seqmodel.inference.workers import side_by_side
 from seqmodel.model.bundle import Bundle
-from seqmodel.model.ngram_index import NgramIndex, next_history
+from seqmodel.model.ngram_embeddings import NgramIndex, next_history
 from seqmodel.model.tensors import Array
+from seqmodel.settings import ModelSettings
 from seqmodel.tokens.tokenizer import START, UNKNOWN, never_predicted
 
 Flags = npt.NDArray[np.bool_]

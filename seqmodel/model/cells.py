@@ -9,8 +9,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from seqmodel.kinds import CellKind
-from seqmodel.model.gradients import GatedLinearRecurrence
+from seqmodel.choices import CellKind
+from seqmodel.model.kernels import GatedLinearRecurrence
 
 
 class MinGru(nn.Module):

@@ -13,9 +13,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from seqmodel.config import ModelSettings
 from seqmodel.model.cells import make_cell, state_width
-from seqmodel.model.gradients import ChunkedCrossEntropy, Linear, NgramTable, RMSNorm
+from seqmodel.model.kernels import ChunkedCrossEntropy, Linear, NgramTable, RMSNorm
+from seqmodel.settings import ModelSettings
 from seqmodel.tokens.tokenizer import START, never_predicted
 
 FREQUENT = 2048  # tokens that a loss over a part of the vocabulary always holds

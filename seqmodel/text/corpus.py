@@ -21,13 +21,13 @@ from itertools import chain
 from pathlib import Path
 from typing import BinaryIO
 
-from seqmodel.config import CorpusSettings
+from seqmodel.choices import SequenceKind, TextErrors
 from seqmodel.errors import DataError, ResourceError, UsageError
-from seqmodel.kinds import SequenceKind, TextErrors
+from seqmodel.settings import CorpusSettings
 from seqmodel.text.archives import archive_failure, compression_of, open_archive, unpacked
 from seqmodel.text.encodings import refuse_lone_returns, refuse_wide_encoding
 from seqmodel.text.folders import Identity, Patterns, shown_name, text_files
-from seqmodel.text.parts import Cuts, Unfinished, word_count
+from seqmodel.text.long_lines import Cuts, Unfinished, word_count
 
 END_MARK = "\ud800"  # a lone surrogate: no UTF-8 text can hold it
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"

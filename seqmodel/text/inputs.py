@@ -6,10 +6,10 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
-from seqmodel.config import CorpusSettings
 from seqmodel.errors import UsageError
+from seqmodel.settings import CorpusSettings
 from seqmodel.text.corpus import Line, Source, find_sources, read_lines
-from seqmodel.text.parts import Cuts
+from seqmodel.text.long_lines import Cuts
 from seqmodel.text.tables import TableReader
 
 _SHARD = re.compile("([0-9]{1,9})/([0-9]{1,9})")

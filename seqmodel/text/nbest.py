@@ -17,8 +17,8 @@ from dataclasses import dataclass, replace
 from itertools import chain
 from typing import Literal, TypeVar
 
-from seqmodel.config import CorpusSettings
 from seqmodel.errors import DataError
+from seqmodel.settings import CorpusSettings
 from seqmodel.text.corpus import Line, only_source, read_lines
 from seqmodel.text.tables import TableRow
 

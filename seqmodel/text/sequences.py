@@ -10,7 +10,7 @@ import csv
 import json
 from collections.abc import Iterator, Sequence
 
-from seqmodel.config import CorpusSettings
+from seqmodel.settings import CorpusSettings
 from seqmodel.text.corpus import END_MARK, CorpusSummary, Source, read_blocks, read_lines
 from seqmodel.text.tables import TableReader, format_of
 

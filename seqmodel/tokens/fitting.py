@@ -21,11 +21,12 @@ from pathlib import Path
 
 import numpy as np
 
-from seqmodel.config import TokenizerSettings
+from seqmodel.choices import SubwordMethod
 from seqmodel.errors import DataError, UsageError
-from seqmodel.kinds import SubwordMethod
+from seqmodel.settings import TokenizerSettings
 from seqmodel.text.corpus import END_MARK
 from seqmodel.tokens.held_out import NOTHING, Places, TextPart, held_apart
+from seqmodel.tokens.sentencepiece_proto import IDENTITY, field
 from seqmodel.tokens.tokenizer import (
     _NEVER_A_PIECE,
     _SEGMENT,
@@ -37,7 +38,6 @@ from seqmodel.tokens.tokenizer import (
     with_virtual_blanks,
     words_apart,
 )
-from seqmodel.tokens.wire import IDENTITY, field
 
 SAMPLE_CHARS = 64 << 20  # how much text words and subwords are counted on, about
 WORDS_LIMIT = 1 << 16

@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from seqmodel.kinds import SequenceKind, Unit
+from seqmodel.choices import SequenceKind, Unit
 from seqmodel.text.corpus import END_MARK
 from seqmodel.tokens.stored_array import Stored, StoredArray
 from seqmodel.tokens.tokenizer import text_parts

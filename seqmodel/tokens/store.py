@@ -22,10 +22,10 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import Field, ValidationError
 
-from seqmodel.config import MAX_VOCABULARY, CorpusSettings, Count, Digest, Settings, TokenizerSettings
+from seqmodel.choices import SequenceKind, Unit
 from seqmodel.errors import ModelError, UsageError
 from seqmodel.files import atomic_write
-from seqmodel.kinds import SequenceKind, Unit
+from seqmodel.settings import MAX_VOCABULARY, CorpusSettings, Count, Digest, Settings, TokenizerSettings
 from seqmodel.text.corpus import CorpusSummary, find_sources, spooled
 from seqmodel.text.sequences import read_sequences, table_notes
 from seqmodel.tokens.fitting import NoText, fit

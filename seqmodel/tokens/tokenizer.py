@@ -24,11 +24,11 @@ import numpy as np
 import numpy.typing as npt
 import sentencepiece
 
+from seqmodel.choices import Unit
 from seqmodel.errors import DataError, ModelError
-from seqmodel.kinds import Unit
 from seqmodel.text.corpus import END_MARK
-from seqmodel.text.parts import PART, Cuts
-from seqmodel.tokens.wire import AS_IT_STANDS
+from seqmodel.text.long_lines import PART, Cuts
+from seqmodel.tokens.sentencepiece_proto import AS_IT_STANDS
 
 UNKNOWN, START, END = 0, 1, 2
 FIRST_BYTE = 3

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import torch
 
+from seqmodel.choices import Device, Precision
 from seqmodel.errors import UsageError
-from seqmodel.kinds import Device, Precision
-from seqmodel.training.processes import Place
+from seqmodel.training.ranks import Place
 
 CPU = torch.device("cpu")
 

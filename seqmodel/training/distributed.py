@@ -19,10 +19,10 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from seqmodel.errors import SeqmodelError, StoppedElsewhere, UsageError
-from seqmodel.model.gradients import TableGradient
+from seqmodel.model.kernels import TableGradient
 from seqmodel.model.language_model import LanguageModel
 from seqmodel.model.tensors import Array
-from seqmodel.training.processes import Place, place_of_process
+from seqmodel.training.ranks import Place, place_of_process
 
 TIMEOUT = timedelta(hours=1)  # the others wait so long while the first reads the corpus; a lost one is noticed at once
 MESSAGE = 8  # numbers in a broadcast; the first is the exit code with which rank 0 fails, or 0

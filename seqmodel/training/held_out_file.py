@@ -15,7 +15,7 @@ from seqmodel.tokens.fitting import NoText
 from seqmodel.tokens.store import is_store
 from seqmodel.tokens.tokenizer import END
 from seqmodel.training.loop import TrainingData
-from seqmodel.training.request import TrainingRequest
+from seqmodel.training.run.request import TrainingRequest
 
 
 def check_held_out_files(request: TrainingRequest) -> None:

@@ -18,19 +18,18 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from seqmodel.config import ModelSettings, SamplingSettings, TrainingSettings
+from seqmodel.decoding.generation import generate
 from seqmodel.errors import ModelError, SeqmodelError
-from seqmodel.inference.generation import generate
 from seqmodel.inference.runtime import Runtime
-from seqmodel.inference.scoring import LN2, score_ranges
 from seqmodel.model.language_model import LanguageModel
-from seqmodel.model.ngram_index import NgramIndex, next_history
+from seqmodel.model.ngram_embeddings import NgramIndex, next_history
 from seqmodel.model.tensors import Array
+from seqmodel.scoring.tokens import LN2, score_ranges
+from seqmodel.settings import ModelSettings, SamplingSettings, TrainingSettings
 from seqmodel.tokens.batches import Batch, LaneBatches, PaddedBatches, UnseenSpellings, token_count
 from seqmodel.tokens.characters import Characters, training_characters
 from seqmodel.tokens.store import Ranges, TokenStore
 from seqmodel.tokens.tokenizer import UNKNOWN, Tokenizer
-from seqmodel.training.checkpoints import Checkpoint, write_checkpoint
 from seqmodel.training.devices import CPU
 from seqmodel.training.distributed import Group, LossFunction
 from seqmodel.training.events import (
@@ -46,8 +45,9 @@ from seqmodel.training.events import (
 )
 from seqmodel.training.memory import refuse_what_does_not_fit
 from seqmodel.training.optimization import Optimizers, Schedule, choose_threads
-from seqmodel.training.pace import Cadence, Ending, Pace
 from seqmodel.training.recovery import Recovery
+from seqmodel.training.run.checkpoints import Checkpoint, write_checkpoint
+from seqmodel.training.throughput import Cadence, Ending, Pace
 
 VALIDATION_SHARE = 0.05  # of the time, at most
 CHECKPOINT_SHARE = 0.03

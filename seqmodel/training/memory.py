@@ -7,9 +7,9 @@ import os
 import re
 from pathlib import Path
 
-from seqmodel.config import ModelSettings, TrainingSettings
 from seqmodel.errors import ResourceError
 from seqmodel.model.bundle import weight_shapes
+from seqmodel.settings import ModelSettings, TrainingSettings
 
 FLOAT = 4  # bytes
 OF_A_WEIGHT = 4  # itself, its gradient and both moments

@@ -12,10 +12,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from seqmodel.config import TrainingSettings
-from seqmodel.model.gradients import NgramTable, TableGradient
+from seqmodel.model.kernels import NgramTable, TableGradient
 from seqmodel.model.language_model import LanguageModel
-from seqmodel.model.ngram_index import NO_ROW
+from seqmodel.model.ngram_embeddings import NO_ROW
+from seqmodel.settings import TrainingSettings
 
 BETAS = (0.9, 0.99)
 EPSILON = 1e-8

@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from seqmodel.config import ModelSettings, TrainingSettings
-from seqmodel.kinds import Size, Unit
-from seqmodel.model.ngram_index import possible_orders
+from seqmodel.choices import Size, Unit
+from seqmodel.model.ngram_embeddings import possible_orders
+from seqmodel.settings import ModelSettings, TrainingSettings
 
 SIZES: dict[Size, tuple[int, int]] = {"s": (1, 192), "m": (2, 256), "l": (2, 512)}  # layers, width
 WARM_SHARE = 1 / 3  # of the usual learning rates, where training goes on from a bundle

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from seqmodel.errors import SeqmodelError
 
 if TYPE_CHECKING:
-    from seqmodel.training.checkpoints import Checkpoint
+    from seqmodel.training.run.checkpoints import Checkpoint
 
 KEEP_STEPS = 256  # between snapshots: some seconds, so that copying the weights costs next to nothing
 MOST_TRIES = 3

@@ -12,10 +12,10 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from seqmodel.config import CorpusSettings, ModelSettings, TokenizerSettings, TrainingSettings
 from seqmodel.errors import ModelError
 from seqmodel.model.bundle import BundleHeader, TrainingSummary
-from seqmodel.training.options import named
+from seqmodel.settings import CorpusSettings, ModelSettings, TokenizerSettings, TrainingSettings
+from seqmodel.training.run.options import named
 
 Scalar = str | bool | int | float
 Value = Scalar | tuple[str, ...]

@@ -34,11 +34,11 @@ from typing import Any
 import numpy as np
 
 import seqmodel
+from seqmodel.api.model import Model
 from seqmodel.errors import SeqmodelError
-from seqmodel.inference.loaded import Model
+from seqmodel.tokens.sentencepiece_proto import field
 from seqmodel.tokens.store import HEADER_SIZE, MAGIC, open_store
 from seqmodel.tokens.tokenizer import Tokenizer
-from seqmodel.tokens.wire import field
 from tests.cli.command import run_here
 from tests.model.golden import RECIPES, golden
 
@@ -315,9 +315,9 @@ def _use_tokenizer(tokenizer: Tokenizer) -> None:
 
 def use_checkpoint(path: Path, store: bytes) -> None:
     """Resume, go on for a step, and save."""
-    from seqmodel.api import run_training
-    from seqmodel.config import CorpusSettings, TokenizerSettings
-    from seqmodel.training.request import TrainingRequest
+    from seqmodel.api.verbs import run_training
+    from seqmodel.settings import CorpusSettings, TokenizerSettings
+    from seqmodel.training.run.request import TrainingRequest
     from tests.training.test_resume import stop_after
 
     path.with_suffix(".tokens").write_bytes(store)
@@ -347,7 +347,7 @@ def its_store() -> bytes:
 
 
 def interrupted_run(folder: Path) -> Path:
-    from seqmodel.api import run_training
+    from seqmodel.api.verbs import run_training
     from tests.conftest import little_text
     from tests.training.test_resume import request, stop_after
 

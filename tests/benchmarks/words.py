@@ -15,10 +15,10 @@ from pathlib import Path
 
 import numpy as np
 
-from seqmodel.inference.mixture import CountRuntime
+from seqmodel.inference.experts import CountRuntime
 from seqmodel.inference.runtime import Runtime
-from seqmodel.inference.scoring import RunningScorer
 from seqmodel.model.bundle import read_bundle
+from seqmodel.scoring.tokens import RunningScorer
 from tests.benchmarks.quality import run
 
 

@@ -11,9 +11,9 @@ from typing import Any, get_args
 
 import pytest
 
+from seqmodel.choices import CellKind, Size
 from seqmodel.cli.bench import Cells, Sizes
-from seqmodel.kinds import CellKind, Size
-from seqmodel.training import speed
+from seqmodel.reports import speed
 from seqmodel.training.planning import SIZES
 from tests.cli.command import command, environment, run_here, told
 

@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from seqmodel.config import CorpusSettings
+from seqmodel.settings import CorpusSettings
 from seqmodel.text import corpus
 from seqmodel.text.archives import COMPRESSED
 from seqmodel.text.corpus import Source

@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from seqmodel.text import corpus, parts
+from seqmodel.text import corpus
+from seqmodel.text import long_lines as parts
 from seqmodel.tokens import tokenizer as tokenizers
 from tests.cli.command import Result, run_here
 from tests.conftest import little_text

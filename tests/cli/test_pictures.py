@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from seqmodel.inference.loaded import Model
+from seqmodel.api.model import Model
 from tests.cli.command import environment, run, run_here, told
 
 PAGE_START = b"<!DOCTYPE html>\n"

@@ -129,7 +129,7 @@ def test_a_text_in_the_place_of_an_option_is_not_repeated(given: tuple[str, ...]
 
 
 def test_what_goes_wrong_inside_is_told_without_its_message(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from seqmodel.inference.loaded import Model
+    from seqmodel.api.model import Model
 
     def fail(*_: object) -> None:
         raise ValueError(f"what is {CANARY}?")

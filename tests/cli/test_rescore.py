@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from seqmodel.api.model import Model
 from seqmodel.errors import DataError, UsageError
-from seqmodel.inference.loaded import Model
 from tests.cli.command import Result, command, environment, run, run_here, told
 
 LISTS = b"u1-1 cat xqz\nu1-2 cat dog\nu1-3 cat xqz\nu2-1 anna\nu2-2\nu3 boil\nu3 boil zzz\n"

@@ -18,7 +18,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import seqmodel
-from seqmodel.inference.loaded import Model
+from seqmodel.api.model import Model
 from tests.cli.command import Result, command, environment, run, run_here, told
 from tests.conftest import little_text
 

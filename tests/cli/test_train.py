@@ -13,13 +13,13 @@ from typing import Any
 import pytest
 
 import seqmodel
-from seqmodel.api import run_training
+from seqmodel.api.verbs import run_training
 from seqmodel.cli.train import _StopSignals
-from seqmodel.config import CorpusSettings, TokenizerSettings
 from seqmodel.errors import ModelError, UsageError
 from seqmodel.files import exclusive
+from seqmodel.settings import CorpusSettings, TokenizerSettings
 from seqmodel.training.events import Event, StepDone
-from seqmodel.training.request import TrainingRequest, TrainingResult
+from seqmodel.training.run.request import TrainingRequest, TrainingResult
 from tests.cli.command import command, environment, run, run_here, told
 from tests.conftest import little_text
 
@@ -351,7 +351,7 @@ def test_the_time_of_a_command_begins_with_it_also_in_a_process_that_has_run_oth
         begun.append(started)
         raise UsageError("enough", "Stop here.")
 
-    monkeypatch.setattr("seqmodel.api.run_training", note)
+    monkeypatch.setattr("seqmodel.api.verbs.run_training", note)
     for _ in range(2):
         before = time.monotonic()
         told(run_here("train", tmp_path / "c.txt", "--time", "5s", "-o", tmp_path / "m.seqmodel"), 2, "enough")

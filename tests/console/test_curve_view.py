@@ -12,8 +12,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from seqmodel.console.curve_view import curves
+from seqmodel.reports.figure_data import Axis, Baseline, Picture, RunPicture, picture
 from seqmodel.reports.history import read_history
-from seqmodel.reports.picture import Axis, Baseline, Picture, RunPicture, picture
 from tests.cli.command import command, environment
 from tests.reports.logs import EVALUATED, falling, write_log
 

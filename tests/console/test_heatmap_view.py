@@ -12,12 +12,12 @@ from hypothesis import strategies as st
 from rich.color import Color
 from rich.style import Style
 
+from seqmodel.api.model import Model
 from seqmodel.console.heatmap_view import MOST_IN_LINE, HeatmapOutput, styles
 from seqmodel.errors import UsageError
-from seqmodel.inference.loaded import Model
-from seqmodel.reports.marks import END_SIGN, Marking, visible
-from seqmodel.reports.shades import STEPS
-from tests.reports.test_shades import contrast
+from seqmodel.reports.highlight import END_SIGN, Marking, visible
+from seqmodel.reports.palette import STEPS
+from tests.reports.test_palette import contrast
 
 SEQUENCE = re.compile(r"\x1b\[[\d;]*m")
 VARIABLES = ("NO_COLOR", "FORCE_COLOR", "COLORTERM", "COLORFGBG", "COLUMNS", "TTY_COMPATIBLE", "TTY_INTERACTIVE")

@@ -7,11 +7,11 @@ from functools import cache
 
 import numpy as np
 
+from seqmodel.choices import Unit
 from seqmodel.errors import DataError
-from seqmodel.kinds import Unit
 from seqmodel.tokens.tokenizer import END, FIRST_BYTE, START, Tokenizer
-from tests.inference.test_generation import tokenizer_for
-from tests.inference.test_scoring import Table
+from tests.decoding.test_generation import tokenizer_for
+from tests.scoring.test_tokens import Table
 
 # A few tokens of each unit that spell some texts in several ways, others in none.
 PIECES: dict[Unit, tuple[str, ...]] = {

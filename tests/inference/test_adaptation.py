@@ -14,7 +14,7 @@ from seqmodel.inference import document_cache
 from seqmodel.inference.adaptation import FOLLOWERS, TIMES, Adaptive, situations
 from seqmodel.inference.document_cache import DISCOUNT, Counts, Lists
 from seqmodel.tokens.tokenizer import END, START
-from tests.inference.test_scoring import Table
+from tests.scoring.test_tokens import Table
 
 VOCABULARY = 7  # the four symbols, and three letters
 LETTERS = st.integers(4, 6)

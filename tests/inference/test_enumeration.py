@@ -12,13 +12,13 @@ import numpy.typing as npt
 import pytest
 
 import seqmodel
-from seqmodel.api import run_training
-from seqmodel.config import CorpusSettings, TokenizerSettings
-from seqmodel.inference.loaded import MixedModel, Model, mix
-from seqmodel.inference.scoring import score_sequences
-from seqmodel.kinds import CellKind, SequenceKind, Unit
+from seqmodel.api.model import MixedModel, Model, mix
+from seqmodel.api.verbs import run_training
+from seqmodel.choices import CellKind, SequenceKind, Unit
+from seqmodel.scoring.tokens import score_sequences
+from seqmodel.settings import CorpusSettings, TokenizerSettings
 from seqmodel.tokens.tokenizer import END, FIRST_BYTE, FIRST_PIECE, START, UNKNOWN
-from seqmodel.training.request import TrainingRequest
+from seqmodel.training.run.request import TrainingRequest
 
 Probabilities = npt.NDArray[np.float64]
 Make = Callable[..., Model]

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import seqmodel
-from seqmodel.inference.loaded import Model
+from seqmodel.api.model import Model
 from tests.conftest import little_text
 
 FOLDER = Path(__file__).parents[1] / "data"

@@ -29,8 +29,8 @@ from seqmodel.model.bundle import (
 )
 from seqmodel.model.tensors import Array, read_tensors, write_tensors
 from seqmodel.tokens.fitting import vocabulary_proto
+from seqmodel.tokens.sentencepiece_proto import field
 from seqmodel.tokens.tokenizer import FIRST_PIECE
-from seqmodel.tokens.wire import field
 from tests.model.golden import RECIPES, golden
 
 Train = Callable[..., Path]
@@ -419,7 +419,7 @@ def test_a_bundle_from_before_a_field_was_there_is_read(path: Path, tmp_path: Pa
 
 
 def test_a_checkpoint_is_no_bundle(tmp_path: Path) -> None:
-    from seqmodel.training.checkpoints import Checkpoint, write_checkpoint
+    from seqmodel.training.run.checkpoints import Checkpoint, write_checkpoint
 
     checkpoint = tmp_path / "x.checkpoint"
     write_checkpoint(checkpoint, Checkpoint({}, {"step": 3}))
@@ -429,7 +429,7 @@ def test_a_checkpoint_is_no_bundle(tmp_path: Path) -> None:
 
 
 def test_a_bundle_is_no_checkpoint(path: Path) -> None:
-    from seqmodel.training.checkpoints import read_checkpoint
+    from seqmodel.training.run.checkpoints import read_checkpoint
 
     with pytest.raises(ModelError, match="not a checkpoint"):
         read_checkpoint(path)

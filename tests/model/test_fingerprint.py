@@ -10,11 +10,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from seqmodel.config import CorpusSettings, TokenizerSettings
-from seqmodel.inference.novelty import copying
-from seqmodel.kinds import SequenceKind, Unit
+from seqmodel.choices import SequenceKind, Unit
+from seqmodel.decoding.copying import copying
 from seqmodel.model import fingerprint
 from seqmodel.model.fingerprint import LONGEST, Fingerprint, build_fingerprint, codes_of
+from seqmodel.settings import CorpusSettings, TokenizerSettings
 from seqmodel.tokens.store import TokenStore, make_store, open_store
 
 LINES = [

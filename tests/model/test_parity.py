@@ -12,15 +12,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from seqmodel.config import ModelSettings
+from seqmodel.choices import CellKind
 from seqmodel.inference.runtime import Runtime, log_mean
-from seqmodel.inference.scoring import LN2
-from seqmodel.kinds import CellKind
-from seqmodel.model import gradients
+from seqmodel.model import kernels as gradients
 from seqmodel.model.bundle import stored_precision, weight_shapes
-from seqmodel.model.gradients import ChunkedCrossEntropy, GatedLinearRecurrence, RMSNormalisation, TableGradient
+from seqmodel.model.kernels import ChunkedCrossEntropy, GatedLinearRecurrence, RMSNormalisation, TableGradient
 from seqmodel.model.language_model import FREQUENT, LanguageModel, partial_vocabulary
-from seqmodel.model.ngram_index import NgramIndex, next_history
+from seqmodel.model.ngram_embeddings import NgramIndex, next_history
+from seqmodel.scoring.tokens import LN2
+from seqmodel.settings import ModelSettings
 from seqmodel.tokens.tokenizer import END, START, UNKNOWN, never_predicted
 
 VOCABULARY = 270

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from seqmodel.training.events import Evaluated, Event, Finished, Per, Planned, StepDone, Validated
-from seqmodel.training.run_log import RunLog
+from seqmodel.training.run.log import RunLog
 
 EVALUATED = Evaluated(2.25, 4.8, "char", 2.5, 2.75, 4.5, 100, 10.5)
 

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from seqmodel.api import run_training
+from seqmodel.api.verbs import run_training
 from seqmodel.errors import DataError
 from seqmodel.reports.history import LONGEST_ROW, read_history
 from seqmodel.training.events import Event

@@ -21,9 +21,9 @@ import pytest
 from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
-from seqmodel.config import CorpusSettings
+from seqmodel.choices import SequenceKind
 from seqmodel.errors import DataError, UsageError
-from seqmodel.kinds import SequenceKind
+from seqmodel.settings import CorpusSettings
 from seqmodel.text import corpus
 from seqmodel.text.corpus import END_MARK, CorpusSummary, Line, Source, find_sources, read_blocks, read_lines, spooled
 

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 import seqmodel
-from seqmodel.config import CorpusSettings
 from seqmodel.errors import DataError
+from seqmodel.settings import CorpusSettings
 from seqmodel.text.corpus import find_sources
 from tests.cli.command import run_here
 

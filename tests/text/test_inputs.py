@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from seqmodel.config import CorpusSettings
 from seqmodel.errors import DataError, UsageError
+from seqmodel.settings import CorpusSettings
 from seqmodel.text import corpus
 from seqmodel.text.corpus import Line, Source
 from seqmodel.text.inputs import LineInputs, Shard

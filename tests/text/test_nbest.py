@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from seqmodel.config import CorpusSettings
 from seqmodel.errors import DataError
+from seqmodel.settings import CorpusSettings
 from seqmodel.text.corpus import Line
 from seqmodel.text.nbest import NbestList, References, kaldi_hypotheses, layout_of, moses_hypotheses, nbest_lists
 

@@ -12,8 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import seqmodel
-from seqmodel.config import CorpusSettings
 from seqmodel.errors import DataError, UsageError
+from seqmodel.settings import CorpusSettings
 from seqmodel.text import corpus
 from seqmodel.text.corpus import END_MARK, CorpusSummary, Source, find_sources
 from seqmodel.text.sequences import RecordCutter, read_sequences

@@ -18,8 +18,8 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from seqmodel.config import CorpusSettings, TokenizerSettings
-from seqmodel.kinds import SequenceKind, Unit
+from seqmodel.choices import SequenceKind, Unit
+from seqmodel.settings import CorpusSettings, TokenizerSettings
 from seqmodel.text.corpus import END_MARK, CorpusSummary
 from seqmodel.tokens import batches
 from seqmodel.tokens.batches import (

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from seqmodel.config import CorpusSettings, TokenizerSettings
-from seqmodel.kinds import SequenceKind, Unit
+from seqmodel.choices import SequenceKind, Unit
+from seqmodel.settings import CorpusSettings, TokenizerSettings
 from seqmodel.tokens import characters
 from seqmodel.tokens.characters import EVERYTHING, Characters, are_characters, training_characters, union
 from seqmodel.tokens.fitting import fit, vocabulary_proto

@@ -11,9 +11,9 @@ import sentencepiece
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from seqmodel.config import MAX_VOCABULARY, TokenizerSettings
+from seqmodel.choices import SubwordMethod, Unit
 from seqmodel.errors import DataError, SeqmodelError, UsageError
-from seqmodel.kinds import SubwordMethod, Unit
+from seqmodel.settings import MAX_VOCABULARY, TokenizerSettings
 from seqmodel.text.corpus import END_MARK
 from seqmodel.tokens.fitting import fit, vocabulary_proto
 from seqmodel.tokens.tokenizer import FIRST_BYTE, FIRST_PIECE, Tokenizer

@@ -13,9 +13,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from seqmodel.config import CorpusSettings, TokenizerSettings
+from seqmodel.choices import SequenceKind, Unit
 from seqmodel.errors import ModelError
-from seqmodel.kinds import SequenceKind, Unit
+from seqmodel.settings import CorpusSettings, TokenizerSettings
 from seqmodel.text.corpus import END_MARK, find_sources, read_blocks
 from seqmodel.tokens.batches import split_store
 from seqmodel.tokens.held_out import NOTHING, Places, held_apart, plan_held_out

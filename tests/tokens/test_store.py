@@ -14,9 +14,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from seqmodel.config import CorpusSettings, TokenizerSettings
+from seqmodel.choices import SequenceKind, Unit
 from seqmodel.errors import DataError, ModelError, SeqmodelError, UsageError
-from seqmodel.kinds import SequenceKind, Unit
+from seqmodel.settings import CorpusSettings, TokenizerSettings
 from seqmodel.text.corpus import END_MARK, CorpusSummary, find_sources, read_blocks
 from seqmodel.tokens import stored_array
 from seqmodel.tokens.batches import LaneBatches, whole_store

@@ -11,11 +11,12 @@ import sentencepiece
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from seqmodel.config import TokenizerSettings
+from seqmodel.choices import SubwordMethod, Unit
 from seqmodel.errors import DataError, ModelError
-from seqmodel.kinds import SubwordMethod, Unit
+from seqmodel.settings import TokenizerSettings
 from seqmodel.text.corpus import END_MARK
 from seqmodel.tokens.fitting import fit, vocabulary_proto
+from seqmodel.tokens.sentencepiece_proto import IDENTITY, field
 from seqmodel.tokens.tokenizer import (
     END,
     FIRST_BYTE,
@@ -26,7 +27,6 @@ from seqmodel.tokens.tokenizer import (
     Tokenizer,
     never_predicted,
 )
-from seqmodel.tokens.wire import IDENTITY, field
 
 PROSE = """the cat sat on the mat, and the dog sat on the log
 \tan indented line;  two blanks, a tab\there, and no more

@@ -11,11 +11,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from seqmodel.api import run_training
+from seqmodel.api.verbs import run_training
 from seqmodel.errors import ResourceError, SeqmodelError
 from seqmodel.training import loop
-from seqmodel.training.following import FollowingRun
-from seqmodel.training.processes import place_of_process
+from seqmodel.training.ranks import place_of_process
+from seqmodel.training.run.worker import FollowingRun
 from tests.training.test_resume import request, stop_after
 
 TRAINING = {"lanes": 5, "steps": 16, "dropout": 0.2, "ngram_dropout": 0.3}

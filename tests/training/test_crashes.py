@@ -23,12 +23,13 @@ from typing import Any
 import pytest
 import torch
 
-from seqmodel.api import run_training, tokenize
+from seqmodel.api.verbs import run_training, tokenize
 from seqmodel.files import exclusive, temporary_for
-from seqmodel.training import loop, run
-from seqmodel.training.checkpoints import Checkpoint, read_checkpoint, write_checkpoint
+from seqmodel.training import loop
 from seqmodel.training.events import Event, StepDone
-from seqmodel.training.run_log import STEP_SECONDS, RunLog
+from seqmodel.training.run import run
+from seqmodel.training.run.checkpoints import Checkpoint, read_checkpoint, write_checkpoint
+from seqmodel.training.run.log import STEP_SECONDS, RunLog
 from tests.cli.command import Result, run_here, told
 from tests.conftest import little_text
 from tests.dying import CALLS, DEAD, exit_code, lay_bomb, names

@@ -9,13 +9,13 @@ import pytest
 import torch
 
 import seqmodel
-from seqmodel.config import ModelSettings, TrainingSettings
 from seqmodel.console.failures import _as_ours
 from seqmodel.errors import ResourceError, UsageError
-from seqmodel.model.ngram_index import build_index
+from seqmodel.model.ngram_embeddings import build_index
+from seqmodel.settings import ModelSettings, TrainingSettings
 from seqmodel.training.devices import CPU, native_precision, pick_device
 from seqmodel.training.loop import Trainer
-from seqmodel.training.processes import Place
+from seqmodel.training.ranks import Place
 from tests.conftest import little_text
 from tests.training.test_loop import data_of
 

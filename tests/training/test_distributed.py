@@ -16,7 +16,7 @@ import seqmodel
 from seqmodel.errors import UsageError
 from seqmodel.model.bundle import read_bundle
 from seqmodel.training.distributed import Group, Processes
-from seqmodel.training.processes import Place, place_of_process
+from seqmodel.training.ranks import Place, place_of_process
 from tests.cli.command import command, environment
 from tests.conftest import little_text
 from tests.training.test_loop import data_of, trainer_of

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 import seqmodel
-from seqmodel.config import CorpusSettings, TokenizerSettings
-from seqmodel.kinds import SequenceKind, Unit
+from seqmodel.choices import SequenceKind, Unit
+from seqmodel.settings import CorpusSettings, TokenizerSettings
 from seqmodel.tokens.store import make_store
 from seqmodel.tokens.vocabulary_notes import LEARNED_ON_ALL
 from seqmodel.training.events import Event, Noted

@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 
 import seqmodel
-from seqmodel.api import run_training
+from seqmodel.api.verbs import run_training
 from seqmodel.errors import ModelError, UsageError
 from seqmodel.model.bundle import HeldOut, read_bundle
-from seqmodel.training.options import checked_options, request_of
-from seqmodel.training.request import TrainingResult
+from seqmodel.training.run.options import checked_options, request_of
+from seqmodel.training.run.request import TrainingResult
 from tests.conftest import little_text
 
 STILL: dict[str, Any] = {"learning_rate": 1e-12, "table_learning_rate": 1e-12, "dropout": 0.0, "ngram_dropout": 0.0}
@@ -161,7 +161,7 @@ def test_a_store_made_with_the_bundle_is_gone_on_with_and_no_other(base: Path, t
     assert from_store.path.read_bytes() == from_text.path.read_bytes()
     with pytest.raises(UsageError, match="another vocabulary"):
         train(shifted(), init=str(base), inputs=[str(other)])
-    from_ = seqmodel.config.CorpusSettings(sequence="stream")
+    from_ = seqmodel.settings.CorpusSettings(sequence="stream")
     seqmodel.tokenize([str(tmp_path / "corpus.txt")], stream, model=tokenizer, corpus=from_)
     with pytest.raises(UsageError, match="has an end symbol"):
         train(shifted(), init=str(base), inputs=[str(stream)])

@@ -14,20 +14,20 @@ import pytest
 import torch
 
 import seqmodel
-from seqmodel.api import run_training
-from seqmodel.config import CorpusSettings, ModelSettings, TokenizerSettings, TrainingSettings
-from seqmodel.inference.loaded import Model
-from seqmodel.inference.scoring import score_ranges, score_sequences
-from seqmodel.kinds import CellKind, SequenceKind
-from seqmodel.model.ngram_index import build_index
+from seqmodel.api.model import Model
+from seqmodel.api.verbs import run_training
+from seqmodel.choices import CellKind, SequenceKind
+from seqmodel.model.ngram_embeddings import build_index
+from seqmodel.scoring.tokens import score_ranges, score_sequences
+from seqmodel.settings import CorpusSettings, ModelSettings, TokenizerSettings, TrainingSettings
 from seqmodel.tokens.batches import split_tokens
 from seqmodel.tokens.store import make_store, open_store
 from seqmodel.training import loop
-from seqmodel.training.checkpoints import read_checkpoint
 from seqmodel.training.events import Annealing, CheckpointSaved, Event, Finished, StepDone, Validated
 from seqmodel.training.loop import STRETCH, Trainer, TrainingData, stretches
-from seqmodel.training.pace import Ending
-from seqmodel.training.request import TrainingRequest
+from seqmodel.training.run.checkpoints import read_checkpoint
+from seqmodel.training.run.request import TrainingRequest
+from seqmodel.training.throughput import Ending
 
 CELLS: tuple[CellKind, ...] = ("mingru", "lstm", "gru", "rnn")
 

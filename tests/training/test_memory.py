@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 import torch
 
-from seqmodel.config import ModelSettings, TrainingSettings
 from seqmodel.console.failures import _as_ours
 from seqmodel.errors import ResourceError
 from seqmodel.model.language_model import LanguageModel
+from seqmodel.settings import ModelSettings, TrainingSettings
 from seqmodel.training import memory
 from seqmodel.training.memory import free_bytes, least_bytes, refuse_what_does_not_fit
 from seqmodel.training.optimization import Optimizers

@@ -10,10 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from seqmodel.config import ModelSettings, TrainingSettings
-from seqmodel.kinds import CellKind
-from seqmodel.model.gradients import NgramTable, TableGradient
+from seqmodel.choices import CellKind
+from seqmodel.model.kernels import NgramTable, TableGradient
 from seqmodel.model.language_model import LanguageModel
+from seqmodel.settings import ModelSettings, TrainingSettings
 from seqmodel.training.optimization import (
     BETAS,
     AdamW,

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from seqmodel.kinds import Unit
+from seqmodel.choices import Unit
 from seqmodel.training.planning import MOST_NETWORKS, Task, plan_model, plan_ngrams, plan_order, plan_training
 
 

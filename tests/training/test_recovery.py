@@ -16,8 +16,8 @@ from seqmodel.errors import SeqmodelError
 from seqmodel.model.language_model import LanguageModel
 from seqmodel.training.events import Finished, Noted, RolledBack
 from seqmodel.training.loop import Trainer
-from seqmodel.training.pace import REST_SECONDS, Cadence, Pace
 from seqmodel.training.recovery import FAR_ABOVE_STEPS, MOST_TRIES, SETTLED_STEPS, Recovery
+from seqmodel.training.throughput import REST_SECONDS, Cadence, Pace
 from tests.cli.command import run_here, told
 from tests.training.test_loop import ALPHABETS, data_of, trainer_of
 

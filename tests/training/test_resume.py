@@ -14,14 +14,14 @@ import pytest
 import torch
 
 import seqmodel
-from seqmodel.api import run_training
-from seqmodel.config import CorpusSettings, TokenizerSettings
+from seqmodel.api.verbs import run_training
+from seqmodel.choices import CellKind, SequenceKind, Unit
 from seqmodel.errors import ModelError, SeqmodelError, UsageError
-from seqmodel.kinds import CellKind, SequenceKind, Unit
 from seqmodel.model.language_model import LanguageModel
-from seqmodel.training.checkpoints import read_checkpoint
+from seqmodel.settings import CorpusSettings, TokenizerSettings
 from seqmodel.training.events import CheckpointSaved, Event, Finished, StepDone, Validated
-from seqmodel.training.request import TrainingRequest, TrainingResult
+from seqmodel.training.run.checkpoints import read_checkpoint
+from seqmodel.training.run.request import TrainingRequest, TrainingResult
 from tests.conftest import little_text
 
 STEPS = 24
@@ -294,7 +294,7 @@ def test_training_leaves_the_arithmetic_of_its_process_as_it_was(corpus: Path, t
 
 def test_a_resumed_run_leaves_a_store_that_it_was_given(corpus: Path, tmp_path: Path) -> None:
     output, store = tmp_path / "m.seqmodel", tmp_path / "m.tokens"
-    seqmodel.api.tokenize([str(corpus)], store)
+    seqmodel.api.verbs.tokenize([str(corpus)], store)
     run_training(request(output, corpus, inputs=(str(store),)), should_stop=stop_after(3))
     before = store.read_bytes()
     assert not run_training(request(output, corpus, inputs=(), resume=True)).interrupted
@@ -306,7 +306,7 @@ def test_a_resumed_run_takes_no_stray_store_for_its_held_out_text(corpus: Path, 
     whole = tmp_path / "whole.seqmodel"
     run_training(request(whole, corpus))
     run_training(request(output, corpus), should_stop=stop_after(3))
-    seqmodel.api.tokenize([str(corpus)], stray)
+    seqmodel.api.verbs.tokenize([str(corpus)], stray)
     run_training(request(output, corpus, resume=True))
     assert output.read_bytes() == whole.read_bytes() and stray.exists()
 
@@ -335,7 +335,7 @@ def test_another_store_of_the_same_corpus_is_refused(corpus: Path, tmp_path: Pat
     kinds: list[Any] = [{"subword": "unigram"}, {"subword": "bpe"}]
     for resume, kind in enumerate(kinds):
         tokenizer = TokenizerSettings(unit="subword", **kind)
-        seqmodel.api.tokenize([str(corpus)], store, tokenizer=tokenizer, force=True)
+        seqmodel.api.verbs.tokenize([str(corpus)], store, tokenizer=tokenizer, force=True)
         if not resume:
             run_training(request(output, corpus, unit="subword", inputs=(str(store),)), should_stop=stop_after(3))
     with pytest.raises(ModelError, match="another vocabulary"):
@@ -357,7 +357,7 @@ def test_a_checkpoint_of_another_corpus_is_refused(corpus: Path, tmp_path: Path)
 def test_a_token_store_of_another_corpus_is_refused(corpus: Path, tmp_path: Path) -> None:
     output, other = tmp_path / "m.seqmodel", tmp_path / "other.txt"
     other.write_text(little_text(150, seed=77))
-    seqmodel.api.tokenize([str(other)], tmp_path / "other.tokens")
+    seqmodel.api.verbs.tokenize([str(other)], tmp_path / "other.tokens")
     run_training(request(output, corpus), should_stop=stop_after(3))
     with pytest.raises(ModelError, match="another corpus"):
         run_training(request(output, corpus, inputs=(str(tmp_path / "other.tokens"),), resume=True))

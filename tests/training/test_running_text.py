@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from seqmodel.config import CorpusSettings, TokenizerSettings
+from seqmodel.settings import CorpusSettings, TokenizerSettings
 from seqmodel.tokens.store import make_store, open_store
 from seqmodel.training.running_text import lines_run_on, looks_like_running_text
 

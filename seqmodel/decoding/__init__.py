@@ -1,0 +1,1 @@
+"""Sampling, beams, best-first search and completion: from a model to new text."""

@@ -1,0 +1,242 @@
+"""The probability of sequences: one way to compute it, for `score`, for validation and for Python users.
+
+Works on ids and a `SequenceModel`. Bits are −log2 p. A token's bits are float32 at the source and are summed
+in float64. Nothing that is scored beside a sequence changes its score: lanes share only the matrix products.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from seqmodel.inference.blas_threads import side_by_side
+from seqmodel.inference.sequence_model import Ids, SequenceModel
+from seqmodel.tokens.stored_array import Stored
+from seqmodel.tokens.tokenizer import END, START
+
+CHUNK_FLOATS = 1 << 19  # log-probabilities held at once, about: what fits a cache
+LANES = 64
+GROUP_CELLS = 1 << 22  # tokens and padding of the sequences that run side by side, at most
+LN2 = float(np.log(2))
+
+Mask = npt.NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What is computed for every token beside its bits."""
+
+    ranks: bool = False  # entropy and rank
+    boundary: Mask | None = None  # (V,) tokens before which a word may end: the probability that one of them comes
+    alternatives: int = 0  # how many of the most probable tokens are named
+
+
+PLAIN = Wanted()
+
+
+@dataclass(frozen=True)
+class TokenScores:
+    """Per predicted token, along the first axes: −log2 p, and the highest log-probability (nats) of what might come.
+
+    Where wanted: entropy (bits), rank (1 = most probable), `boundary`, −log2 of the probability that a boundary token
+    comes at this place, and the most probable tokens with their bits (last axis, best first).
+    """
+
+    bits: npt.NDArray[np.float64]
+    highest: npt.NDArray[np.float32] | None = None
+    entropy: npt.NDArray[np.float64] | None = None
+    rank: npt.NDArray[np.int64] | None = None
+    boundary: npt.NDArray[np.float64] | None = None
+    best: npt.NDArray[np.int64] | None = None
+    best_bits: npt.NDArray[np.float64] | None = None
+
+    @property
+    def total(self) -> float:
+        return float(self.bits.sum())
+
+    @property
+    def columns(self) -> tuple[npt.NDArray[Any] | None, ...]:
+        return (self.bits, self.highest, self.entropy, self.rank, self.boundary, self.best, self.best_bits)
+
+    def at(self, where: Any) -> TokenScores:
+        """The scores at some places: any NumPy index over the first axes."""
+        return TokenScores(*(None if column is None else column[where] for column in self.columns))  # type: ignore[arg-type]
+
+
+def score_sequences(
+    model: SequenceModel,
+    sequences: Sequence[npt.NDArray[Any]],
+    firsts: Sequence[int] | None = None,
+    wanted: Wanted = PLAIN,
+    given: Any = None,
+) -> list[TokenScores]:
+    """Score sequences, each given as the ids to be predicted (the end symbol among them, if it counts).
+
+    Sequences of like length run side by side; the results come in the order given. `firsts` are the tokens
+    before each, for those that begin inside a text; else the start symbol. `given` is the state (of one lane)
+    before those. After an end symbol inside the ids the model starts anew.
+    """
+    results: dict[int, TokenScores] = {}
+    order = sorted(range(len(sequences)), key=lambda i: len(sequences[i]))
+    groups = list(_groups(order, [len(sequence) for sequence in sequences]))
+
+    def score(group: list[int]) -> list[TokenScores]:
+        before = np.array([START if firsts is None else firsts[i] for i in group])
+        state = model.start(len(group)) if given is None else model.select(given, np.zeros(len(group), np.int64))
+        return list(_score_group(model, [sequences[i] for i in group], before, state, wanted))
+
+    for group, scores in zip(groups, side_by_side(score, groups), strict=True):
+        results.update(zip(group, scores, strict=True))
+    return [results[i] for i in range(len(sequences))]
+
+
+def _groups(order: list[int], lengths: list[int]) -> Iterator[list[int]]:
+    """Sequences in rising length, as many side by side as the padding allows."""
+    group: list[int] = []
+    for i in order:
+        if group and (len(group) == LANES or lengths[i] * (len(group) + 1) > GROUP_CELLS):
+            yield group
+            group = []
+        group.append(i)
+    if group:
+        yield group
+
+
+def _score_group(
+    model: SequenceModel, group: list[npt.NDArray[Any]], before: Ids, state: Any, wanted: Wanted
+) -> Iterator[TokenScores]:
+    """Sequences side by side, sorted by length and padded; what is padding is not returned."""
+    lengths = np.array([len(ids) for ids in group])
+    longest = int(lengths[-1])
+    targets = np.full((longest, len(group)), END, np.int64)
+    for lane, ids in enumerate(group):
+        targets[: len(ids), lane] = ids
+    inputs = _after_end(np.concatenate([before[None], targets[:-1]])[:longest])
+    parts: list[list[TokenScores]] = [[] for _ in group]
+    first, at = 0, 0  # lanes before `first` have ended
+    while at < longest:
+        ended = int(np.searchsorted(lengths, at, side="right"))
+        if ended > first:
+            state = model.select(state, np.arange(ended - first, len(group) - first))
+            first = ended
+        size = _chunk(model, len(group) - first)
+        chunk, state = _score_chunk(
+            model, inputs[at : at + size, first:], targets[at : at + size, first:], state, wanted
+        )
+        for lane in range(first, len(group)):
+            parts[lane].append(chunk.at((slice(0, lengths[lane] - at), lane - first)))
+        at += size
+    for found in parts:
+        yield joined(found, wanted)
+
+
+def joined(parts: list[TokenScores], wanted: Wanted) -> TokenScores:
+    """Scores of parts of a text as one."""
+    if not parts:
+        return nothing(wanted)
+    if len(parts) == 1:
+        return parts[0]
+    columns = zip(*(part.columns for part in parts), strict=True)
+    return TokenScores(*(None if column[0] is None else np.concatenate(column) for column in columns))  # type: ignore[arg-type]
+
+
+def nothing(wanted: Wanted) -> TokenScores:
+    """The scores of no tokens."""
+    many = wanted.alternatives
+    return TokenScores(
+        np.empty(0),
+        np.empty(0, np.float32),
+        np.empty(0) if wanted.ranks else None,
+        np.empty(0, np.int64) if wanted.ranks else None,
+        np.empty(0) if wanted.boundary is not None else None,
+        np.empty((0, many), np.int64) if many else None,
+        np.empty((0, many)) if many else None,
+    )
+
+
+def _chunk(model: SequenceModel, lanes: int) -> int:
+    """Time steps that are computed at once."""
+    return max(1, min(512, CHUNK_FLOATS // (model.vocabulary * lanes)))
+
+
+def _score_chunk(
+    model: SequenceModel, inputs: Ids, targets: Ids, state: Any, wanted: Wanted
+) -> tuple[TokenScores, Any]:
+    """Scores (T, B) of the targets, and the state after."""
+    logs, state = model.step(inputs, state)
+    picked = np.take_along_axis(logs, targets[..., None], axis=-1)
+    bits = picked[..., 0].astype(np.float64) / -LN2
+    entropy = rank = boundary = best = best_bits = None
+    if wanted.ranks:
+        rank = 1 + (logs > picked).sum(axis=-1)
+        finite = np.maximum(logs, np.float32(-1e4))
+        entropy = -(np.exp(logs) * finite).sum(axis=-1, dtype=np.float64) / LN2
+    if wanted.boundary is not None:
+        p = np.exp(logs[..., wanted.boundary]).sum(axis=-1, dtype=np.float64)
+        boundary = -np.log2(np.clip(p, np.finfo(np.float64).tiny, 1))
+        # Sums in single precision may fall below one of their terms, or to zero.
+        boundary = np.where(wanted.boundary[targets], np.minimum(boundary, bits), boundary)
+    if many := min(wanted.alternatives, logs.shape[-1]):
+        best = np.argpartition(-logs, many - 1, axis=-1)[..., :many]
+        best = np.take_along_axis(best, np.argsort(-np.take_along_axis(logs, best, -1), axis=-1, kind="stable"), -1)
+        best_bits = np.take_along_axis(logs, best, axis=-1).astype(np.float64) / -LN2
+    return TokenScores(bits, logs.max(axis=-1), entropy, rank, boundary, best, best_bits), state
+
+
+class RunningScorer:
+    """Scores one text that comes in parts, its state carried from part to part.
+
+    An end symbol among the ids ends a sequence: what follows starts anew. `skip_ends` is for streams, where
+    the end symbol only marks a place to start anew and has no probability.
+    """
+
+    def __init__(self, model: SequenceModel, skip_ends: bool = False) -> None:
+        self.model = model
+        self.skip_ends = skip_ends
+        self.state = model.start(1)
+        self.last = START
+
+    def score(self, ids: npt.NDArray[Any], wanted: Wanted = PLAIN) -> TokenScores:
+        """Scores of the next ids."""
+        size = _chunk(self.model, 1)
+        parts = [self._score(ids[at : at + size].astype(np.int64), wanted) for at in range(0, len(ids), size)]
+        return joined(parts, wanted)
+
+    def _score(self, ids: Ids, wanted: Wanted) -> TokenScores:
+        inputs = _after_end(np.concatenate([[self.last], ids[:-1]]))
+        self.last = int(ids[-1])
+        chunk, self.state = _score_chunk(self.model, inputs[:, None], ids[:, None], self.state, wanted)
+        kept = ids != END if self.skip_ends else np.ones(len(ids), bool)
+        return chunk.at((kept, 0))
+
+
+def _after_end(inputs: Ids) -> Ids:
+    """What follows an end begins with the start symbol."""
+    return np.where(inputs == END, START, inputs)
+
+
+def score_ranges(
+    model: SequenceModel, ids: Stored, ranges: Iterable[tuple[int, int]], is_stream: bool
+) -> tuple[float, int]:
+    """Bits and number of the tokens that ranges of a store hold; a range may begin inside a sequence.
+
+    A range that begins inside a sequence is read from an empty state, given only the token before it.
+    """
+    bits, tokens = 0.0, 0
+    for batch in _batches(list(ranges), 1024):
+        parts = [np.asarray(ids[begin:end]) for begin, end in batch]
+        firsts = [START if begin == 0 else int(ids[begin - 1]) for begin, _ in batch]
+        for part, scores in zip(parts, score_sequences(model, parts, firsts), strict=True):
+            counted = scores.bits[part != END] if is_stream else scores.bits
+            bits += float(counted.sum())
+            tokens += len(counted)
+    return bits, tokens
+
+
+def _batches(ranges: list[tuple[int, int]], size: int) -> Iterator[list[tuple[int, int]]]:
+    for at in range(0, len(ranges), size):
+        yield ranges[at : at + size]

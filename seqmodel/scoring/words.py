@@ -1,0 +1,142 @@
+"""From the surprisal of tokens to that of words.
+
+Which words a line has is a matter of white space (or of Unicode's word boundaries); which tokens belong to a word
+follows from where they stand. A token that begins with the blank before a word tells of two things: that the word
+before has ended, and which word comes. Counting the first to the wrong word biases surprisal, so that it is
+corrected (Pimentel & Meister 2024; Oh & Schuler 2024):
+
+    bits(word) = Σ bits of its tokens + b(after) − b(before),   b = −log2 P(white space or the end comes next)
+
+with b(before) = 0 for the first word, and the end symbol's (or the newline's) bits in place of b(after) for the
+last. Characters and bytes need no correction: there the white space after a word counts to it. Either way the words
+of a line sum to the line.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from seqmodel.errors import UsageError
+from seqmodel.scoring.lines import LineScore
+from seqmodel.scoring.tokens import Mask
+from seqmodel.tokens.tokenizer import END, UNKNOWN, Tokenizer
+
+WordKind = Literal["space", "unicode"]
+WordBoundary = Literal["corrected", "naive"]
+
+_WORD = re.compile(r"\S+")
+_WHITE_SPACE = "".join(char for char in map(chr, range(0x3001)) if char.isspace())  # there is none beyond U+3000
+
+
+@dataclass(frozen=True)
+class WordScore:
+    """A word of a line: its characters (start, end), its tokens (first, end), bits, and whether a part of it is
+    out of vocabulary."""
+
+    start: int
+    end: int
+    first: int
+    last: int
+    bits: float
+    is_oov: bool
+
+
+def boundary_tokens(tokenizer: Tokenizer) -> Mask:
+    """The tokens (V,) that count as white space or the end where b is read: those of `word_ends`, and the first byte of
+    white space that is spelled in bytes.
+
+    Such a byte may begin another character too (0xE2: U+2003 or ’). b counts it as white space all the same: then no
+    token that comes after a word is more probable than white space is, and no word has less than zero bits.
+    """
+    mask = word_ends(tokenizer)
+    if not tokenizer.closed:
+        mask[[int(tokenizer.encode(char, inside=True)[0]) for char in _WHITE_SPACE]] = True
+    return mask
+
+
+def word_ends(tokenizer: Tokenizer) -> Mask:
+    """The tokens (V,) before which a word has surely ended: white space, what begins with it, and the end symbol.
+
+    In a closed word vocabulary every token is a word, or a newline, by itself.
+    """
+    if tokenizer.closed and tokenizer.unit == "word":
+        return np.ones(tokenizer.size, bool)
+    mask = np.array([_begins_with_space(data) for data in tokenizer.piece_bytes])
+    mask[END] = True
+    mask[UNKNOWN] = False
+    return mask
+
+
+def _begins_with_space(data: bytes) -> bool:
+    return data.decode("utf-8", "replace")[:1].isspace()
+
+
+def word_scores(
+    row: LineScore, tokenizer: Tokenizer, kind: WordKind = "space", boundary: WordBoundary = "corrected"
+) -> list[WordScore]:
+    """The words of a line, which sum to its bits. A line without words has one that is empty.
+
+    Where a word's boundary lies inside a token (`unicode`), the words that share it are one.
+
+    Raises:
+        UsageError: if the scores lack the boundaries that a correction needs.
+    """
+    spans = row.spans(tokenizer)
+    places = _places(row.text, kind) or [(0, 0)]
+    starts, ends = np.array(places).T
+    whole_characters = not tokenizer.has_virtual_blanks
+    if boundary == "corrected" and whole_characters:
+        owner = np.searchsorted(starts, spans[:, 0], side="right") - 1  # white space goes with the word before it
+    else:
+        owner = np.searchsorted(ends, spans[:, 0], side="right")  # and here with the word after it
+        within = owner[owner < len(places)]
+        owner = np.minimum(owner, within.max(initial=0))  # what comes after the last word goes with it
+    owner = np.maximum(owner, 0)
+    bits = np.bincount(owner, row.scores.bits, minlength=len(places)).astype(np.float64)
+    owned = np.bincount(owner, minlength=len(places))
+    if boundary == "corrected" and not whole_characters:
+        bits += _correction(row, starts, ends, spans, owner)
+    oov = row.out_of_vocabulary(tokenizer)
+    firsts = np.searchsorted(owner, np.arange(len(places) + 1))
+    out: list[WordScore] = []
+    for i, (start, end) in enumerate(places):
+        if not owned[i] and i:
+            merged = out.pop()
+            start, first, total = merged.start, merged.first, merged.bits + float(bits[i])
+        else:
+            first, total = int(firsts[i]), float(bits[i])
+        out.append(WordScore(start, end, first, int(firsts[i + 1]), total, bool(oov[first : firsts[i + 1]].any())))
+    return out
+
+
+def _correction(
+    row: LineScore,
+    starts: npt.NDArray[np.int64],
+    ends: npt.NDArray[np.int64],
+    spans: npt.NDArray[np.int64],
+    owner: npt.NDArray[np.int64],
+) -> npt.NDArray[np.float64]:
+    """b(after) − b(before) of each word. b is read where the first token after a word comes; words that touch
+    (`unicode`) have no white space between them, and nothing to correct."""
+    if row.scores.boundary is None:
+        raise UsageError("the scores lack what words need", "Ask for it: score(texts, details=True).")
+    after = np.zeros(len(starts))
+    nexts = np.searchsorted(owner, np.arange(1, len(starts)))  # the first token of each word but the first
+    apart = (starts[1:] > ends[:-1]) & (nexts < len(owner))
+    after[:-1][apart] = row.scores.boundary[nexts[apart]]
+    after[1:] -= after[:-1].copy()
+    return after
+
+
+def _places(text: str, kind: WordKind) -> list[tuple[int, int]]:
+    if kind == "space":
+        return [match.span() for match in _WORD.finditer(text)]
+    import regex
+
+    pieces = regex.finditer(r"(?w)\b.+?\b", text, flags=regex.DOTALL | regex.VERSION1)
+    return [match.span() for match in pieces if not match.group().isspace()]

@@ -1,0 +1,1 @@
+"""One training run: options, request, start, checkpoints, log and the run itself."""
