@@ -1,24 +1,68 @@
-"""The command line: every command under its name."""
+"""The command line: the commands by group. A command's file is imported when it is called: `--help` is quick."""
 
 from __future__ import annotations
 
 import io
 import sys
-from typing import Annotated
+from collections.abc import Callable
+from importlib import import_module
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
 import seqmodel
-from seqmodel.cli import bench, compare, complete, filter, generate, info, plot, rescore, score, tokenize, top, train
 from seqmodel.cli.usage import Command, understood
 from seqmodel.console.failures import guarded
 from seqmodel.console.signals import die_on_signals, unwind_on_signals
 
+GROUPS: dict[str, dict[str, str]] = {
+    "Train": {
+        "train": "Train a model on text.",
+        "tokenize": "Encode a corpus into a token store, or show text as tokens.",
+    },
+    "Score": {
+        "score": "Score text: −log2 p of each line, word, token or document.",
+        "compare": "Compare models on the same text.",
+        "rescore": "Rescore n-best lists by ln p, alone or with other scores.",
+        "filter": "Print the lines whose score lies within bounds.",
+    },
+    "Generate": {
+        "generate": "Sample continuations of a prefix.",
+        "complete": "Suggest the most probable completions of a text's last word.",
+        "top": "List the most probable whole sequences, best first.",
+    },
+    "Look": {
+        "info": "Show what is in a model.",
+        "plot": "Draw the training curves of one or more runs.",
+        "bench": "Measure how fast this machine trains, scores and generates.",
+    },
+}
+_SETTINGS = {"help_option_names": ["-h", "--help"]}
+
+
+class _LazyCommands(TyperGroup):
+    """Knows every command's name and help; loads the one that is called."""
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> tuple[str | None, Any, list[str]]:
+        name, found, rest = super().resolve_command(ctx, args)
+        return name, found and load_command(str(name)), rest
+
+
+def load_command(name: str) -> Any:
+    """The command of this name, with its options."""
+    alone = typer.Typer(pretty_exceptions_enable=False, add_completion=False)
+    function = import_module(f"seqmodel.cli.{name}").command
+    alone.command(name, cls=Command, context_settings=_SETTINGS)(function)
+    return typer.main.get_command(alone)
+
+
 app = typer.Typer(
     name="seqmodel",
+    cls=_LazyCommands,
     help="Train recurrent language models on your own text, score sequences, sample continuations.",
     pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
+    context_settings=_SETTINGS,
 )
 
 
@@ -41,18 +85,13 @@ def root(
     """
 
 
-app.command("train", cls=Command, rich_help_panel="Train")(train.command)
-app.command("tokenize", cls=Command, rich_help_panel="Train")(tokenize.command)
-app.command("score", cls=Command, rich_help_panel="Score")(score.command)
-app.command("compare", cls=Command, rich_help_panel="Score")(compare.command)
-app.command("rescore", cls=Command, rich_help_panel="Score")(rescore.command)
-app.command("filter", cls=Command, rich_help_panel="Score")(filter.command)
-app.command("generate", cls=Command, rich_help_panel="Generate")(generate.command)
-app.command("complete", cls=Command, rich_help_panel="Generate")(complete.command)
-app.command("top", cls=Command, rich_help_panel="Generate")(top.command)
-app.command("info", cls=Command, rich_help_panel="Look")(info.command)
-app.command("plot", cls=Command, rich_help_panel="Look")(plot.command)
-app.command("bench", cls=Command, rich_help_panel="Look")(bench.command)
+def _placeholder() -> Callable[[], None]:
+    return lambda: None
+
+
+for _group, _commands in GROUPS.items():
+    for _name, _help in _commands.items():
+        app.command(_name, help=_help, rich_help_panel=_group)(_placeholder())
 
 
 @guarded

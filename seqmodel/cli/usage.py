@@ -176,11 +176,9 @@ def _kind(command: Any, name: str) -> tuple[Any, dict[str, Any]]:
 
 
 def _commands() -> list[Any]:
-    from typer.main import get_command
+    from seqmodel.cli.app import GROUPS, load_command
 
-    from seqmodel.cli.app import app
-
-    return list(get_command(app).commands.values())  # type: ignore[attr-defined]
+    return [load_command(name) for commands in GROUPS.values() for name in commands]
 
 
 def _names(command: Any) -> Iterator[str]:

@@ -8,14 +8,12 @@ dense weights alone, two operations each, three times as many where gradients ar
 from __future__ import annotations
 
 import dataclasses
-import math
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache, partial
-from itertools import islice
 from pathlib import Path
 from typing import Any, Literal
 
@@ -33,12 +31,11 @@ from seqmodel.model.kneser_ney import CountModel, estimate
 from seqmodel.model.ngram_embeddings import NgramIndex, build_index
 from seqmodel.model.tensors import Array
 from seqmodel.scoring.tokens import RunningScorer, TokenScores, score_sequences
-from seqmodel.settings import CorpusSettings, ModelSettings, SamplingSettings, TokenizerSettings, TrainingSettings
+from seqmodel.settings import CorpusSettings, ModelSettings, SamplingSettings, TokenizerSettings
 from seqmodel.tokens.batches import whole_store
 from seqmodel.tokens.store import TokenStore, make_store, open_store
 from seqmodel.tokens.tokenizer import END, Tokenizer
 from seqmodel.training.devices import native_precision
-from seqmodel.training.events import StepDone
 from seqmodel.training.held_out_evaluation import UNFITTED_WEIGHT
 from seqmodel.training.loop import Trainer, TrainingData
 from seqmodel.training.optimization import fast_arithmetic, usable_cores
@@ -53,7 +50,6 @@ CHUNK_SECONDS = 0.2  # of training, at the least, from which one rate is taken
 LINES, LINE_TOKENS = 128, 64
 BURST_SECONDS = 0.02  # of products from which one rate is taken: no lucky moment between two turns of the processor
 STREAM_TOKENS = {1: 256, 32: 64}  # how far each of so many streams is sampled in one run
-TIMED_STEPS, TIMED_SHARE = 8, 0.01  # of training and of its budget, to plan by; the first step is left out
 SCORED_ROWS = 2048  # of the product whose rate is NumPy's peak
 _SYMBOLS = b"\n abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ,.;:'!?-&3"
 
@@ -191,23 +187,6 @@ def _training_chunk(trainer: Trainer) -> Action:
 
     chunk()
     return chunk
-
-
-def training_speed(
-    data: TrainingData, model: ModelSettings, training: TrainingSettings, index: NgramIndex, device: torch.device
-) -> float:
-    """Tokens a second with which one network of a plan is trained here, from some steps."""
-    listed = tuple((order, len(keys)) for order, keys in zip(index.orders, index.keys, strict=True))
-    one = model.model_copy(update={"networks": 1, "ngram_rows": listed})
-    alone = dataclasses.replace(data, held_out=np.empty((0, 2), np.int64))
-    steps = Trainer(alone, one, training, index, device=device).events()
-    done: list[StepDone] = []
-    for event in islice(steps, TIMED_STEPS):
-        if isinstance(event, StepDone):
-            done.append(event)
-        if len(done) > 2 and done[-1].elapsed > TIMED_SHARE * (training.seconds or math.inf):
-            break
-    return (done[-1].tokens - done[0].tokens) / max(1e-9, done[-1].elapsed - done[0].elapsed)
 
 
 # Scoring, generation and tokenising

@@ -33,6 +33,7 @@ from seqmodel.reports.speed import (
 from seqmodel.settings import ModelSettings, TrainingSettings
 from seqmodel.training.events import StepDone
 from seqmodel.training.loop import TrainingData
+from seqmodel.training.trial_steps import training_speed
 
 JOBS = list(get_args(Job))
 
@@ -219,5 +220,5 @@ def test_plans_go_by_the_steps_of_one_network_the_first_left_out(
     monkeypatch.setattr(speed, "Trainer", Fake)
     corpus = made_up_corpus()
     model = ModelSettings(vocabulary=corpus.data.store.header.vocabulary, networks=3)
-    found = speed.training_speed(corpus.data, model, TrainingSettings(**budget), corpus.index, torch.device("cpu"))
+    found = training_speed(corpus.data, model, TrainingSettings(**budget), corpus.index, torch.device("cpu"))
     assert found == pytest.approx(1000) and len(taken) == steps

@@ -34,7 +34,6 @@ from seqmodel.model.bundle import (
 from seqmodel.model.fingerprint import build_fingerprint
 from seqmodel.model.kneser_ney import CountModel, estimate
 from seqmodel.model.ngram_embeddings import NgramIndex, build_index
-from seqmodel.reports.speed import training_speed
 from seqmodel.settings import CorpusSettings, ModelSettings, TokenizerSettings, TrainingSettings, usage_error
 from seqmodel.text.corpus import CorpusSummary, find_sources
 from seqmodel.text.sequences import read_sequences
@@ -56,6 +55,7 @@ from seqmodel.training.run.log import RunLog
 from seqmodel.training.run.request import TrainingRequest, TrainingResult
 from seqmodel.training.run.start import Beginning, beginning_of, checkpoint_of, notes_of, refuse_own_inputs
 from seqmodel.training.running_text import looks_like_running_text
+from seqmodel.training.trial_steps import training_speed
 
 DEFAULT_SECONDS = 180.0
 LEAST_STEPS = 30  # below which a run has hardly begun: the learning rate needs as many to rise

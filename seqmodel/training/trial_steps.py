@@ -1,0 +1,34 @@
+"""A few real steps, timed before a plan is made: what this machine trains in a second."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from itertools import islice
+
+import numpy as np
+import torch
+
+from seqmodel.model.ngram_embeddings import NgramIndex
+from seqmodel.settings import ModelSettings, TrainingSettings
+from seqmodel.training.events import StepDone
+from seqmodel.training.loop import Trainer, TrainingData
+
+TIMED_STEPS, TIMED_SHARE = 8, 0.01  # of training and of its budget; the first step is left out
+
+
+def training_speed(
+    data: TrainingData, model: ModelSettings, training: TrainingSettings, index: NgramIndex, device: torch.device
+) -> float:
+    """Tokens a second with which one network of a plan is trained here, from some steps."""
+    listed = tuple((order, len(keys)) for order, keys in zip(index.orders, index.keys, strict=True))
+    one = model.model_copy(update={"networks": 1, "ngram_rows": listed})
+    alone = dataclasses.replace(data, held_out=np.empty((0, 2), np.int64))
+    steps = Trainer(alone, one, training, index, device=device).events()
+    done: list[StepDone] = []
+    for event in islice(steps, TIMED_STEPS):
+        if isinstance(event, StepDone):
+            done.append(event)
+        if len(done) > 2 and done[-1].elapsed > TIMED_SHARE * (training.seconds or math.inf):
+            break
+    return (done[-1].tokens - done[0].tokens) / max(1e-9, done[-1].elapsed - done[0].elapsed)
