@@ -271,9 +271,8 @@ def test_a_lock_file_that_is_let_go_while_another_opens_it_locks_one_process_at_
         flock(descriptor, operation)
 
     monkeypatch.setattr(fcntl, "flock", flock_later)
-    with third, pytest.raises(UsageError, match="another") if another else nullcontext():
-        with exclusive(path):
-            assert names(tmp_path) == {".m.seqmodel-lock"}
+    with third, pytest.raises(UsageError, match="another") if another else nullcontext(), exclusive(path):
+        assert names(tmp_path) == {".m.seqmodel-lock"}
 
 
 def test_what_was_half_written_is_swept_by_the_next_writer(tmp_path: Path) -> None:
@@ -319,6 +318,9 @@ def test_files_of_a_users_that_are_named_like_locks_stay(name: str, tmp_path: Pa
 
 
 def test_held_out_tokens_are_guarded_by_the_lock_of_their_run(tmp_path: Path) -> None:
-    with exclusive(tmp_path / "m.valid.tokens"), pytest.raises(UsageError, match="another"):
-        with exclusive(tmp_path / "m.seqmodel"):
-            pass
+    with (
+        exclusive(tmp_path / "m.valid.tokens"),
+        pytest.raises(UsageError, match="another"),
+        exclusive(tmp_path / "m.seqmodel"),
+    ):
+        pass

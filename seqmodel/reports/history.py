@@ -117,9 +117,9 @@ class _Reading:
 
     def _per(self, number: int, row: dict[str, Any]) -> Per:
         per = row.get("per")
-        if per == "char" or per == "token":
-            return per  # type: ignore[no-any-return]
-        self._refuse(number, "has no proper per")
+        if per != "char" and per != "token":
+            self._refuse(number, "has no proper per")
+        return per  # type: ignore[no-any-return]
 
     def _refuse(self, number: int, what: str) -> NoReturn:
         raise DataError(f"{self.path}:{number}: the row {what}", _HINT)

@@ -178,7 +178,7 @@ def spooled(source: Source, max_line: int) -> Source:
     if source.path is not None and source.path.is_file():
         return source
     try:
-        spool: BinaryIO = tempfile.TemporaryFile()
+        spool: BinaryIO = tempfile.TemporaryFile()  # noqa: SIM115  # the source keeps it
         for block in _line_blocks(source, max_line, any_bytes=True):
             spool.write(block.data)
     except OSError as error:

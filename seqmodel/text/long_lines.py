@@ -43,7 +43,7 @@ class Unfinished:
         if self.cuts is not None and self.size > PART:
             try:
                 if self.file is None:
-                    self.file = tempfile.TemporaryFile()
+                    self.file = tempfile.TemporaryFile()  # noqa: SIM115  # closed by `close`
                 while self.last:
                     self.file.write(self.last.pop(0))
                 self.file.flush()

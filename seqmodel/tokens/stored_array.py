@@ -44,7 +44,7 @@ class StoredArray:
             return self._read(begin, max(0, end - begin))
         places = np.asarray(where)
         places = np.where(places < 0, places + self.count, places)
-        if places.size and not (0 <= places.min() and places.max() < self.count):
+        if places.size and not (places.min() >= 0 and places.max() < self.count):
             raise IndexError("a position outside the array")
         # Positions of lanes (T, B) follow each other in time.
         found = self._gathered(places.T.ravel()).reshape(places.T.shape).T

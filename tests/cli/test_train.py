@@ -99,7 +99,7 @@ def test_a_corpus_named_like_the_log_is_not_written_over(tmp_path: Path) -> None
 def test_a_file_named_like_the_log_is_not_written_over(tmp_path: Path, corpus: Path) -> None:
     (tmp_path / "data.jsonl").write_text("mine\n", encoding="utf-8")
     told(run_here("train", corpus, "-o", tmp_path / "data.seqmodel", "-q", *QUICK), 2, "data.jsonl exists", "--force")
-    assert "mine\n" == (tmp_path / "data.jsonl").read_text(encoding="utf-8")
+    assert (tmp_path / "data.jsonl").read_text(encoding="utf-8") == "mine\n"
 
 
 def test_a_store_brought_as_held_out_text_is_there_afterwards(tmp_path: Path, corpus: Path) -> None:
@@ -230,7 +230,7 @@ def test_sigterm_saves_and_ends_with_its_own_code(
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)])
 def test_a_signal_ends_a_run_that_waits_for_its_corpus(tmp_path: Path, number: signal.Signals, code: int) -> None:
     arguments = command("train", "-", "-o", "m.seqmodel")
-    streams: dict[str, Any] = {name: subprocess.PIPE for name in ("stdin", "stdout", "stderr")}
+    streams: dict[str, Any] = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
     with subprocess.Popen(arguments, cwd=tmp_path, env=environment(), **streams) as process:
         assert process.stdin is not None and process.stdout is not None and process.stderr is not None
         process.stdin.write(b"cat\n")

@@ -104,7 +104,7 @@ def test_a_small_frontier_drops_the_less_probable_and_says_so(limits: dict[str, 
     search = TopSearch(Table(p), tokenizer, "", SearchSettings(count=30, **limits))
     rows = list(search)
     assert search.dropped and not search.spent
-    assert 0 < len(rows) and search.proved == sum(row.proved for row in rows) < len(rows)
+    assert len(rows) > 0 and search.proved == sum(row.proved for row in rows) < len(rows)
     everything = top(Table(p), tokenizer, count=30)
     assert all(row.proved for row in everything)
     assert [row.bits for row in rows if row.proved] == [row.bits for row in everything[: search.proved]]

@@ -61,7 +61,7 @@ def next_probabilities(model: Model, prefix: list[int]) -> Probabilities:
 
 def alphabet(model: Model) -> list[int]:
     """A few ids that text is made of, a byte among them."""
-    pieces = [i for i in range(FIRST_PIECE, model.tokenizer.size)][:3]
+    pieces = list(range(FIRST_PIECE, model.tokenizer.size))[:3]
     letters = [FIRST_BYTE + ord("a"), FIRST_BYTE + ord("b"), FIRST_BYTE + 0xE2]
     return [*pieces, *letters][:4] if model.tokenizer.unit != "char" else [*pieces[:2], letters[2]]
 

@@ -454,6 +454,4 @@ def test_messages_name_the_file(path: Path, original: bytes, tmp_path: Path) -> 
 def test_the_header_begins_with_its_length(path: Path, original: bytes) -> None:
     (length,) = struct.unpack_from("<Q", original)
     assert length % 8 == 0 and json.loads(original[8 : 8 + length])["__metadata__"].keys() == {"seqmodel"}
-    assert (
-        BundleHeader.model_validate({k: v for k, v in parts(path)[1].items()}, strict=False) == read_bundle(path).header
-    )
+    assert BundleHeader.model_validate(dict(parts(path)[1].items()), strict=False) == read_bundle(path).header

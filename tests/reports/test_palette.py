@@ -41,7 +41,7 @@ def test_shades_go_one_way_from_the_paper(scheme: Scheme) -> None:
 def test_the_paper_is_white_or_nearly_black() -> None:
     assert LIGHT.shades[0] == "#ffffff"
     assert luminance(DARK.shades[0]) < 0.01
-    assert len(set(DARK.shades[0][at : at + 2] for at in (1, 3, 5))) == 1  # grey
+    assert len({DARK.shades[0][at : at + 2] for at in (1, 3, 5)}) == 1  # grey
 
 
 @given(st.floats(0, 40), st.floats(0, 40))

@@ -40,7 +40,7 @@ class Table:
         return lanes
 
     def select(self, state: int, lanes: Ids) -> int:
-        assert ((0 <= lanes) & (lanes < state)).all()
+        assert ((lanes >= 0) & (lanes < state)).all()
         return len(lanes)
 
     def join(self, states: Sequence[int]) -> int:

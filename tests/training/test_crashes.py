@@ -164,7 +164,7 @@ def test_a_run_that_is_killed_again_and_again_gives_the_bytes_of_one_that_never_
         process.kill()
         assert exit_code(process) == -signal.SIGKILL, "it was through before it could be killed"
         resumed_at.append(read_checkpoint(checkpoint).progress["step"])
-    assert 0 < resumed_at[0] and sorted(set(resumed_at)) == resumed_at and resumed_at[-1] < steps
+    assert resumed_at[0] > 0 and sorted(set(resumed_at)) == resumed_at and resumed_at[-1] < steps
     assert exit_code(start(train, output, corpus, steps, True)) == 0
     assert output.read_bytes() == whole.read_bytes()
     assert names(tmp_path) == {"m.seqmodel", "m.jsonl", "whole.seqmodel", "whole.jsonl"}
