@@ -47,12 +47,14 @@ MAX_SAMPLES = 1 << 32  # of a prefix: the number of one is half of a key of 64 b
 @dataclass(frozen=True)
 class Option:
     """Marks a field of settings as an option: its help; its names if they are not `--field-name`; the metavar of a
-    value that is written as a text of its own kind, such as `5..95`; the panel of its help if not the settings'."""
+    value that is written as a text of its own kind, such as `5..95`; the panel of its help if not the settings'; and
+    whether the help shows the default."""
 
     help: str
     names: tuple[str, ...] = ()
     metavar: str | None = None
     panel: str | None = None
+    show_default: bool = True
 
 
 class Settings(BaseModel):
@@ -250,6 +252,20 @@ class CompletionSettings(Settings):
     any_text: bool = False  # also characters that the training text lacks
 
 
+_LENGTH = re.compile(r"([0-9]{1,9})\.\.([0-9]{1,9})")
+_PLAIN, _LIMITS = "Options", "Limits"
+
+
+def parse_length(value: Any) -> Any:
+    """The two numbers that `5..8` names; what is no text stays as it is."""
+    if not isinstance(value, str):
+        return value
+    match = _LENGTH.fullmatch(value)
+    if match is None:
+        raise ValueError("takes two numbers of characters, such as 5..8")
+    return int(match[1]), int(match[2])
+
+
 class SamplingSettings(Settings):
     """How continuations are drawn, and where they end.
 
@@ -259,23 +275,70 @@ class SamplingSettings(Settings):
     among others. `any_text`: also what the training text lacks.
     """
 
-    count: int = Field(1, ge=1, le=MAX_SAMPLES)
-    first: int = Field(0, ge=0, lt=MAX_SAMPLES)
-    temperature: float = Field(1.0, ge=0, le=100)
-    top_k: PositiveInt | None = None
-    top_p: float | None = Field(None, gt=0, le=1)
-    min_p: float | None = Field(None, gt=0, le=1)
-    repetition_penalty: float = Field(1.0, ge=1, le=100)
-    ban: tuple[str, ...] = ()
-    stop: tuple[str, ...] = ()
-    max_tokens: PositiveInt = 1000
-    max_chars: PositiveInt | None = None
-    max_lines: PositiveInt | None = None
-    length: tuple[int, int] | None = None
-    any_text: bool = False
-    max_copy: int | None = Field(None, ge=0)  # characters in a row from the training text; more are drawn again
-    seed: int = Field(0, ge=0, lt=1 << 63)
-    reproducible: bool = False
+    panel = "Sampling"
+    count: Annotated[
+        int, Field(ge=1, le=MAX_SAMPLES), Option("Number of samples for each prefix.", ("--count", "-n"), panel=_PLAIN)
+    ] = 1
+    first: Annotated[
+        int, Field(ge=0, lt=MAX_SAMPLES), Option("Number of the first sample, to make it again.", panel=_PLAIN)
+    ] = 0
+    seed: Annotated[
+        int,
+        Field(ge=0, lt=1 << 63),
+        Option("Seed, for repeatable samples; default: random.", panel=_PLAIN, show_default=False),
+    ] = 0
+    reproducible: Annotated[
+        bool,
+        Option(
+            "Compute samples one by one, so that each can be made again exactly.", ("--reproducible",), panel=_PLAIN
+        ),
+    ] = False
+    temperature: Annotated[
+        float, Field(ge=0, le=100), Option("Below 1: safer; above 1: wilder; 0: always the most probable token.")
+    ] = 1.0
+    top_k: Annotated[PositiveInt | None, Option("Draw from the k most probable tokens.")] = None
+    top_p: Annotated[
+        float | None,
+        Field(gt=0, le=1),
+        Option("Draw from the most probable tokens that together reach probability p (0 < p <= 1)."),
+    ] = None
+    min_p: Annotated[
+        float | None,
+        Field(gt=0, le=1),
+        Option("Draw from the tokens at least p times as probable as the best one (0 < p <= 1)."),
+    ] = None
+    repetition_penalty: Annotated[
+        float, Field(ge=1, le=100), Option("Raise the probability of tokens already used to this power; 1: off.")
+    ] = 1.0
+    any_text: Annotated[
+        bool,
+        Option(
+            "Also write characters that the training text lacks and, where sampling is narrowed, unknown words.",
+            ("--any-text",),
+        ),
+    ] = False
+    ban: Annotated[tuple[str, ...], Option("Never write this string; may be repeated.")] = ()
+    # Characters in a row from the training text; more are drawn again.
+    max_copy: Annotated[
+        int | None, Field(ge=0), Option("With --novel: allow copies of so many characters; default 40.")
+    ] = None
+    max_chars: Annotated[
+        PositiveInt | None, Option("Stop after so many characters; default 500 in stream models.", panel=_LIMITS)
+    ] = None
+    max_tokens: Annotated[
+        PositiveInt, Option("Stop after so many tokens; default 1000.", panel=_LIMITS, show_default=False)
+    ] = 1000
+    max_lines: Annotated[PositiveInt | None, Option("Stop after so many lines.", panel=_LIMITS)] = None
+    stop: Annotated[tuple[str, ...], Option("Stop before this string; may be repeated.", panel=_LIMITS)] = ()
+    length: Annotated[
+        tuple[int, int] | None,
+        BeforeValidator(parse_length),
+        Option(
+            "Redraw until a sample ends (by itself, at --stop or --max-lines) with A to B characters.",
+            metavar="A..B",
+            panel=_LIMITS,
+        ),
+    ] = None
 
     @field_validator("stop", "ban")
     @classmethod

@@ -179,12 +179,16 @@ class Model:
         Raises:
             UsageError: if settings contradict each other, or ask for an end of a model without one.
         """
+        given = {name: value for name, value in settings.items() if value is not None}
+        return self.limited(checked(SamplingSettings, **given), until_end=until_end)
+
+    def limited(self, settings: SamplingSettings, *, until_end: bool = False) -> SamplingSettings:
+        """As `sampling`, of settings in which those that were not given are not set."""
         import secrets
 
-        given = {"seed": secrets.randbelow(1 << 32)}
-        given |= {name: value for name, value in settings.items() if value is not None}
-        ends = [name for name in ("max_lines", "stop") if given.get(name)]
-        cuts = [name for name in ("max_chars", "max_tokens") if given.get(name)]
+        given = settings.model_fields_set
+        ends = [name for name in ("max_lines", "stop") if name in given and getattr(settings, name)]
+        cuts = [name for name in ("max_chars", "max_tokens") if name in given]
         limits = [*cuts, *ends]
         is_stream = self.header.sequence == "stream"
         if until_end and is_stream:
@@ -199,11 +203,12 @@ class Model:
             earlier = self.header.fingerprint is not None and self.header.fingerprint.longest is None
             kind = "an earlier kind of fingerprint, which misses copies" if earlier else "no fingerprint"
             raise UsageError(f"the model has {kind} of its training text", "Train it with --fingerprint 4MB.")
+        own: dict[str, Any] = {} if "seed" in given else {"seed": secrets.randbelow(1 << 32)}
         if until_end or "length" in given:
-            given["max_tokens"] = LONGEST_SAMPLE
+            own["max_tokens"] = LONGEST_SAMPLE
         elif self.header.sequence == "stream" and not limits:
-            given["max_chars"] = STREAM_MAX_CHARS
-        return checked(SamplingSettings, **given)
+            own["max_chars"] = STREAM_MAX_CHARS
+        return settings.model_copy(update=own)
 
     def beam(
         self,

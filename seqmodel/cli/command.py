@@ -17,7 +17,9 @@ from typing import Annotated, Any, Union, get_args, get_origin
 
 import typer
 
+from seqmodel.cli.usage import typed_name
 from seqmodel.console.failures import guarded
+from seqmodel.errors import UsageError
 from seqmodel.settings import SHORTER, Settings, bounds, checked, settings_of
 
 _DEBUG = Annotated[bool, typer.Option("--debug", help="Show a traceback when something fails.")]
@@ -53,25 +55,29 @@ def _settings(context: typer.Context, kind: type[Settings], values: dict[str, An
     own = {field: values.pop(field) for field in kind.options()}
     sources = {field: context.get_parameter_source(field) for field in own}
     given = {field: own[field] for field, source in sources.items() if source is not None and source.name != "DEFAULT"}
-    return checked(kind, **{field: tuple(v) if isinstance(v, list) else v for field, v in given.items()})
+    try:
+        return checked(kind, **{field: tuple(v) if isinstance(v, list) else v for field, v in given.items()})
+    except UsageError as error:
+        param = next((one for one in context.command.params if one.name == error.setting), None)
+        if param is None:
+            raise
+        raise UsageError(f"{typed_name(param)} {error.reason}", error.hint) from None
 
 
 def _options(kind: type[Settings]) -> Iterator[inspect.Parameter]:
     """A parameter for each option of the settings."""
     for name, option in kind.options().items():
         field = kind.model_fields[name]
-        limits = bounds(field.annotation, field.metadata)
         made = typer.Option(
             *(option.names or (f"--{SHORTER.get(name, name).replace('_', '-')}",)),
             help=option.help,
             metavar=option.metavar,
-            min=limits.get("least"),
-            max=limits.get("most"),
             rich_help_panel=option.panel or kind.panel,
-            show_default=field.default not in (None, "", (), False),
+            show_default=option.show_default and field.default not in (None, "", (), False),
         )
         default = list(field.default) if isinstance(field.default, tuple) else field.default
-        yield _keyword(name, Annotated[_typed(field.annotation, option.metavar is not None), made], default)
+        typed = _typed(field.annotation, option.metavar is not None)
+        yield _keyword(name, Annotated[typed, made, bounds(field.annotation, field.metadata)], default)
 
 
 def _typed(annotation: Any, as_text: bool) -> Any:

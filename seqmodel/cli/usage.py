@@ -128,7 +128,7 @@ def _missing(command: Any) -> UsageError:
 
 def _bad_value(error: Any, command: Any) -> UsageError:
     """The cause, where the library tells one, holds the value."""
-    name = _typed(error.param)
+    name = typed_name(error.param)
     kind, bounds = _kind(command, error.param.name)
     causes: list[Any] = getattr(error.__cause__, "errors", list)()
     value = causes[0].get("input") if causes else None
@@ -167,12 +167,12 @@ def _is_path(command: Any, param: Any) -> bool:
 
 
 def _kind(command: Any, name: str) -> tuple[Any, dict[str, Any]]:
-    """The type of an option of a command, and the bounds that were declared for it."""
+    """The type of an option of a command, and the bounds that were declared for it or for its field of settings."""
     hint = get_type_hints(inspect.unwrap(command.callback), include_extras=True).get(name)
     if get_origin(hint) is not Annotated:
         return hint, {}
-    kind, declared = get_args(hint)[:2]
-    return kind, {"least": getattr(declared, "min", None), "most": getattr(declared, "max", None)}
+    kind, declared, *own = get_args(hint)
+    return kind, own[0] if own else {"least": getattr(declared, "min", None), "most": getattr(declared, "max", None)}
 
 
 def _commands() -> list[Any]:
@@ -187,7 +187,7 @@ def _names(command: Any) -> Iterator[str]:
             yield from (*param.opts, *param.secondary_opts)
 
 
-def _typed(param: Any) -> str:
+def typed_name(param: Any) -> str:
     """An option by the name that was typed, or else by its long one."""
     given = {arg.partition("=")[0] for arg in sys.argv[1:]}
     if param.param_type_name != "option":

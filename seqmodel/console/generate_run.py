@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -22,36 +21,23 @@ from seqmodel.text.corpus import only_source, read_lines
 if TYPE_CHECKING:
     from rich.console import Console
 
-_LENGTH = re.compile(r"([0-9]{1,9})\.\.([0-9]{1,9})")
 # Up to so many bits a character (a probability of 1/2, 1/8, 1/64, less) in this style.
 PROBABILITY_STYLES = ((1, "green"), (3, "default"), (6, "yellow"), (math.inf, "red"))
 MAX_COPY = 40
 COLUMNS = ("index", "prefix", "text", "bits", "sampling_bits", "tokens", "stop", "seed")
 
 
-def parsed_length(text: str | None) -> tuple[int, int] | None:
-    """The range that `5..8` names.
+def with_longest_copy(settings: SamplingSettings, novel: bool) -> SamplingSettings:
+    """The settings, where `novel` with a limit on what a sample may copy from the training text.
 
     Raises:
-        UsageError: if it names none.
+        UsageError: if a limit is given without `novel`.
     """
-    if text is None:
-        return None
-    match = _LENGTH.fullmatch(text)
-    if match is None:
-        raise UsageError("takes two numbers of characters, such as 5..8", setting="length")
-    return int(match[1]), int(match[2])
-
-
-def longest_copy(novel: bool, most: int | None) -> int | None:
-    """How many characters in a row a sample may have from the training text, if that matters.
-
-    Raises:
-        UsageError: if the options contradict each other.
-    """
-    if most is not None and not novel:
+    if settings.max_copy is not None and not novel:
         raise UsageError("--max-copy goes with --novel", "Give both, or neither.")
-    return None if not novel else MAX_COPY if most is None else most
+    if not novel or settings.max_copy is not None:
+        return settings
+    return settings.model_copy(update={"max_copy": MAX_COPY})
 
 
 def prefixes(model: Model, given: tuple[str, ...], file: Path | None, max_line: int) -> Iterator[str]:

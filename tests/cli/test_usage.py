@@ -42,7 +42,7 @@ SAID = {
     "compare a": "an argument is missing. Write seqmodel compare MODEL MODEL.",
     "plot": "an argument is missing. Write seqmodel plot LOG….",
     "complete --next=3 x": "--next takes no value. Write --next alone.",
-    "generate -n 0": "-n takes a whole number of 1 or more, not 0. See seqmodel generate --help.",
+    "generate -n 0": "-n takes a whole number from 1 to 4294967296, not 0.",
     "generate --beam 9999": "--beam takes a whole number from 1 to 1000, not 9999. See seqmodel generate --help.",
     "train --width 100000": "--width takes a whole number from 1 to 8192, not 100000.",
     "train --dropout 1": "--dropout takes a number of 0 or more and below 1, not 1.",
