@@ -16,7 +16,7 @@ BAR_WIDTH = 32
 
 
 def show_bars(out: TextIO, names: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
-    """Rows of a text and numbers, the first of which is drawn as a bar beside them, in proportion to the largest."""
+    """Print rows of a text and numbers. A bar shows the first number, in proportion to the largest."""
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
     for name in names:
         table.add_column(name, justify="left" if name == names[0] else "right", no_wrap=True)

@@ -1,4 +1,4 @@
-"""Where scores go: rows of a table, or the layouts of other tools."""
+"""Writers of scores: rows of a table, or the layouts of other tools."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ LOG10_2 = math.log10(2)
 
 
 class ScoreOutput(ABC):
-    """Takes the scored lines in order, and the sums of each file and of all when they are known, if it wants them."""
+    """Takes the scored lines in order, the totals after each file, and the totals of all files at the end."""
 
     def __init__(self, stream: TextIO) -> None:
         self.stream = stream
@@ -29,17 +29,17 @@ class ScoreOutput(ABC):
     def line(self, file: str, row: LineScore) -> None: ...
 
     def file(self, file: str, totals: CorpusTotals) -> None:  # noqa: B027
-        """The sums of a file, after its last line."""
+        """Take the totals of a file, after its last line."""
 
     def end(self, totals: CorpusTotals) -> None:  # noqa: B027
-        """The sums of all, after the last file."""
+        """Take the totals of all files, after the last one."""
 
     def flush(self) -> None:
         self.stream.flush()
 
 
 class RowOutput(ScoreOutput):
-    """Rows of the level asked for."""
+    """Writes the rows of one level."""
 
     def __init__(self, view: ScoreView, writer: RowWriter) -> None:
         super().__init__(writer.stream)
@@ -89,9 +89,11 @@ class TableOutput(ScoreOutput):
 
 
 class KenlmOutput(ScoreOutput):
-    """What KenLM's `query` writes: `word=id length log10 p` of each word, the end symbol, the line's sum, and both
-    perplexities. The id is that of the word's first token, 0 for a word out of vocabulary; the length is its number of
-    tokens."""
+    """Writes as KenLM's `query` does: `word=id length log10 p` of each word, the end symbol and the line's sum; at the
+    end both perplexities.
+
+    The id is that of the word's first token, 0 for a word out of vocabulary; the length is its number of tokens.
+    """
 
     def __init__(self, tokenizer: Tokenizer, stream: TextIO) -> None:
         super().__init__(stream)
@@ -109,7 +111,7 @@ class KenlmOutput(ScoreOutput):
             oov += word.is_oov
             self.oov_bits += word.bits if word.is_oov else 0.0
         if body is not row:
-            bits = float(row.scores.bits[-1]) if cells else row.bits  # with those of white space alone
+            bits = float(row.scores.bits[-1]) if cells else row.bits  # a blank line has no word to take its bits
             cells.append(("</s>", int(row.ids[-1]), 1, bits))
         self.words += len(cells)
         self.oov += oov
@@ -131,8 +133,10 @@ def _log10(bits: float) -> str:
 
 
 class LmZooOutput(ScoreOutput):
-    """What lm-zoo's `get-surprisals` writes: sentence_id, token_id (both from 1), token, surprisal in bits, as TSV. The
-    tokens are the model's, or words with `--by word`; sentences are numbered on from file to file."""
+    """Writes as lm-zoo's `get-surprisals` does: sentence_id, token_id (both from 1), token, surprisal in bits, as TSV.
+
+    The tokens are the model's, or words with `--by word`. Sentences are numbered on from file to file.
+    """
 
     def __init__(self, view: ScoreView, writer: RowWriter) -> None:
         super().__init__(writer.stream)

@@ -1,6 +1,6 @@
-"""Scores to look at: a page in a file, coloured text in the terminal, or the chain rule row by row.
+"""Scores as pictures: an HTML page, coloured text in the terminal, or the chain rule row by row.
 
-Each takes the place of the rows that `seqmodel score` writes otherwise.
+Each replaces the rows of `seqmodel score`.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _LARGE = 1e7  # perplexities above this are written as powers of ten
 
 @dataclass(frozen=True)
 class Pictures:
-    """What is asked for, one at most; `html` is a file's name, `model` the bundle's, for the page's heading."""
+    """The picture wanted, one at most. `html` names the page's file, `model` the bundle, for the page's heading."""
 
     html: str | None = None
     worst_first: bool = False
@@ -40,16 +40,18 @@ class Pictures:
 
     @property
     def wanted(self) -> bool:
+        """True if any picture is wanted."""
         return self.html is not None or self.heatmap or self.explain
 
     def alternatives(self, level: Level) -> int:
-        """How many of the most probable tokens are told of each."""
+        """The number of most probable tokens that the picture shows at each token."""
         return ALTERNATIVES if self.html is not None and level != "word" else 0
 
     def check(self, level: Level, is_plain: bool) -> None:
-        """
+        """Check the options. `is_plain` is False if options for the layout of rows are given.
+
         Raises:
-            UsageError: if the options contradict each other; `is_plain` tells that no layout of rows is asked for.
+            UsageError: if the options contradict each other.
         """
         if self.worst_first and self.html is None:
             raise UsageError("--worst-first sorts the lines of a page", "Add --html FILE.")
@@ -66,7 +68,7 @@ class Pictures:
 
 
 def picture_output(model: Model, pictures: Pictures, view: ScoreView, end: bool, stream: TextIO) -> ScoreOutput:
-    """Where scores go. `end` tells whether end symbols count.
+    """The output that draws the picture wanted. `end` is True if end symbols count.
 
     Raises:
         UsageError: if the page exists, or the terminal has no colours.
@@ -80,7 +82,7 @@ def picture_output(model: Model, pictures: Pictures, view: ScoreView, end: bool,
 
 
 class PageOutput(ScoreOutput):
-    """A page, written when all is scored; its name goes to standard output."""
+    """Writes an HTML page when all lines are scored, and its name to standard output."""
 
     def __init__(self, model: Model, pictures: Pictures, marking: Marking, end: bool, stream: TextIO) -> None:
         super().__init__(stream)
@@ -127,7 +129,7 @@ class PageOutput(ScoreOutput):
         yield "tokens", f"{totals.tokens:,}"
 
     def _notes(self) -> Iterator[str]:
-        """How ends, and what stands between words, are treated."""
+        """Yield sentences that say how line ends and word boundaries are counted."""
         ends, by_word = self.model.header.model.ends, self.marking.by_word
         if not ends:
             what = f"the newline after a line counts to {'its last word' if by_word else f'it, as {NEWLINE_SIGN}'}"

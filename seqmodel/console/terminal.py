@@ -1,4 +1,4 @@
-"""Standard error for people: colour only on a terminal, user text never read as markup."""
+"""Messages on standard error: coloured on a terminal only; user text is never read as markup."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ def console() -> Console:
 
 
 def say(message: str, style: str = "") -> None:
-    """Write a line to standard error, as it is."""
+    """Write a line to standard error, without reading it as markup."""
     from rich.text import Text
 
     console().print(Text(message, style=style))
 
 
 def notes(quiet: bool) -> Callable[[str], None]:
-    """Says the notes of the library, which may hold any characters that names do; none if `quiet`."""
+    """A listener that says the library's notes, made visible; if `quiet`, one that ignores them."""
     return (lambda note: None) if quiet else (lambda note: say(visible(note)))
 
 

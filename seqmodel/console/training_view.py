@@ -1,4 +1,4 @@
-"""The view of a run: live on a terminal, a plain line every few seconds elsewhere. A listener of events."""
+"""The view of a training run: live on a terminal, elsewhere a plain line every few seconds. Listens to events."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ PLAIN_SECONDS = 5.0
 
 
 class TrainingView:
-    """Shows events as they come; a context manager. Quiet: shows nothing but the end."""
+    """Context manager that shows events as they happen; if `quiet`, none."""
 
     def __init__(self, quiet: bool) -> None:
         self.quiet = quiet
@@ -54,6 +54,7 @@ class TrainingView:
             self.live.stop()
 
     def show(self, event: Event) -> None:
+        """Show an event."""
         if self.quiet:
             return
         if isinstance(event, Noted):
@@ -112,7 +113,7 @@ def _clock(seconds: float) -> str:
 
 
 def show_result(result: TrainingResult) -> None:
-    """The last lines of a run."""
+    """Print the summary of a run: held-out figures, speed, bundle."""
     for number, line in enumerate(held_out_lines(result.header)):
         say(f"  {line}" if number else f"held-out: {line}")
     summary = result.header.training

@@ -1,4 +1,4 @@
-"""What a picture of runs shows, apart from how it is drawn: limits, ticks, labels and where lines lie.
+"""The contents of a picture of runs, apart from drawing: limits, ticks, labels and curves.
 
 The terminal's curve and the figure are drawn from the same `Picture`.
 """
@@ -14,8 +14,8 @@ from seqmodel.choices import Over
 from seqmodel.errors import UsageError
 from seqmodel.reports.history import History, Point
 
-BEGINNING = 0.1  # of a run: its high loss sets no limits
-WITH_BASELINES = 2  # more runs than these show no more than what they came to
+BEGINNING = 0.1  # of a run, whose high loss sets no limits
+WITH_BASELINES = 2  # runs; with more of them each shows its final figure alone
 LONGEST_NAME = 28
 MOST_TICKS = 6
 
@@ -24,7 +24,7 @@ Curve = tuple[tuple[float, float], ...]
 
 @dataclass(frozen=True)
 class Axis:
-    """From `low` to `high`; ticks are (place, label)."""
+    """An axis from `low` to `high`; ticks are (value, label)."""
 
     title: str
     low: float
@@ -34,7 +34,7 @@ class Axis:
 
 @dataclass(frozen=True)
 class Baseline:
-    """A level that is drawn across; `above` where it lies beyond the picture's top."""
+    """A horizontal line at `bits`; `above` if that is beyond the picture's top."""
 
     label: str
     bits: float
@@ -43,7 +43,7 @@ class Baseline:
 
 @dataclass(frozen=True)
 class RunPicture:
-    """A run's curves, (x, bits) by rising x, in units of the axes."""
+    """A run's name, baselines and curves: (x, bits) by rising x, in units of the axes."""
 
     name: str
     train: Curve
@@ -53,13 +53,15 @@ class RunPicture:
 
 @dataclass(frozen=True)
 class Picture:
+    """Axes and runs of a picture."""
+
     x: Axis
     y: Axis
     runs: tuple[RunPicture, ...]
 
 
 def picture(histories: Sequence[History], over: Over) -> Picture:
-    """What to draw of some runs.
+    """The picture of some runs over time or tokens.
 
     Raises:
         UsageError: if bits per char and bits per token would share an axis.
@@ -95,7 +97,7 @@ def picture(histories: Sequence[History], over: Over) -> Picture:
 
 
 def names(paths: Sequence[Path]) -> list[str]:
-    """A short name for each file: what it is called without its ending, its path where that is not enough."""
+    """A short name for each file: its stem, or its path if another file has the same stem."""
     stems = [path.stem for path in paths]
     chosen = [stem if stems.count(stem) == 1 else str(path) for stem, path in zip(stems, paths, strict=True)]
     # A file's name may hold anything: what is shown steers no terminal and fits into any file format.
@@ -104,12 +106,12 @@ def names(paths: Sequence[Path]) -> list[str]:
 
 
 def spread(places: Sequence[float], gap: float, low: float, high: float) -> list[float]:
-    """Places for labels: as near as can be to those wanted, at least `gap` apart, from `low` to `high`.
+    """Move labels apart: at least `gap` between them, from `low` to `high`, as near to `places` as possible.
 
-    Example: [1, 1, 5], gap 2 -> [0, 2, 5]. They keep their order, and too many of them run beyond `high`.
+    Example: [1, 1, 5], gap 2 -> [0, 2, 5]. Their order is kept; if there are too many, the last ones exceed `high`.
     """
     order = sorted(range(len(places)), key=lambda i: places[i])
-    groups: list[list[float]] = []  # [sum, number] of labels that touch; their wish is their mean
+    groups: list[list[float]] = []  # [sum, number] of labels that touch; their best place is the mean
     for rank, i in enumerate(order):
         groups.append([places[i] - rank * gap, 1])
         while len(groups) > 1 and groups[-2][0] / groups[-2][1] > groups[-1][0] / groups[-1][1]:
@@ -137,7 +139,7 @@ def _time_unit(seconds: float) -> tuple[str, float]:
 
 
 def _levels(history: History) -> list[tuple[str, float]]:
-    """The final figures by name, the model's own last."""
+    """The final figures by name; the model's own is the last."""
     final = history.evaluated
     if final is None:
         return []
@@ -148,10 +150,10 @@ def _levels(history: History) -> list[tuple[str, float]]:
 
 
 def _limits(drawn: Sequence[tuple[Curve, Curve]], levels: Sequence[list[tuple[str, float]]]) -> tuple[float, float]:
-    """From the lowest point to the highest that says something, with some room.
+    """The limits of the y axis: from the lowest to the highest informative point, with some room.
 
-    What lies above the unigram's level, or in the beginning, is the way down from knowing nothing: it sets no
-    limits, but where a run ends is always seen. The unigram's own level stays outside where it is far above all else.
+    Points above the unigram's level, and the beginning of a run, set no limits; the last point of a run always does.
+    The unigram's level is left outside if it is far above everything else.
     """
     unigrams = [bits for own in levels for name, bits in own if name == "unigram"]
     seen = [bits for own in levels for name, bits in own if name != "unigram"]
@@ -171,7 +173,7 @@ def _after_beginning(curves: tuple[Curve, Curve]) -> list[float]:
 
 
 def _ticks(low: float, high: float, label: Callable[[float, float], str]) -> tuple[tuple[float, str], ...]:
-    """Round numbers between two limits: steps of 1, 2 or 5 times a power of ten."""
+    """Ticks at round numbers between two limits, in steps of 1, 2 or 5 times a power of ten."""
     rough = (high - low) / MOST_TICKS
     power = 10.0 ** math.floor(math.log10(rough))
     step = next(factor * power for factor in (1, 2, 5, 10) if factor * power >= rough * 0.999)
@@ -184,7 +186,7 @@ def _plain_label(value: float, step: float) -> str:
 
 
 def _short_label(value: float, step: float) -> str:
-    """Thousands and millions by letter: 200000 -> 200k."""
+    """A label with a letter for thousands and millions. Example: 200000 -> 200k."""
     for letter, size in (("G", 1e9), ("M", 1e6), ("k", 1e3)):
         if value >= size:
             return _plain_label(value / size, min(1.0, step / size)) + letter

@@ -1,8 +1,4 @@
-"""A scored line as marks: pieces of its text, each with the surprisal that it is coloured by, in visible characters.
-
-What cannot be seen, or would steer a terminal or a page, is shown by a sign: ⟨TAB⟩, ⟨ESC⟩, ⟨U+200B⟩, or ⟨xFF⟩ for a
-byte that belongs to no character.
-"""
+"""A scored line as marks: pieces of its text in visible characters, each with the surprisal that colours it."""
 
 from __future__ import annotations
 
@@ -25,8 +21,7 @@ _JOINERS = "\u200c\u200d"  # they shape the characters beside them
 
 @dataclass(frozen=True)
 class Mark:
-    """A piece of a line: its visible text, and its bits if it has any of its own; tokens from `first` to `last`
-    belong to it."""
+    """A piece of a line: its visible text, its bits (None for text between words), and its tokens `first` to `last`."""
 
     text: str
     bits: float | None = None
@@ -36,7 +31,7 @@ class Mark:
 
 @dataclass(frozen=True)
 class Marking:
-    """How lines are cut into marks: by token, or by word."""
+    """The rule that cuts lines into marks, by token or by word, and shades them."""
 
     tokenizer: Tokenizer
     by_word: bool = False
@@ -45,12 +40,12 @@ class Marking:
 
     @property
     def top(self) -> float:
-        """The bits from which on a mark has the deepest shade."""
+        """The bits at which the deepest shade begins."""
         return TOPS["word" if self.by_word else self.tokenizer.unit]
 
     @property
     def ticks(self) -> dict[int, str]:
-        """The bits that stand at some shades of the legend."""
+        """The legend's labels, in bits, by the number of their shade."""
         ticks = {number: f"{self.top * number / STEPS:g}" for number in range(0, STEPS + 1, STEPS // 4)}
         return ticks | {STEPS: f"{self.top:g}+"}
 
@@ -59,8 +54,8 @@ class Marking:
         return step(bits, self.top)
 
     def marks(self, row: LineScore, most: int = sys.maxsize) -> Iterator[Mark]:
-        """The marks of a line, which show all of its text; then, by token, what ends it. Of a line of more than `most`
-        tokens only those are shown."""
+        """Yield the marks of a line, which show all of its text and, by token, its end. A line is cut after `most`
+        tokens."""
         at = 0
         for begin, end, mark in self._words(row) if self.by_word else self._tokens(row, most):
             if mark.last > most:
@@ -73,8 +68,8 @@ class Marking:
             yield Mark(visible(row.text[at:]))
 
     def _tokens(self, row: LineScore, most: int) -> Iterator[tuple[int, int, Mark]]:
-        """Tokens with their places. Those that spell one character in bytes are one mark, and a virtual blank is one
-        with what follows it."""
+        """Yield marks by token with begin and end in the text. The bytes of one character share a mark, and so do a
+        virtual blank and the token after it."""
         spans = row.spans(self.tokenizer)[:most].tolist()
         bits = row.scores.bits[:most].tolist()
         ids = row.ids[:most].tolist()
@@ -91,7 +86,7 @@ class Marking:
             yield begin, end, Mark(text, sum(bits[first:last]), first, last)
 
     def _is_end(self, token: int, span: list[int]) -> bool:
-        """Whether a token ends the line and is no part of its text."""
+        """True if a token ends the line and is no part of its text."""
         return token == END or (span[0] == span[1] and token in self.tokenizer.newline_ids)
 
     def _words(self, row: LineScore) -> Iterator[tuple[int, int, Mark]]:
@@ -101,7 +96,7 @@ class Marking:
             yield word.start, word.end, Mark(text, word.bits, word.first, word.last)
 
     def label(self, token: int) -> str:
-        """How a token is named where it stands alone; no white space is in it."""
+        """A token's name without white space, for places where it stands alone."""
         data = self.tokenizer.piece_bytes[token]
         if token == END:
             return END_SIGN
