@@ -1,4 +1,4 @@
-"""Scores as rows: which columns each level has, and what stands in them."""
+"""Scores as rows: the columns of each level and their cells."""
 
 from __future__ import annotations
 
@@ -25,32 +25,36 @@ UNITS: dict[str, tuple[str, float]] = {
     "e": ("nats", math.log(2)),
     "10": ("bans", math.log10(2)),
 }
-TOKENS_AT_ONCE = 1 << 14  # of a line, as Python's own numbers
+TOKENS_AT_ONCE = 1 << 14  # of a line, converted to Python numbers together
 _WORST = ("worst_start", "worst_end", "worst_bits")
 _TOTALS = ("sequences", "tokens", "words", "chars", "bytes", "bits", "bits_per_char", "bits_per_byte")
 
 
 @dataclass(frozen=True)
-class Begun:
-    """What has come of a line that is scored in parts; `text` is kept where it will be shown."""
+class PartialLine:
+    """Sums over the parts of a line that is scored in parts; `text` is kept only if it will be shown."""
 
     bits: float = 0.0
     tokens: int = 0
     chars: int = 0
     text: tuple[str, ...] = ()
 
-    def and_then(self, row: LineScore, keep: bool) -> Begun:
+    def and_then(self, row: LineScore, keep: bool) -> PartialLine:
+        """The sums with the next part added; `keep` says if the text is kept."""
         text = (*self.text, row.text) if keep else ()
-        return Begun(self.bits + row.bits, self.tokens + len(row.ids), self.chars + len(row.text), text)
+        return PartialLine(self.bits + row.bits, self.tokens + len(row.ids), self.chars + len(row.text), text)
 
 
-NOTHING = Begun()
+NOTHING = PartialLine()
 
 
 @dataclass(frozen=True)
 class ScoreView:
-    """How scores are shown. `files`: a column names the file; `text`: the text stands beside its score; `percentile`
-    and `worst` give what more is told of a line."""
+    """The rule that turns scores into rows.
+
+    `files` adds a column with the file's name, `text` one with the text. `percentile` and `worst` compute more columns
+    for a line.
+    """
 
     tokenizer: Tokenizer
     level: Level = "line"
@@ -64,12 +68,12 @@ class ScoreView:
 
     @property
     def scale(self) -> float:
-        """What a bit is in the unit of information."""
+        """The size of a bit in the unit of information."""
         return UNITS[self.base][1]
 
     @property
     def columns(self) -> list[str]:
-        """The column names of the level, the unit of information in them."""
+        """The column names of the level, with the unit of information."""
         unit = UNITS[self.base][0]
         oov = ["oov"] if self.tokenizer.unit != "byte" else []
         closed = ["unknown", "known_perplexity"] if self.tokenizer.closed else []
@@ -85,9 +89,11 @@ class ScoreView:
         kept = [name.replace("bits", unit) for name in names if self.text or name != "text"]
         return (["file"] if self.files and self.level in ("line", "token", "word") else []) + kept
 
-    def rows(self, row: LineScore, begun: Begun = NOTHING) -> Iterator[list[Any]]:
-        """The rows of a line, or of what one that has begun goes on with, without its file; none at the levels that are
-        sums."""
+    def rows(self, row: LineScore, begun: PartialLine = NOTHING) -> Iterator[list[Any]]:
+        """Yield the rows of a line without its file's name; none at the levels of totals.
+
+        `begun` holds the earlier parts of a line that is scored in parts.
+        """
         if self.level == "line" and not row.line.open:
             yield self._line(row, begun)
         elif self.level == "token":
@@ -95,7 +101,7 @@ class ScoreView:
         elif self.level == "word":
             yield from self._words(row)
 
-    def _line(self, row: LineScore, begun: Begun) -> list[Any]:
+    def _line(self, row: LineScore, begun: PartialLine) -> list[Any]:
         whole = begun.and_then(row, keep=self.text)
         amount = whole.bits * self.scale
         per_char = amount / whole.chars if whole.chars and not self.tokenizer.closed else math.nan
@@ -107,7 +113,7 @@ class ScoreView:
             cells += [None] * len(_WORST) if span is None else [span.start, span.end, span.bits * self.scale]
         return [*cells, "".join(whole.text)] if self.text else cells
 
-    def _tokens(self, row: LineScore, begun: Begun) -> Iterator[list[Any]]:
+    def _tokens(self, row: LineScore, begun: PartialLine) -> Iterator[list[Any]]:
         spans = row.spans(self.tokenizer)
         scores = row.scores
         assert scores.entropy is not None and scores.rank is not None
@@ -139,7 +145,7 @@ def _place(part: str) -> list[str]:
 
 
 def token_text(tokenizer: Tokenizer, token: int, text: str, span: list[int]) -> str:
-    """The characters of a token; the byte's name where it is part of a character; nothing for the end."""
+    """A token's characters, the byte's name if it is part of a character, or "" for the end symbol."""
     if token == END:
         return ""
     data = tokenizer.piece_bytes[token]
@@ -149,11 +155,11 @@ def token_text(tokenizer: Tokenizer, token: int, text: str, span: list[int]) -> 
 
 
 class TableView:
-    """The scores of a table's rows: its own columns pass through, those of the score come after them.
+    """A table's rows with their scores: the table's own columns, then those of the score.
 
-    The line's number, and for lines the text, which the table has, are left out. Of tokens and words the number and the
-    text get other names where the table has columns of those names, and so does the file. `prefix` stands before the
-    names of the score columns, so that the scores of several models fit into one table.
+    Columns that the table already holds are left out: the line's number and, for lines, the text. Columns of tokens and
+    words, and that of the file, are renamed if the table has columns of their names. `prefix` begins the names of all
+    score columns, so that one table can hold the scores of several models.
     """
 
     def __init__(self, view: ScoreView, reader: TableReader, style: RowFormat | None, prefix: str = "") -> None:
@@ -165,6 +171,7 @@ class TableView:
         self.table = TableColumns(reader, style, new, {} if prefix else instead)
 
     def rows(self, file: str, row: LineScore) -> Iterator[list[Any]]:
+        """Yield the rows of a line of a file."""
         passed = self.table.cells(row.line)
         first = [file] if self.view.files else []
         for cells in self.view.rows(row):
