@@ -5,13 +5,14 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from typing import TextIO
+from typing import Any, TextIO
 
 from seqmodel.console.rows import RowWriter
-from seqmodel.console.score_view import NOTHING, CorpusTotals, ScoreView, TableView, token_text
+from seqmodel.console.score_view import NOTHING, ScoreView, TableView, token_text, total_cells
 from seqmodel.console.terminal import visible
 from seqmodel.model.bundle import power
 from seqmodel.scoring.lines import LineScore
+from seqmodel.scoring.totals import CorpusTotals
 from seqmodel.scoring.words import word_scores
 from seqmodel.text.corpus import Line
 from seqmodel.tokens.tokenizer import Tokenizer
@@ -54,11 +55,14 @@ class RowOutput(ScoreOutput):
 
     def file(self, file: str, totals: CorpusTotals) -> None:
         if self.view.level == "document":
-            self.writer.write([[file, *totals.row(self.view.scale, self.view.tokenizer.closed)]])
+            self.writer.write([[file, *self._cells(totals)]])
 
     def end(self, totals: CorpusTotals) -> None:
         if self.view.level == "corpus":
-            self.writer.write([totals.row(self.view.scale, self.view.tokenizer.closed)])
+            self.writer.write([self._cells(totals)])
+
+    def _cells(self, totals: CorpusTotals) -> list[Any]:
+        return total_cells(totals, self.view.scale, self.view.tokenizer.closed)
 
 
 class TableOutput(ScoreOutput):

@@ -16,12 +16,13 @@ from seqmodel.console.chain_view import ChainOutput
 from seqmodel.console.heatmap_view import HeatmapOutput
 from seqmodel.console.rows import write_name
 from seqmodel.console.score_output import ScoreOutput
-from seqmodel.console.score_view import CorpusTotals, Level, ScoreView
+from seqmodel.console.score_view import Level, ScoreView
 from seqmodel.errors import UsageError
 from seqmodel.files import check_folder, refuse_existing, write_alone
 from seqmodel.reports.highlight import END_SIGN, NEWLINE_SIGN, Marking, visible
 from seqmodel.reports.html_page import ALTERNATIVES, Heading, ScorePage
 from seqmodel.scoring.lines import LineScore
+from seqmodel.scoring.totals import CorpusTotals
 
 STDOUT = "-"
 _LARGE = 1e7  # perplexities above this are written as powers of ten
@@ -116,15 +117,13 @@ class PageOutput(ScoreOutput):
         return Heading(visible(self.name), description, tuple(self._figures(totals)), tuple(self._notes()))
 
     def _figures(self, totals: CorpusTotals) -> Iterator[tuple[str, str]]:
-        row = totals.row(1.0, self.model.header.closed)
-        bits, per_char, perplexity, word_perplexity = row[5], row[6], row[8], row[9]
         ratios = {
-            "bits per char": (per_char, ".3f"),
-            "perplexity per token": (perplexity, ",.3f"),
-            "per word": (word_perplexity, ",.1f" if word_perplexity < _LARGE else ".2g"),
+            "bits per char": (math.nan if self.model.header.closed else totals.bits_per_char, ".3f"),
+            "perplexity per token": (totals.perplexity, ",.3f"),
+            "per word": (totals.word_perplexity, ",.1f" if totals.word_perplexity < _LARGE else ".2g"),
         }
         yield from ((name, f"{value:{form}}") for name, (value, form) in ratios.items() if not math.isnan(value))
-        yield "bits", f"{bits:,.1f}"
+        yield "bits", f"{totals.bits:,.1f}"
         yield "lines", f"{totals.lines:,}"
         yield "tokens", f"{totals.tokens:,}"
 

@@ -9,22 +9,16 @@ from typing import Any, Literal
 
 from seqmodel.console.rows import RowFormat, Tenths
 from seqmodel.console.table_columns import TableColumns
-from seqmodel.model.bundle import power, ratio
 from seqmodel.scoring.anomaly import Span
 from seqmodel.scoring.lines import LineScore
+from seqmodel.scoring.totals import UNITS
+from seqmodel.scoring.totals import Base as Base
+from seqmodel.scoring.totals import CorpusTotals as CorpusTotals
 from seqmodel.scoring.words import WordBoundary, WordKind, word_scores
-from seqmodel.text.long_lines import word_count
 from seqmodel.text.tables import TableReader
 from seqmodel.tokens.tokenizer import END, FIRST_BYTE, FIRST_PIECE, UNKNOWN, Tokenizer
 
 Level = Literal["line", "token", "word", "document", "corpus"]
-Base = Literal["2", "e", "10"]
-
-UNITS: dict[str, tuple[str, float]] = {
-    "2": ("bits", 1.0),
-    "e": ("nats", math.log(2)),
-    "10": ("bans", math.log10(2)),
-}
 TOKENS_AT_ONCE = 1 << 14  # of a line, converted to Python numbers together
 _WORST = ("worst_start", "worst_end", "worst_bits")
 _TOTALS = ("sequences", "tokens", "words", "chars", "bytes", "bits", "bits_per_char", "bits_per_byte")
@@ -178,70 +172,12 @@ class TableView:
             yield [*passed, *(([*first, *cells])[i] for i in self.kept)]
 
 
-@dataclass
-class CorpusTotals:
-    """Sums over all that was scored. A line end counts as one character and one byte, a carriage return in it or not;
-    characters are then those that `wc -m` counts."""
-
-    sequences: int = 0
-    tokens: int = 0
-    words: int = 0
-    chars: int = 0
-    bytes: int = 0
-    bits: float = 0.0
-    lines: int = 0
-    unknown: int = 0
-    unknown_bits: float = 0.0
-    in_word: bool = False  # the last part of a line ended inside a word
-
-    def add(self, row: LineScore, ends: bool) -> None:
-        """Add a line, or a part of one; `ends` tells whether a sequence ends with it."""
-        newline = row.line.is_ended or row.end_newline
-        text = row.text
-        self.lines += not row.line.open
-        self.sequences += ends
-        if row.unknown:
-            self.unknown += row.unknown
-            self.unknown_bits += float(row.scores.bits[row.ids == UNKNOWN].sum())
-        self.tokens += len(row.ids)
-        self.words += word_count(text) - (self.in_word and row.inside and not text[:1].isspace() and text != "")
-        self.in_word = row.line.open and not text[-1].isspace()
-        self.chars += len(text) + newline
-        raw = row.line.raw
-        raw = text.encode("utf-8", "surrogateescape") if raw is None else raw.removesuffix(b"\r" * newline)
-        self.bytes += len(raw) + newline
-        self.bits += row.bits
-
-    def include(self, other: CorpusTotals) -> None:
-        """Add another's sums."""
-        for name, value in vars(other).items():
-            setattr(self, name, getattr(self, name) + value)
-
-    def row(self, scale: float, closed: bool) -> list[Any]:
-        amount = self.bits * scale
-        per_char, per_byte = (math.nan, math.nan) if closed else (ratio(amount, self.chars), ratio(amount, self.bytes))
-        known = ratio(self.bits - self.unknown_bits, self.tokens - self.unknown)
-        return [
-            *(self.sequences, self.tokens, self.words, self.chars, self.bytes),
-            *(
-                amount,
-                per_char,
-                per_byte,
-                power(ratio(self.bits, self.tokens)),
-                power(ratio(self.bits, self.words)),
-            ),
-            *((self.unknown, power(known)) if closed else ()),
-        ]
-
-    def summary(self, base: Base, closed: bool, end: str) -> str:
-        """One line; `end` says how the end symbol is treated."""
-        unit, scale = UNITS[base]
-        row = self.row(scale, closed)
-        per_char = "" if math.isnan(row[6]) else f", {row[6]:.4f} {unit} per char"
-        known = f", {row[11]:.3f} without the {self.unknown:,} unknown" if closed else ""
-        per_token = "" if math.isnan(row[8]) else f", perplexity {row[8]:.3f} per token{known}"
-        per_word = "" if math.isnan(row[9]) else f", {row[9]:.2f} per word"
-        return (
-            f"{self.lines:,} line{'s' * (self.lines != 1)}, {self.tokens:,} tokens, {row[5]:,.2f} {unit}"
-            f"{per_char}{per_token}{per_word} ({end})"
-        )
+def total_cells(totals: CorpusTotals, scale: float, closed: bool) -> list[Any]:
+    """The cells of a row of totals; `scale` is the size of a bit, `closed` True for a closed vocabulary."""
+    return [
+        *(totals.sequences, totals.tokens, totals.words, totals.chars, totals.bytes, totals.bits * scale),
+        math.nan if closed else totals.bits_per_char * scale,
+        math.nan if closed else totals.bits_per_byte * scale,
+        *(totals.perplexity, totals.word_perplexity),
+        *((totals.unknown, totals.known_perplexity) if closed else ()),
+    ]
