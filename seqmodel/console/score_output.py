@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, TextIO
 
 from seqmodel.console.rows import RowWriter
 from seqmodel.console.score_view import NOTHING, ScoreView, TableView, token_text, total_cells
+from seqmodel.console.table_columns import TableWriter
 from seqmodel.console.terminal import visible
 from seqmodel.model.bundle import power
 from seqmodel.scoring.lines import LineScore
 from seqmodel.scoring.totals import CorpusTotals
 from seqmodel.scoring.words import word_scores
-from seqmodel.text.corpus import Line
 from seqmodel.tokens.tokenizer import Tokenizer
 
 LOG10_2 = math.log10(2)
@@ -66,30 +66,21 @@ class RowOutput(ScoreOutput):
 
 
 class TableOutput(ScoreOutput):
-    """A table's own rows with the scores beside them. The column names are known when its header has been read.
-    `renamed` is told which new columns have other names than usual, if any."""
+    """Writes a table's own rows with the scores beside them. `renamed` is called with the new columns that have other
+    names than usual."""
 
     def __init__(
-        self, view: TableView, stream: TextIO, header: bool, renamed: Callable[[dict[str, str]], None] | None
+        self, view: TableView, stream: TextIO, header: bool, renamed: Callable[[Mapping[str, str]], None] | None
     ) -> None:
         super().__init__(stream)
-        self.view, self.header, self.renamed = view, header, renamed
-        self.writer: RowWriter | None = None
-
-    def _begun(self, first: Line | None = None) -> RowWriter:
-        if self.writer is None:
-            self.writer = self.view.table.writer(self.stream, self.header, first)
-            if self.renamed is not None:
-                self.renamed(self.view.table.renamed)
-        return self.writer
+        self.view = view
+        self.writer = TableWriter(view.table, stream, header, renamed or (lambda renamed: None))
 
     def line(self, file: str, row: LineScore) -> None:
-        writer = self._begun(row.line)
-        writer.write(self.view.rows(file, row), self.view.table.beside(row.line))
+        self.writer.write(row.line, self.view.rows(file, row))
 
     def end(self, totals: CorpusTotals) -> None:
-        if self.view.table.reader.header is not None:
-            self._begun()  # a table without rows keeps its header
+        self.writer.end()
 
 
 class KenlmOutput(ScoreOutput):

@@ -149,7 +149,7 @@ def token_text(tokenizer: Tokenizer, token: int, text: str, span: list[int]) -> 
 
 
 class TableView:
-    """A table's rows with their scores: the table's own columns, then those of the score.
+    """The columns of scores that come after a table's own.
 
     Columns that the table already holds are left out: the line's number and, for lines, the text. Columns of tokens and
     words, and that of the file, are renamed if the table has columns of their names. `prefix` begins the names of all
@@ -165,11 +165,11 @@ class TableView:
         self.table = TableColumns(reader, style, new, {} if prefix else instead)
 
     def rows(self, file: str, row: LineScore) -> Iterator[list[Any]]:
-        """Yield the rows of a line of a file."""
-        passed = self.table.cells(row.line)
+        """Yield the new cells of each row of a line of a file."""
         first = [file] if self.view.files else []
         for cells in self.view.rows(row):
-            yield [*passed, *(([*first, *cells])[i] for i in self.kept)]
+            whole = [*first, *cells]
+            yield [whole[i] for i in self.kept]
 
 
 def total_cells(totals: CorpusTotals, scale: float, closed: bool) -> list[Any]:

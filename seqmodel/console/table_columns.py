@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, TextIO
 
@@ -79,6 +79,44 @@ class TableColumns:
             raise UsageError(
                 "the table already has a column with the name of a score", "Rename the new ones by --column-prefix."
             )
+
+
+class TableWriter:
+    """Writes a table's rows with new cells beside them. It begins with the first row, when the column names are known.
+
+    `on_renamed` is called then with the new columns that were renamed (usual name -> name).
+    """
+
+    def __init__(
+        self,
+        table: TableColumns,
+        stream: TextIO,
+        header: bool,
+        on_renamed: Callable[[Mapping[str, str]], None] = lambda renamed: None,
+    ) -> None:
+        self.table, self.stream, self.header, self.on_renamed = table, stream, header, on_renamed
+        self.writer: RowWriter | None = None
+
+    def write(self, line: Line, rows: Iterable[Sequence[Any]]) -> None:
+        """Write rows of new cells, each beside the cells of `line`.
+
+        Raises:
+            UsageError: if two columns would have one name.
+        """
+        writer = self._begin(line)
+        own = self.table.cells(line)
+        writer.write(([*own, *cells] for cells in rows), self.table.beside(line))
+
+    def end(self) -> None:
+        """Write the header of a table without rows."""
+        if self.table.reader.header is not None:
+            self._begin()
+
+    def _begin(self, first: Line | None = None) -> RowWriter:
+        if self.writer is None:
+            self.writer = self.table.writer(self.stream, self.header, first)
+            self.on_renamed(self.table.renamed)
+        return self.writer
 
 
 def say_renamed(renamed: Mapping[str, str]) -> None:
