@@ -143,7 +143,7 @@ def command(
         length_penalty=length_penalty,
         tune=tune,
         skip_bad=skip_bad,
-        what=output,
+        output=output,
         style=style,
         header=header,
         prefix=column_prefix,

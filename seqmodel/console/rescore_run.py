@@ -1,4 +1,4 @@
-"""Carries `seqmodel rescore` out: from what the command line says to the lists on standard output."""
+"""Carries out `seqmodel rescore`: reads n-best lists and writes them with scores to standard output."""
 
 from __future__ import annotations
 
@@ -6,25 +6,21 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Literal, TextIO
 
-import numpy as np
-import numpy.typing as npt
-
 from seqmodel.api.model import Model
 from seqmodel.console.rescore_output import (
     KaldiOutput,
     MosesOutput,
     NbestOutput,
-    RankedList,
     RowsOutput,
+    Selection,
     TableRowsOutput,
-    What,
 )
 from seqmodel.console.rows import data_output
-from seqmodel.console.table_columns import TableColumns, say_skipped
+from seqmodel.console.table_columns import TableColumns, TableWriter, say_skipped
 from seqmodel.console.terminal import say
 from seqmodel.errors import UsageError
-from seqmodel.scoring.error_rate_tuning import JudgedLists, tuned
-from seqmodel.scoring.rescoring import Combination, features
+from seqmodel.scoring.nbest_rescoring import ScoredList, WeightFit, fit_weights, score_lists
+from seqmodel.scoring.rescoring import Combination
 from seqmodel.settings import CorpusSettings
 from seqmodel.text.corpus import STDIN, Line
 from seqmodel.text.inputs import LineInputs
@@ -43,12 +39,11 @@ from seqmodel.text.tables import TableFormat, TableReader, format_of
 
 NbestFormat = Literal["kaldi", "moses", "tsv", "csv", "jsonl", "raw-tsv"]
 TABLES = (".tsv", ".csv", ".jsonl", ".ndjson")
-HYPOTHESES_AT_ONCE = 1024
 
 
 @dataclass(frozen=True)
 class RescoreRequest:
-    """What the command line says."""
+    """The options of the command."""
 
     nbest: str = STDIN
     kind: NbestFormat | None = None
@@ -61,7 +56,7 @@ class RescoreRequest:
     score_weights: tuple[float, ...] = ()
     length_penalty: float = 0.0
     tune: str | None = None
-    what: What = "best"
+    output: Selection = "best"
     skip_bad: bool = False
     style: Literal["kaldi", "moses", "tsv", "csv", "jsonl"] | None = None
     header: bool = True
@@ -70,17 +65,8 @@ class RescoreRequest:
 
 
 @dataclass(frozen=True)
-class _ScoredList:
-    hypotheses: NbestList
-    features: npt.NDArray[np.float64]
-
-    def ranked(self, combination: Combination) -> RankedList:
-        return RankedList(self.hypotheses, self.features[:, 0].tolist(), combination.totals(self.features).tolist())
-
-
-@dataclass(frozen=True)
 class _Nbest:
-    """The lists as lines or rows, and how they are to be read. `guessed`: the layout is that of the first line."""
+    """Lines or rows of n-best lists, and their layout; `guessed` is True if the first line decided on that."""
 
     kind: Literal["kaldi", "moses", "table"]
     name: str
@@ -90,23 +76,30 @@ class _Nbest:
 
 
 def run_rescore(model: Model, request: RescoreRequest, settings: CorpusSettings) -> None:
-    """Rescore all lists; each is written when it is complete, with `tune` when all have been read."""
+    """Rescore all lists and write each when it is complete; with `tune`, when all have been read.
+
+    Raises:
+        UsageError: if the options contradict each other.
+        DataError: if the lists, their scores or the references cannot be read.
+    """
     nbest = _opened(model, request, settings)
-    default = nbest.kind == "moses" and not request.score_columns  # Moses' own total
-    others = len(request.score_columns) + len(request.score_files) + default
+    others = len(request.score_columns) + len(request.score_files)
+    others += nbest.kind == "moses" and not request.score_columns  # Moses' own total
     combination = Combination.of(others, request.weight, request.score_weights, request.length_penalty)
     stream = data_output(model.header.unit)
     output = _output(request, nbest, stream)
     batches = _lists(model, request, nbest, settings)
     if request.tune is None:
-        scored = _scored(model, batches)
+        scored = score_lists(model.log_probabilities, batches)
     else:
         references = References.read(request.tune, settings, model.header.unit == "byte")
         lists = [one for batch in batches for one in batch]
         said = references.of(lists)
-        everything = [one for batch in _scored(model, iter([lists])) for one in batch]
-        combination = _fitted(everything, said, combination, request.quiet)
-        scored = iter([everything])
+        everything = [one for batch in score_lists(model.log_probabilities, [lists]) for one in batch]
+        fit = fit_weights(everything, said, combination)
+        if not request.quiet:
+            _say_fit(fit)
+        combination, scored = fit.weights, iter([everything])
     number, hypotheses, changed = _written(scored, combination, output, stream)
     if not request.quiet:
         say(
@@ -118,9 +111,9 @@ def run_rescore(model: Model, request: RescoreRequest, settings: CorpusSettings)
 
 
 def _written(
-    batches: Iterator[list[_ScoredList]], combination: Combination, output: NbestOutput, stream: TextIO
+    batches: Iterator[list[ScoredList]], combination: Combination, output: NbestOutput, stream: TextIO
 ) -> tuple[int, int, int]:
-    """Write all lists; how many there were, of how many hypotheses, and in how many the first is not the best."""
+    """Write all lists. Returns the numbers of lists, of hypotheses, and of lists whose first hypothesis is not best."""
     lists = hypotheses = changed = 0
     for batch in batches:
         for one in batch:
@@ -136,7 +129,7 @@ def _written(
 
 
 def _opened(model: Model, request: RescoreRequest, settings: CorpusSettings) -> _Nbest:
-    """What is to be read.
+    """Open the n-best lists in the layout that the options name, or else the first line shows.
 
     Raises:
         UsageError: if the options contradict each other.
@@ -196,57 +189,21 @@ def _output(request: RescoreRequest, nbest: _Nbest, stream: TextIO) -> NbestOutp
     style = request.style or (nbest.kind if nbest.kind != "table" else None)
     names = [f"{request.prefix}lm_score", f"{request.prefix}total"]
     if style == "kaldi":
-        return KaldiOutput(stream, request.what)
+        return KaldiOutput(stream, request.output)
     if style == "moses":
         if nbest.kind != "moses":
             raise UsageError("--format moses is for lists in Moses' layout", "Choose another --format.")
-        return MosesOutput(stream, request.what, names[0])
+        return MosesOutput(stream, request.output, names[0])
     if nbest.table is None:
         assert style is not None
-        return RowsOutput(stream, request.what, style, request.header, names)
-    return TableRowsOutput(stream, request.what, TableColumns(nbest.table, style, names), request.header)
+        return RowsOutput(stream, request.output, style, request.header, names)
+    return TableRowsOutput(request.output, TableWriter(TableColumns(nbest.table, style, names), stream, request.header))
 
 
-def _scored(model: Model, batches: Iterator[list[NbestList]]) -> Iterator[list[_ScoredList]]:
-    """Lists with the model's scores. Those that are complete are scored together, and share prefixes too."""
-    for batch in batches:
-        waiting: list[NbestList] = []
-        size = 0
-        for one in batch:
-            waiting.append(one)
-            size += len(one)
-            if size >= HYPOTHESES_AT_ONCE:
-                yield _scored_together(model, waiting)
-                waiting, size = [], 0
-        yield _scored_together(model, waiting)
-
-
-def _scored_together(model: Model, lists: list[NbestList]) -> list[_ScoredList]:
-    texts = [[one.text for one in hypotheses] for hypotheses in lists]
-    scores = iter(model.log_probabilities([text for those in texts for text in those]))
-    return [
-        _ScoredList(
-            hypotheses,
-            features([next(scores) for _ in those], those, list(zip(*(one.scores for one in hypotheses), strict=True))),
-        )
-        for hypotheses, those in zip(lists, texts, strict=True)
-    ]
-
-
-def _fitted(lists: list[_ScoredList], references: list[str], given: Combination, quiet: bool) -> Combination:
-    """Weights fitted to the references; says what they change."""
-    texts = [[hypothesis.text for hypothesis in one.hypotheses] for one in lists]
-    judged = JudgedLists.of([one.features for one in lists], texts, references)
-    found = tuned(judged, given)
-    if not quiet:
-        rates = {
-            "first-best": judged.first,
-            "weights given": judged.with_weights(given),
-            "fitted": judged.with_weights(found),
-            "oracle": judged.oracle,
-        }
-        shown = ", ".join(f"{name} {100 * errors / judged.words:.2f} %" for name, errors in rates.items())
-        say(f"WER over {judged.words:,} words: {shown}")
-        weights = "".join(f" --score-weight {weight!r}" for weight in found.score_weights)
-        say(f"fitted: --weight {found.weight!r}{weights} --length-penalty {found.length_penalty!r}")
-    return found
+def _say_fit(fit: WeightFit) -> None:
+    """Say the word error rates before and after a fit, and the fitted weights as options."""
+    rates = {"first-best": fit.first, "weights given": fit.given, "fitted": fit.fitted, "oracle": fit.oracle}
+    shown = ", ".join(f"{name} {100 * errors / fit.words:.2f} %" for name, errors in rates.items())
+    say(f"WER over {fit.words:,} words: {shown}")
+    weights = "".join(f" --score-weight {weight!r}" for weight in fit.weights.score_weights)
+    say(f"fitted: --weight {fit.weights.weight!r}{weights} --length-penalty {fit.weights.length_penalty!r}")

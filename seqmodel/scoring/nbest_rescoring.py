@@ -1,0 +1,109 @@
+"""N-best lists scored by a model, ranked by a combination of scores, and the weights of that fitted to references.
+
+Knows hypotheses and their scores; not the layouts of files, nor the model: that is a function from texts to ln p.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+from seqmodel.scoring.error_rate_tuning import JudgedLists, tuned
+from seqmodel.scoring.rescoring import Combination, Numbers, features
+from seqmodel.text.nbest import NbestList
+
+HYPOTHESES_AT_ONCE = 1024
+
+LogProbabilities = Callable[[Sequence[str]], list[float]]  # texts -> ln p of each
+
+
+@dataclass(frozen=True)
+class RankedList:
+    """The hypotheses of an utterance in the order given, with ln p and total of each."""
+
+    hypotheses: NbestList
+    lm_scores: list[float]
+    totals: list[float]
+
+    @property
+    def ranking(self) -> list[int]:
+        """Positions of the hypotheses from the highest total to the lowest; equal totals keep their order."""
+        return sorted(range(len(self.totals)), key=lambda i: -self.totals[i])
+
+
+@dataclass(frozen=True)
+class ScoredList:
+    """The hypotheses of an utterance and their features (N, F), as `rescoring.features` orders them."""
+
+    hypotheses: NbestList
+    features: Numbers
+
+    @property
+    def texts(self) -> list[str]:
+        """The text of each hypothesis."""
+        return [hypothesis.text for hypothesis in self.hypotheses]
+
+    def ranked(self, combination: Combination) -> RankedList:
+        """The list with its totals under some weights.
+
+        Raises:
+            DataError: if a total is beyond all numbers.
+        """
+        return RankedList(self.hypotheses, self.features[:, 0].tolist(), combination.totals(self.features).tolist())
+
+
+@dataclass(frozen=True)
+class WeightFit:
+    """Fitted weights, and word errors of the first hypotheses, of the given and the fitted weights, and of the best
+    choices possible (`oracle`), over `words` words of references."""
+
+    weights: Combination
+    words: int
+    first: int
+    given: int
+    fitted: int
+    oracle: int
+
+
+def score_lists(
+    log_probabilities: LogProbabilities, batches: Iterable[Sequence[NbestList]]
+) -> Iterator[list[ScoredList]]:
+    """Yield the lists of each batch with the model's scores, some HYPOTHESES_AT_ONCE hypotheses at once.
+
+    Lists that are scored together share the computation of common prefixes.
+    """
+    for batch in batches:
+        waiting: list[NbestList] = []
+        size = 0
+        for one in batch:
+            waiting.append(one)
+            size += len(one)
+            if size >= HYPOTHESES_AT_ONCE:
+                yield _scored_together(log_probabilities, waiting)
+                waiting, size = [], 0
+        yield _scored_together(log_probabilities, waiting)
+
+
+def _scored_together(log_probabilities: LogProbabilities, lists: list[NbestList]) -> list[ScoredList]:
+    texts = [[one.text for one in hypotheses] for hypotheses in lists]
+    scores = iter(log_probabilities([text for those in texts for text in those]))
+    return [
+        ScoredList(
+            hypotheses,
+            features([next(scores) for _ in those], those, list(zip(*(one.scores for one in hypotheses), strict=True))),
+        )
+        for hypotheses, those in zip(lists, texts, strict=True)
+    ]
+
+
+def fit_weights(lists: Sequence[ScoredList], references: Sequence[str], given: Combination) -> WeightFit:
+    """Fit weights to the word error rate against `references`, one for each list, starting from those given.
+
+    Raises:
+        DataError: if the references hold no word, or a total is beyond all numbers.
+    """
+    judged = JudgedLists.of([one.features for one in lists], [one.texts for one in lists], references)
+    weights = tuned(judged, given)
+    return WeightFit(
+        weights, judged.words, judged.first, judged.with_weights(given), judged.with_weights(weights), judged.oracle
+    )
