@@ -14,7 +14,8 @@ from rich.status import Status
 from rich.table import Table
 
 from seqmodel.console.rows import RowWriter, data_output
-from seqmodel.console.terminal import console, say, visible
+from seqmodel.console.terminal import console, say
+from seqmodel.text.visible import visible
 
 if TYPE_CHECKING:
     from seqmodel.reports.speed import Job, Speed

@@ -13,8 +13,8 @@ from rich.text import Text
 from seqmodel.api.model import Model
 from seqmodel.console.score_output import ScoreOutput
 from seqmodel.reports.explanation import Step, chain
-from seqmodel.reports.highlight import visible
 from seqmodel.scoring.lines import LineScore
+from seqmodel.text.visible import with_signs
 
 CONTEXT = 16  # characters
 WIDTH_OFF_TERMINAL = 120
@@ -31,7 +31,7 @@ class ChainOutput(ScoreOutput):
 
     def line(self, file: str, row: LineScore) -> None:
         steps = chain(self.model.runtime, self.model.tokenizer, row, CONTEXT)
-        self._print(Text(f"x = {visible(row.text)}"))
+        self._print(Text(f"x = {with_signs(row.text)}"))
         if steps:
             self._print(self._table(steps))
         self._print(Text("\n".join(self._sums(row, steps)) + "\n"))

@@ -11,8 +11,9 @@ from rich.table import Table
 from rich.text import Text
 
 from seqmodel.console.rows import RowFormat, RowWriter, data_output
-from seqmodel.console.terminal import say, visible
+from seqmodel.console.terminal import say
 from seqmodel.scoring.comparison import Comparison, Difference, LineDifference, ModelFigures
+from seqmodel.text.visible import visible
 
 LEAST_WIDTH = 100  # columns of the tables off a terminal, beside the models' names
 _COLUMNS = (

@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from seqmodel.console.terminal import visible
+from seqmodel.text.visible import visible
 
 BAR_WIDTH = 32
 

@@ -13,6 +13,7 @@ from typing import NoReturn, ParamSpec
 
 from seqmodel.console.signals import Stopped, die_on_signals, stopped
 from seqmodel.errors import DataError, ResourceError, SeqmodelError, StoppedElsewhere, UsageError
+from seqmodel.text.visible import one_line
 
 P = ParamSpec("P")
 
@@ -82,7 +83,7 @@ def _tell(error: SeqmodelError) -> NoReturn:
     if isinstance(error, UsageError) and error.setting:
         message = f"{as_typed(error.setting)} {error.reason}"
     # A file's name may hold anything: the line stays one line, and steers no terminal.
-    line = "".join(char if char.isprintable() else "?" for char in f"seqmodel: error: {message}.{hint}")
+    line = one_line(f"seqmodel: error: {message}.{hint}")
     if sys.stderr is not None:
         with suppress(OSError):  # it may be a file on the full disk
             print(line.encode("utf-8", "replace").decode(), file=sys.stderr)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Literal, TextIO
 
 from seqmodel.api.model import Model
 from seqmodel.console.rows import RowWriter, data_output
-from seqmodel.console.terminal import say
+from seqmodel.console.terminal import say, visible_on
 from seqmodel.decoding.beam import LengthNormalisation
 from seqmodel.decoding.generation import Piece
 from seqmodel.errors import UsageError
@@ -155,10 +155,8 @@ class TextSamples:
     """Writes samples as text: one a line, or separated by `---` lines if samples may hold newlines."""
 
     def __init__(self, out: TextIO, separate: bool, show_probs: bool) -> None:
-        from seqmodel.console.terminal import visible
-
         self.out, self.separate, self.show_probs = out, separate, show_probs
-        self.show = visible if out.isatty() else str
+        self.show = visible_on(out)
         self.written = 0
 
     def write(self, prefix: str, samples: Iterator[Piece]) -> None:

@@ -13,9 +13,10 @@ from rich.text import Text
 
 from seqmodel.console.score_output import ScoreOutput
 from seqmodel.errors import UsageError
-from seqmodel.reports.highlight import Marking, visible
+from seqmodel.reports.highlight import Marking
 from seqmodel.reports.palette import DARK, LIGHT, STEPS
 from seqmodel.scoring.lines import LineScore
+from seqmodel.text.visible import with_signs
 
 MOST_IN_LINE = 10_000  # tokens
 ENOUGH_COLOURS = ("256", "truecolor")
@@ -62,7 +63,7 @@ class HeatmapOutput(ScoreOutput):
             rate = "/token" if self.marking.tokenizer.closed else "/char"
             self._print(_grid("line", rate, Text()))
         if self.name_files and file != self.last_file:
-            self._print(Text(visible(file), "bold"))
+            self._print(Text(with_signs(file), "bold"))
         self.last_file = file
         amount = len(row.ids) if self.marking.tokenizer.closed else len(row.text)
         self._print(_grid(str(row.line.number), f"{row.bits / amount:.2f}" if amount else "", self._text(row)))

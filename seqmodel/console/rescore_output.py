@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Literal, Protocol, TextIO
 
 from seqmodel.console.rows import RowFormat, RowWriter
 from seqmodel.console.table_columns import TableWriter
-from seqmodel.console.terminal import visible
+from seqmodel.console.terminal import visible_on
 from seqmodel.errors import DataError
 from seqmodel.scoring.nbest_rescoring import RankedList
 from seqmodel.text.nbest import BAR, MosesLine, fields
@@ -37,7 +36,7 @@ class KaldiOutput:
 
     def __init__(self, stream: TextIO, selection: Selection) -> None:
         self.stream, self.selection = stream, selection
-        self.shown: Callable[[str], str] = visible if stream.isatty() else str
+        self.shown = visible_on(stream)
 
     def write(self, ranked: RankedList) -> None:
         for place in _selected(ranked, self.selection):
@@ -60,7 +59,7 @@ class MosesOutput:
 
     def __init__(self, stream: TextIO, selection: Selection, feature: str) -> None:
         self.stream, self.selection, self.feature = stream, selection, feature
-        self.shown: Callable[[str], str] = visible if stream.isatty() else str
+        self.shown = visible_on(stream)
 
     def write(self, ranked: RankedList) -> None:
         for place in _selected(ranked, self.selection):

@@ -15,6 +15,7 @@ from typing import Any, Literal, TextIO
 
 from seqmodel.choices import Unit
 from seqmodel.text.delimited import Layout, joined
+from seqmodel.text.visible import STEERING, TURNING, visible
 
 RowFormat = Literal["tsv", "csv", "jsonl"]
 
@@ -22,13 +23,6 @@ ROWS_AT_ONCE = 1 << 12  # rows of one write: a long line has one for each token
 
 LAYOUTS = {"tsv": Layout("\t"), "csv": Layout(",")}
 _JSON_ESCAPES = {code: f"\\u{code:04x}" for code in range(127, 160)}  # JSON itself escapes those below 32
-# What turns the order of the characters after it round, or begins a line.
-_TURNING = (0x061C, 0x200E, 0x200F, *range(0x2028, 0x202F), *range(0x2066, 0x206A))
-_STEERING = {
-    **{code: f"\\x{code:02x}" for code in [*range(32), *range(127, 160)] if code not in (9, 10, 13)},
-    **{code: f"\\u{code:04x}" for code in _TURNING},
-    **{0xDC00 + byte: f"\\x{byte:02x}" for byte in range(128, 256)},  # bytes that are no UTF-8
-}
 
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
@@ -44,8 +38,6 @@ def data_output(unit: Unit) -> TextIO:
 def write_name(path: Path) -> None:
     """Write a file's name as a line of standard output: its bytes, or visible characters on a terminal."""
     if sys.stdout.isatty():
-        from seqmodel.console.terminal import visible
-
         sys.stdout.write(f"{visible(str(path))}\n")
     else:
         sys.stdout.flush()
@@ -54,8 +46,8 @@ def write_name(path: Path) -> None:
 
 
 def steering(stream: TextIO) -> dict[int, str]:
-    """What control characters are replaced by: on a terminal they are shown, not sent; elsewhere they pass."""
-    return {**_STEERING, 13: "\\r"} if stream.isatty() else {}
+    """A table for `str.translate` that escapes control characters; empty if `stream` is no terminal."""
+    return {**STEERING, 13: "\\r"} if stream.isatty() else {}
 
 
 class Tenths(float):
@@ -75,7 +67,7 @@ class RowWriter:
         self.stream, self.columns, self.style = stream, columns, style
         self.layout = layout or LAYOUTS.get(style, LAYOUTS["tsv"])
         self.steering = steering(stream)
-        self.json_escapes = _JSON_ESCAPES | ({code: f"\\u{code:04x}" for code in _TURNING} if self.steering else {})
+        self.json_escapes = _JSON_ESCAPES | ({code: f"\\u{code:04x}" for code in TURNING} if self.steering else {})
         if header and style != "jsonl":
             self.write([columns])
 

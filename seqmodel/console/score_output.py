@@ -10,7 +10,7 @@ from typing import Any, TextIO
 from seqmodel.console.rows import RowWriter
 from seqmodel.console.score_view import NOTHING, ScoreView, TableView, token_text, total_cells
 from seqmodel.console.table_columns import TableWriter
-from seqmodel.console.terminal import visible
+from seqmodel.console.terminal import visible_on
 from seqmodel.model.bundle import power
 from seqmodel.scoring.lines import LineScore
 from seqmodel.scoring.totals import CorpusTotals
@@ -93,7 +93,7 @@ class KenlmOutput(ScoreOutput):
     def __init__(self, tokenizer: Tokenizer, stream: TextIO) -> None:
         super().__init__(stream)
         self.tokenizer = tokenizer
-        self.shown = visible if stream.isatty() else str
+        self.shown = visible_on(stream)
         self.words, self.oov = 0, 0
         self.bits, self.oov_bits = 0.0, 0.0
 

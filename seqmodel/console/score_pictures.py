@@ -19,10 +19,11 @@ from seqmodel.console.score_output import ScoreOutput
 from seqmodel.console.score_view import Level, ScoreView
 from seqmodel.errors import UsageError
 from seqmodel.files import check_folder, refuse_existing, write_alone
-from seqmodel.reports.highlight import END_SIGN, NEWLINE_SIGN, Marking, visible
+from seqmodel.reports.highlight import END_SIGN, Marking
 from seqmodel.reports.html_page import ALTERNATIVES, Heading, ScorePage
 from seqmodel.scoring.lines import LineScore
 from seqmodel.scoring.totals import CorpusTotals
+from seqmodel.text.visible import NEWLINE_SIGN, with_signs
 
 STDOUT = "-"
 _LARGE = 1e7  # perplexities above this are written as powers of ten
@@ -97,7 +98,7 @@ class PageOutput(ScoreOutput):
         self.page = ScorePage(marking, pictures.worst_first)
 
     def line(self, file: str, row: LineScore) -> None:
-        self.page.add(visible(file), row)
+        self.page.add(with_signs(file), row)
 
     def end(self, totals: CorpusTotals) -> None:
         parts = self.page.html(self._heading(totals))
@@ -114,7 +115,7 @@ class PageOutput(ScoreOutput):
         shape = f"{network}{header.model.layers} × {header.model.width} {header.model.cell}"
         counts = ", mixed with Kneser–Ney counts" if header.discounts else ""
         description = f"{header.unit} tokens, {header.sequence} sequences; {shape}{counts}"
-        return Heading(visible(self.name), description, tuple(self._figures(totals)), tuple(self._notes()))
+        return Heading(with_signs(self.name), description, tuple(self._figures(totals)), tuple(self._notes()))
 
     def _figures(self, totals: CorpusTotals) -> Iterator[tuple[str, str]]:
         ratios = {

@@ -13,7 +13,8 @@ from rich.table import Table
 from rich.text import Text
 
 from seqmodel.console.held_out_view import held_out_lines
-from seqmodel.console.terminal import console, say, visible
+from seqmodel.console.terminal import console, say
+from seqmodel.text.visible import visible
 from seqmodel.training.events import (
     Annealing,
     Event,

@@ -13,6 +13,7 @@ from pathlib import Path
 from seqmodel.choices import Over
 from seqmodel.errors import UsageError
 from seqmodel.reports.history import History, Point
+from seqmodel.text.visible import one_line
 
 BEGINNING = 0.1  # of a run, whose high loss sets no limits
 WITH_BASELINES = 2  # runs; with more of them each shows its final figure alone
@@ -101,7 +102,7 @@ def names(paths: Sequence[Path]) -> list[str]:
     stems = [path.stem for path in paths]
     chosen = [stem if stems.count(stem) == 1 else str(path) for stem, path in zip(stems, paths, strict=True)]
     # A file's name may hold anything: what is shown steers no terminal and fits into any file format.
-    shown = ["".join(char if char.isprintable() else "?" for char in name) for name in chosen]
+    shown = [one_line(name) for name in chosen]
     return [name if len(name) <= LONGEST_NAME else "..." + name[3 - LONGEST_NAME :] for name in shown]
 
 

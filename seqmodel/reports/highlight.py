@@ -10,13 +10,11 @@ from seqmodel.choices import Unit
 from seqmodel.reports.palette import STEPS, step
 from seqmodel.scoring.lines import LineScore
 from seqmodel.scoring.words import WordBoundary, WordKind, word_scores
+from seqmodel.text.visible import with_signs
 from seqmodel.tokens.tokenizer import END, FIRST_BYTE, FIRST_PIECE, START, UNKNOWN, Tokenizer
 
-END_SIGN, NEWLINE_SIGN, BLANK_SIGN = "∎", "⏎", "␣"
+END_SIGN, BLANK_SIGN = "∎", "␣"
 TOPS: dict[Unit, float] = {"char": 8.0, "byte": 8.0, "subword": 16.0, "word": 20.0}  # bits of the deepest shade
-
-_CONTROLS = {0: "NUL", 9: "TAB", 13: "CR", 27: "ESC"}
-_JOINERS = "\u200c\u200d"  # they shape the characters beside them
 
 
 @dataclass(frozen=True)
@@ -61,11 +59,11 @@ class Marking:
             if mark.last > most:
                 return
             if begin > at:
-                yield Mark(visible(row.text[at:begin]))
+                yield Mark(with_signs(row.text[at:begin]))
             yield mark
             at = max(at, end)
         if at < len(row.text) and len(row.ids) <= most:
-            yield Mark(visible(row.text[at:]))
+            yield Mark(with_signs(row.text[at:]))
 
     def _tokens(self, row: LineScore, most: int) -> Iterator[tuple[int, int, Mark]]:
         """Yield marks by token with begin and end in the text. The bytes of one character share a mark, and so do a
@@ -82,7 +80,7 @@ class Marking:
                 while last < len(ids) and (begin == end or spans[last] == [begin, end]) and ids[last] != END:
                     end = spans[last][1]
                     last += 1
-            text = visible(row.text[begin:end]) if begin < end else self.label(ids[first])
+            text = with_signs(row.text[begin:end]) if begin < end else self.label(ids[first])
             yield begin, end, Mark(text, sum(bits[first:last]), first, last)
 
     def _is_end(self, token: int, span: list[int]) -> bool:
@@ -92,7 +90,7 @@ class Marking:
     def _words(self, row: LineScore) -> Iterator[tuple[int, int, Mark]]:
         for word in word_scores(row, self.tokenizer, self.words, self.boundary) if len(row.ids) else []:
             shown = row.text[word.start : word.end]
-            text = visible(shown) if shown else self.label(int(row.ids[-1]))
+            text = with_signs(shown) if shown else self.label(int(row.ids[-1]))
             yield word.start, word.end, Mark(text, word.bits, word.first, word.last)
 
     def label(self, token: int) -> str:
@@ -102,20 +100,4 @@ class Marking:
             return END_SIGN
         if token in (UNKNOWN, START) or (FIRST_BYTE <= token < FIRST_PIECE and data[0] >= 0x80):
             return self.tokenizer.piece(token)
-        return visible(data.decode()).replace(" ", BLANK_SIGN)
-
-
-def visible(text: str) -> str:
-    """A text in characters that can all be seen; blanks stay, and so do joiners between other characters."""
-    if text.isprintable():
-        return text
-    inside = _JOINERS if len(text) > 1 else ""
-    return "".join(char if char.isprintable() or char in inside else _sign(ord(char)) for char in text)
-
-
-def _sign(code: int) -> str:
-    if code == ord("\n"):
-        return NEWLINE_SIGN
-    if 0xDC80 <= code < 0xDD00:  # a byte that Python holds as a lone surrogate
-        return f"⟨x{code - 0xDC00:02X}⟩"
-    return f"⟨{_CONTROLS.get(code, f'U+{code:04X}')}⟩"
+        return with_signs(data.decode()).replace(" ", BLANK_SIGN)

@@ -14,9 +14,10 @@ from dataclasses import dataclass
 from importlib.resources import files
 from itertools import groupby, islice
 
-from seqmodel.reports.highlight import END_SIGN, NEWLINE_SIGN, Mark, Marking
+from seqmodel.reports.highlight import END_SIGN, Mark, Marking
 from seqmodel.reports.palette import DARK, LIGHT
 from seqmodel.scoring.lines import LineScore
+from seqmodel.text.visible import NEWLINE_SIGN
 
 MOST_TOKENS = 100_000  # of a page; a line shows at most a tenth of them
 ALTERNATIVES = 5
