@@ -21,7 +21,7 @@ def show_bars(out: TextIO, names: Sequence[str], rows: Sequence[Sequence[Any]]) 
     for name in names:
         table.add_column(name, justify="left" if name == names[0] else "right", no_wrap=True)
     table.add_column("")
-    largest = max((row[1] for row in rows), default=0.0)
+    largest = max((number for _, number, *_ in rows), default=0.0)
     for text, *numbers in rows:
         shown = Text(visible(text).replace("\n", "\\n"))
         table.add_row(shown, *(f"{number:.4f}" for number in numbers), Bar(largest, 0, numbers[0], width=BAR_WIDTH))

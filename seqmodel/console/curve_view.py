@@ -18,7 +18,7 @@ from rich.console import Console
 from rich.text import Text
 
 from seqmodel.choices import Over
-from seqmodel.reports.figure_data import Picture, picture, spread
+from seqmodel.reports.figure_data import Baseline, Curve, Picture, picture, spread
 from seqmodel.reports.history import read_history
 
 COLOURS = ("cyan", "yellow", "magenta", "green", "blue", "red")
@@ -87,10 +87,10 @@ class Plane:
         axis = self.shown.y
         return round((axis.high - y) / (axis.high - axis.low) * (self.lines * parts - 1))
 
-    def dots(self, curve: Sequence[tuple[float, float]], parts: tuple[int, int]) -> set[Cell]:
-        """The dots that a curve passes through, without those outside; a cell has `parts` dots across and down."""
-        corners = [(self.across(x, parts[0]), self.down(y, parts[1])) for x, y in curve]
-        height = self.lines * parts[1]
+    def dots(self, curve: Curve, across: int, down: int) -> set[Cell]:
+        """The dots that a curve passes through, without those outside; a cell has `across` × `down` dots."""
+        corners = [(self.across(x, across), self.down(y, down)) for x, y in curve]
+        height = self.lines * down
         found = {(x, y) for x, y in corners[:1] if 0 <= y < height}
         for (x0, y0), (x1, y1) in pairwise(corners):
             number = max(abs(x1 - x0), min(abs(y1 - y0), 8 * height), 1)
@@ -158,6 +158,7 @@ def _notes(shown: Picture, plain: bool, signs: Signs) -> list[tuple[str, float, 
     """The labels to the right of the picture, from the top: text, height on the axis, style."""
     several = plain and len(shown.runs) > 1
     levels = [(number, baseline) for number, run in enumerate(shown.runs) for baseline in run.baselines]
+    levels.sort(key=_falling)
     return [
         (
             f"{_letter(number) + ' ' if several else ''}{baseline.label} {baseline.bits:.3f}"
@@ -165,8 +166,13 @@ def _notes(shown: Picture, plain: bool, signs: Signs) -> list[tuple[str, float, 
             min(baseline.bits, shown.y.high),
             _style(number),
         )
-        for number, baseline in sorted(levels, key=lambda level: -level[1].bits)
+        for number, baseline in levels
     ]
+
+
+def _falling(level: tuple[int, Baseline]) -> float:
+    _, baseline = level
+    return -baseline.bits
 
 
 def _draw_axes(sheet: Sheet, plane: Plane, signs: Signs) -> None:
@@ -205,7 +211,7 @@ def _draw_levels(sheet: Sheet, plane: Plane, notes: list[tuple[str, float, str]]
 def _draw_letters(sheet: Sheet, plane: Plane) -> None:
     for curve in (1, 0):  # held-out last, so that it covers train
         for number, run in enumerate(plane.shown.runs):
-            for x, y in plane.dots((run.held_out, run.train)[curve], (1, 1)):
+            for x, y in plane.dots((run.held_out, run.train)[curve], 1, 1):
                 sheet.put(plane.left + x, y + 1, _marks(plane.shown, number)[curve])
 
 
@@ -215,7 +221,7 @@ def _draw_braille(sheet: Sheet, plane: Plane) -> None:
     for strong in (False, True):
         dots: dict[Cell, int] = {}  # a cell with held-out dots shows no train dots
         for number, run in enumerate(plane.shown.runs):
-            found = plane.dots(run.held_out if strong else run.train, (2, 4))
+            found = plane.dots(run.held_out if strong else run.train, 2, 4)
             if strong:
                 found |= {(x, y + 1) for x, y in found if y + 1 < plane.lines * 4}
             for x, y in found:
@@ -241,7 +247,7 @@ def _draw_legend(sheet: Sheet, plane: Plane, plain: bool) -> None:
             (weak, style, "train", run.train),
         ):
             if curve:
-                text = f"{label} {curve[-1][1]:.3f}"
+                text = f"{label} {curve[-1].bits:.3f}"
                 sheet.put(column, row, mark, look)
                 sheet.put(column + len(mark) + 1, row, text)
                 column += len(mark) + len(text) + 4

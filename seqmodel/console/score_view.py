@@ -63,12 +63,12 @@ class ScoreView:
     @property
     def scale(self) -> float:
         """The size of a bit in the unit of information."""
-        return UNITS[self.base][1]
+        return UNITS[self.base].per_bit
 
     @property
     def columns(self) -> list[str]:
         """The column names of the level, with the unit of information."""
-        unit = UNITS[self.base][0]
+        unit = UNITS[self.base].name
         oov = ["oov"] if self.tokenizer.unit != "byte" else []
         closed = ["unknown", "known_perplexity"] if self.tokenizer.closed else []
         totals = [*_TOTALS, "perplexity", "word_perplexity", *closed]

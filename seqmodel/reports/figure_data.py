@@ -9,6 +9,8 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import fmean
+from typing import NamedTuple
 
 from seqmodel.choices import Over
 from seqmodel.errors import UsageError
@@ -20,7 +22,22 @@ WITH_BASELINES = 2  # runs; with more of them each shows its final figure alone
 LONGEST_NAME = 28
 MOST_TICKS = 6
 
-Curve = tuple[tuple[float, float], ...]
+
+class CurvePoint(NamedTuple):
+    """A point of a curve, in units of the axes."""
+
+    x: float
+    bits: float
+
+
+Curve = tuple[CurvePoint, ...]
+
+
+class Level(NamedTuple):
+    """A final figure of a run."""
+
+    label: str
+    bits: float
 
 
 @dataclass(frozen=True)
@@ -44,7 +61,7 @@ class Baseline:
 
 @dataclass(frozen=True)
 class RunPicture:
-    """A run's name, baselines and curves: (x, bits) by rising x, in units of the axes."""
+    """A run's name, baselines and curves; the points of a curve are in order of x."""
 
     name: str
     train: Curve
@@ -77,8 +94,8 @@ def picture(histories: Sequence[History], over: Over) -> Picture:
     title, unit = _time_unit(last) if over == "time" else ("training tokens", 1.0)
     drawn = [
         (
-            tuple((place(point) / unit, point.bits) for point in history.train),
-            tuple((place(point) / unit, point.bits) for point in history.held_out),
+            tuple(CurvePoint(place(point) / unit, point.bits) for point in history.train),
+            tuple(CurvePoint(place(point) / unit, point.bits) for point in history.held_out),
         )
         for history in histories
     ]
@@ -87,7 +104,9 @@ def picture(histories: Sequence[History], over: Over) -> Picture:
     if len(histories) > WITH_BASELINES:
         levels = [own[-1:] for own in levels]
     runs = [
-        RunPicture(name, train, held_out, tuple(Baseline(*level, above=level[1] > high) for level in own))
+        RunPicture(
+            name, train, held_out, tuple(Baseline(level.label, level.bits, above=level.bits > high) for level in own)
+        )
         for name, (train, held_out), own in zip(names([h.path for h in histories]), drawn, levels, strict=True)
     ]
     right = max(1.01 * last / unit, 1e-9)
@@ -112,14 +131,13 @@ def spread(places: Sequence[float], gap: float, low: float, high: float) -> list
     Example: [1, 1, 5], gap 2 -> [0, 2, 5]. Their order is kept; if there are too many, the last ones exceed `high`.
     """
     order = sorted(range(len(places)), key=lambda i: places[i])
-    groups: list[list[float]] = []  # [sum, number] of labels that touch; their best place is the mean
+    groups: list[list[float]] = []  # the wished places of labels that touch; they share the mean
     for rank, i in enumerate(order):
-        groups.append([places[i] - rank * gap, 1])
-        while len(groups) > 1 and groups[-2][0] / groups[-2][1] > groups[-1][0] / groups[-1][1]:
-            wish, number = groups.pop()
-            groups[-1][0] += wish
-            groups[-1][1] += number
-    wishes = [wish / number for wish, number in groups for _ in range(int(number))]
+        groups.append([places[i] - rank * gap])
+        while len(groups) > 1 and fmean(groups[-2]) > fmean(groups[-1]):
+            last = groups.pop()
+            groups[-1] += last
+    wishes = [fmean(group) for group in groups for _ in group]
     most = high - (len(places) - 1) * gap
     found = [0.0] * len(places)
     for rank, (i, wish) in enumerate(zip(order, wishes, strict=True)):
@@ -139,18 +157,18 @@ def _time_unit(seconds: float) -> tuple[str, float]:
     return ("seconds", 1.0) if seconds < 180 else ("minutes", 60.0) if seconds < 3 * 3600 else ("hours", 3600.0)
 
 
-def _levels(history: History) -> list[tuple[str, float]]:
+def _levels(history: History) -> list[Level]:
     """The final figures by name; the model's own is the last."""
     final = history.evaluated
     if final is None:
         return []
     two = final.recurrence is not None
     parts = {"unigram": final.unigram, "counts": final.counts, "recurrence": final.recurrence}
-    found = [(name, bits) for name, bits in parts.items() if bits is not None]
-    return [*found, ("together" if two else "final", final.bits)]
+    found = [Level(name, bits) for name, bits in parts.items() if bits is not None]
+    return [*found, Level("together" if two else "final", final.bits)]
 
 
-def _limits(drawn: Sequence[tuple[Curve, Curve]], levels: Sequence[list[tuple[str, float]]]) -> tuple[float, float]:
+def _limits(drawn: Sequence[tuple[Curve, Curve]], levels: Sequence[list[Level]]) -> tuple[float, float]:
     """The limits of the y axis: from the lowest to the highest informative point, with some room.
 
     Points above the unigram's level, and the beginning of a run, set no limits; the last point of a run always does.
@@ -158,7 +176,7 @@ def _limits(drawn: Sequence[tuple[Curve, Curve]], levels: Sequence[list[tuple[st
     """
     unigrams = [bits for own in levels for name, bits in own if name == "unigram"]
     seen = [bits for own in levels for name, bits in own if name != "unigram"]
-    seen += [curve[-1][1] for curves in drawn for curve in curves if curve]
+    seen += [curve[-1].bits for curves in drawn for curve in curves if curve]
     later = [bits for curves in drawn for bits in _after_beginning(curves)]
     low = min([*seen, *later])
     high = max([*seen, min(max(later), max(unigrams, default=math.inf))])
@@ -168,9 +186,9 @@ def _limits(drawn: Sequence[tuple[Curve, Curve]], levels: Sequence[list[tuple[st
 
 
 def _after_beginning(curves: tuple[Curve, Curve]) -> list[float]:
-    every = [*curves[0], *curves[1]]
-    begin = BEGINNING * max(x for x, _ in every)
-    return [bits for x, bits in every if x >= begin]
+    every = [point for curve in curves for point in curve]
+    begin = BEGINNING * max(point.x for point in every)
+    return [point.bits for point in every if point.x >= begin]
 
 
 def _ticks(low: float, high: float, label: Callable[[float, float], str]) -> tuple[tuple[float, str], ...]:

@@ -13,7 +13,7 @@ import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO, NoReturn, get_args
+from typing import Any, BinaryIO, NamedTuple, NoReturn, get_args
 
 from seqmodel.errors import DataError
 from seqmodel.training.events import Evaluated, Event, Finished, Per, Planned, StepDone, Validated
@@ -57,6 +57,13 @@ def read_history(path: Path) -> History:
     return log.history()
 
 
+class _LoggedPoint(NamedTuple):
+    """A point and the type of its event."""
+
+    kind: type
+    point: Point
+
+
 class _LogReader:
     """Collects the points of a log, row by row."""
 
@@ -64,7 +71,7 @@ class _LogReader:
         self.path = path
         self.per: Per = "char"
         self.scale = 1.0
-        self.points: list[tuple[type, Point]] = []
+        self.points: list[_LoggedPoint] = []
         self.evaluated: Evaluated | None = None
         self.spent = 0.0  # seconds of the parts before a resume
         self.begins = False
@@ -89,12 +96,13 @@ class _LogReader:
         step, tokens, elapsed = (self._number(number, row, name) for name in ("step", "tokens", "elapsed"))
         bits = 0.0 if kind is Finished else self._number(number, row, "bits_per_char", default=math.nan)
         if kind is StepDone:
-            while self.points and self.points[-1][1].step >= step:  # steps that a rollback or a resume repeats
+            while self.points and self.points[-1].point.step >= step:  # steps that a rollback or a resume repeats
                 self.points.pop()
         if self.begins:
-            self.spent = self.points[-1][1].seconds if self.points else 0.0
+            self.spent = self.points[-1].point.seconds if self.points else 0.0
             self.begins = False
-        self.points.append((kind, Point(int(step), int(tokens), self.spent + elapsed, bits * self.scale)))
+        point = Point(int(step), int(tokens), self.spent + elapsed, bits * self.scale)
+        self.points.append(_LoggedPoint(kind, point))
 
     def _evaluated(self, number: int, row: dict[str, Any]) -> Evaluated:
         self._per(number, row)

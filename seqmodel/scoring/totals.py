@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from seqmodel.model.bundle import power, ratio
 from seqmodel.scoring.lines import LineScore
@@ -17,10 +17,18 @@ from seqmodel.tokens.tokenizer import UNKNOWN
 
 Base = Literal["2", "e", "10"]
 
-UNITS: dict[Base, tuple[str, float]] = {  # name of the unit of information, and the size of a bit in it
-    "2": ("bits", 1.0),
-    "e": ("nats", math.log(2)),
-    "10": ("bans", math.log10(2)),
+
+class InformationUnit(NamedTuple):
+    """A unit of information: its name, and the size of a bit in it."""
+
+    name: str
+    per_bit: float
+
+
+UNITS: dict[Base, InformationUnit] = {
+    "2": InformationUnit("bits", 1.0),
+    "e": InformationUnit("nats", math.log(2)),
+    "10": InformationUnit("bans", math.log10(2)),
 }
 
 
