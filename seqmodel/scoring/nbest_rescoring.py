@@ -1,6 +1,6 @@
 """N-best lists scored by a model, ranked by a combination of scores, and the weights of that fitted to references.
 
-Knows hypotheses and their scores; not the layouts of files, nor the model: that is a function from texts to ln p.
+Knows hypotheses and their scores; not the model, which is a function from texts to ln p. Writes nothing.
 """
 
 from __future__ import annotations
@@ -10,7 +10,8 @@ from dataclasses import dataclass
 
 from seqmodel.scoring.error_rate_tuning import JudgedLists, tuned
 from seqmodel.scoring.rescoring import Combination, Numbers, features
-from seqmodel.text.nbest import NbestList
+from seqmodel.text.nbest import NbestList, References
+from seqmodel.text.nbest_inputs import NbestInputs
 
 HYPOTHESES_AT_ONCE = 1024
 
@@ -107,3 +108,54 @@ def fit_weights(lists: Sequence[ScoredList], references: Sequence[str], given: C
     return WeightFit(
         weights, judged.words, judged.first, judged.with_weights(given), judged.with_weights(weights), judged.oracle
     )
+
+
+@dataclass
+class RescoredLists:
+    """The n-best lists of a file, ranked: iterate over them, or over `batches`. Counts grow as the file is read.
+
+    `changed` counts lists whose first hypothesis is not the best. With `references`, a file of utterances and words,
+    all lists are read first and the weights are fitted; `fit` tells with what result.
+    """
+
+    inputs: NbestInputs
+    log_probabilities: LogProbabilities
+    weights: Combination
+    references: str | None = None
+    fit: WeightFit | None = None
+    lists: int = 0
+    hypotheses: int = 0
+    changed: int = 0
+
+    def __iter__(self) -> Iterator[RankedList]:
+        for batch in self.batches():
+            yield from batch
+
+    def batches(self) -> Iterator[list[RankedList]]:
+        """Yield ranked lists in batches as they are read.
+
+        Raises:
+            DataError: if lists, scores or references cannot be read, or a total is beyond all numbers.
+        """
+        if self.references is None:
+            scored = score_lists(self.log_probabilities, self.inputs.lists())
+        else:
+            scored = iter([self._fitted(self.references)])
+        for batch in scored:
+            ranked = []
+            for one in batch:
+                ranked.append(one.ranked(self.weights))
+                self.lists += 1
+                self.hypotheses += len(one.hypotheses)
+                self.changed += ranked[-1].ranking[0] > 0
+            yield ranked
+
+    def _fitted(self, name: str) -> list[ScoredList]:
+        """All lists, scored; fits the weights to the references of a file."""
+        references = References.read(name, self.inputs.corpus, self.inputs.any_bytes)
+        lists = [one for batch in self.inputs.lists() for one in batch]
+        said = references.of(lists)
+        scored = [one for batch in score_lists(self.log_probabilities, [lists]) for one in batch]
+        self.fit = fit_weights(scored, said, self.weights)
+        self.weights = self.fit.weights
+        return scored
