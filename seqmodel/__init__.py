@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from seqmodel.api.model import Model, mix
-    from seqmodel.api.verbs import compare, filter, load, plot, tokenize, train
+    from seqmodel.api.verbs import compare, filter, load, plot, rescore, tokenize, train
     from seqmodel.errors import DataError, ModelError, ResourceError, SeqmodelError, UsageError
 
 __version__ = "0.1.0"
 
 _HOMES = {
-    **dict.fromkeys(("compare", "filter", "load", "plot", "tokenize", "train"), "seqmodel.api.verbs"),
+    **dict.fromkeys(("compare", "filter", "load", "plot", "rescore", "tokenize", "train"), "seqmodel.api.verbs"),
     **dict.fromkeys(("Model", "mix"), "seqmodel.api.model"),
     **dict.fromkeys(("DataError", "ModelError", "ResourceError", "SeqmodelError", "UsageError"), "seqmodel.errors"),
 }
@@ -33,6 +33,7 @@ __all__ = [
     "load",
     "mix",
     "plot",
+    "rescore",
     "tokenize",
     "train",
 ]

@@ -500,3 +500,80 @@ class FilterSettings(Settings):
     context: Annotated[
         Literal["carry", "none"], Option("none: score every line by itself. carry: as the model was trained.")
     ] = "carry"
+
+
+Finite = Annotated[float, Field(allow_inf_nan=True)]  # checked with all weights together
+
+
+class NbestSettings(Settings):
+    """How n-best lists are read: their layout, and the other scores of each hypothesis."""
+
+    input: Annotated[
+        Literal["kaldi", "moses", "tsv", "csv", "jsonl", "raw-tsv"] | None,
+        Option(
+            "kaldi: lines of an id and words. moses: 0 ||| words ||| features ||| total. Or a table (raw-tsv: TSV "
+            "without quoting). Default: by the first line; with --hypothesis by the file's name, else tsv."
+        ),
+    ] = None
+    scores: Annotated[
+        Texts,
+        Option(
+            "Another score of each hypothesis: lines of id and number, same order; may be repeated.",
+            metavar="FILE",
+            panel="Kaldi's layout",
+        ),
+    ] = ()
+    whole_ids: Annotated[
+        bool,
+        Option(
+            "Read ids as they are: utt-1 is an utterance, not hypothesis 1 of utt.",
+            ("--whole-ids",),
+            panel="Kaldi's layout",
+        ),
+    ] = False
+    utterance: Annotated[
+        str | None,
+        Option(
+            "Column with the utterance's id, by name, or by number from 1 if there is no header; =7 is the name 7.",
+            panel="Tables",
+        ),
+    ] = None
+    hypothesis: Annotated[str | None, Option("Column with the text of the hypothesis.", panel="Tables")] = None
+    score: Annotated[
+        Texts,
+        Option(
+            "Column, or Moses feature (TM0.2: its second number), with another score; may be repeated. Default: Moses' "
+            "total.",
+            metavar="COLUMN",
+            panel="Tables",
+        ),
+    ] = ()
+    skip_bad: Annotated[
+        bool,
+        Option(
+            "Leave out rows that cannot be read, and count them; the exit code is still 0.",
+            ("--skip-bad",),
+            panel="Tables",
+        ),
+    ] = False
+
+
+class WeightSettings(Settings):
+    """The weights by which scores are added up, given or fitted."""
+
+    panel = "Weights"
+    weight: Annotated[Finite | None, Option("Weight of ln p; default 1, or 0.5 beside other scores.")] = None
+    score_weight: Annotated[
+        tuple[Finite, ...],
+        BeforeValidator(_texts),
+        Option("Weight of each other score, in their order; default 1. Costs need a negative one."),
+    ] = ()
+    length_penalty: Annotated[Finite, Option("Added for every word.")] = 0.0
+    tune: Annotated[
+        str | None,
+        Option(
+            "Fit the weights to the word error rate against these lines of utterance and words, starting from the "
+            "given weights.",
+            metavar="REFERENCE",
+        ),
+    ] = None

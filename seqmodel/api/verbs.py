@@ -24,12 +24,21 @@ from seqmodel.choices import Over
 from seqmodel.errors import UsageError
 from seqmodel.files import exclusive, refuse_existing
 from seqmodel.model.bundle import DEFAULT_NAME, read_bundle
-from seqmodel.settings import CorpusSettings, FilterSettings, ReadingSettings, TableSettings, TokenizerSettings
+from seqmodel.settings import (
+    CorpusSettings,
+    FilterSettings,
+    NbestSettings,
+    ReadingSettings,
+    TableSettings,
+    TokenizerSettings,
+    WeightSettings,
+)
 from seqmodel.training.run.request import TrainingRequest, TrainingResult
 
 if TYPE_CHECKING:
     from seqmodel.scoring.comparison import Comparison
     from seqmodel.scoring.filtering import FilteredLines
+    from seqmodel.scoring.nbest_rescoring import RescoredLists
     from seqmodel.text.inputs import LineInputs
     from seqmodel.tokens.store import TokenStore
     from seqmodel.tokens.tokenizer import Tokenizer
@@ -193,6 +202,41 @@ def _line_inputs(
         return found
     kind = table.input or format_of([source.name for source in found.sources])
     return replace(found, table=TableReader(kind, table.column, skip_bad=table.skip_bad))
+
+
+# Rescoring
+
+
+@verb
+def rescore(
+    nbest: str | os.PathLike[str] = "-",
+    model: str | Path | Model | None = None,
+    *,
+    lists: NbestSettings,
+    weights: WeightSettings,
+    reading: ReadingSettings,
+) -> RescoredLists:
+    """The n-best lists of a file (standard input for `-`), ranked by ln p and other scores; iterate over the result.
+
+    The options are those of the command: `input`, `scores`, `whole_ids`; `utterance`, `hypothesis`, `score`,
+    `skip_bad`; `weight`, `score_weight`, `length_penalty`, `tune`; `errors`, `max_line`. For hypotheses in memory there
+    is `Model.rescore`.
+
+    Raises:
+        DataError: if the file is missing, or (while reading) cannot be read.
+        UsageError: if the options contradict each other.
+    """
+    from seqmodel.scoring.nbest_rescoring import RescoredLists
+    from seqmodel.scoring.rescoring import Combination
+    from seqmodel.text.corpus import STDIN
+    from seqmodel.text.nbest_inputs import NbestInputs
+
+    loaded, name = _loaded(model), os.fspath(nbest)
+    if [name, *lists.scores, weights.tune].count(STDIN) > 1:
+        raise UsageError("standard input is named twice", "Give - once.")
+    inputs = NbestInputs.of(name, lists, reading.corpus, loaded.header.unit == "byte")
+    combination = Combination.of(inputs.score_count, weights.weight, weights.score_weight, weights.length_penalty)
+    return RescoredLists(inputs, loaded.log_probabilities, combination, weights.tune)
 
 
 # Comparing

@@ -28,9 +28,9 @@ def command(
     """Show what is in a model: settings, vocabulary, provenance, held-out figures."""
     from seqmodel.api.verbs import model_path
     from seqmodel.console.held_out_view import held_out_lines
-    from seqmodel.console.terminal import visible
     from seqmodel.errors import UsageError
     from seqmodel.model.bundle import read_bundle, read_bundle_header
+    from seqmodel.text.visible import visible
     from seqmodel.training.run_config import run_config
 
     name = model_path(path)

@@ -135,12 +135,12 @@ def _vocabulary(path: Path) -> Tokenizer:
 def _filter(tokenizer: Tokenizer, sources: list[Source], corpus: CorpusSettings, ids: bool, decode: bool) -> None:
     """Text to pieces or back, one output line per input line, flushed as it comes."""
     from seqmodel.console.rows import data_output
-    from seqmodel.console.terminal import visible
+    from seqmodel.console.terminal import visible_on
     from seqmodel.errors import DataError
     from seqmodel.text.corpus import read_lines
 
     out = data_output(tokenizer.unit)
-    shown = visible if out.isatty() else str
+    shown = visible_on(out)
     cuts = None if decode else tokenizer.cuts
     for source in sources:
         inside, written = False, 0  # what has come of a line in parts

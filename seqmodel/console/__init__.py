@@ -1,1 +1,1 @@
-"""What a person sees: messages, the live view of a run, rows of scores. The only importer of rich."""
+"""Drawing for people and rows for programs: messages, the live view of a run, tables. The only importer of rich."""

@@ -1,4 +1,4 @@
-"""What `bench` shows: each figure on standard error as it comes, and the table of all on standard output."""
+"""The output of `bench`: each figure on standard error when it is measured, then one table on standard output."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ from rich.status import Status
 from rich.table import Table
 
 from seqmodel.console.rows import RowWriter, data_output
-from seqmodel.console.terminal import console, say, visible
+from seqmodel.console.terminal import console, say
+from seqmodel.text.visible import visible
 
 if TYPE_CHECKING:
     from seqmodel.reports.speed import Job, Speed
@@ -27,11 +28,11 @@ TITLES: dict[Job, str] = {
     "generate_32": "generate\n32",
     "tokenize": "tokenize",
 }
-LEAST_WIDTH = 110  # of the table where no terminal sets one
+LEAST_WIDTH = 110  # columns of the table off a terminal
 
 
 class BenchView:
-    """Tells each figure as it comes; a context manager. Quiet: tells nothing."""
+    """Context manager that prints each figure when it is measured; if `quiet`, it prints nothing."""
 
     def __init__(self, quiet: bool) -> None:
         self.quiet = quiet
@@ -50,7 +51,7 @@ class BenchView:
             self.status.stop()
 
     def warn_of(self, environment: Mapping[str, str]) -> None:
-        """Of what is set outside and changes the figures."""
+        """Warn of environment variables that change the figures."""
         chosen = environment.get("OPENBLAS_CORETYPE")
         if chosen is not None and not self.quiet:
             say(f"OPENBLAS_CORETYPE={visible(chosen)} is set: NumPy may be slower than it could be", "yellow")
@@ -61,7 +62,7 @@ class BenchView:
 
 
 def write_row(row: Speed) -> None:
-    """One JSON line."""
+    """Write a figure as one JSON line on standard output."""
     values = dataclasses.asdict(row)
     writer = RowWriter(data_output("char"), list(values), "jsonl", False)
     writer.write([list(values.values())])
@@ -69,7 +70,7 @@ def write_row(row: Speed) -> None:
 
 
 def show_table(rows: Sequence[Speed]) -> None:
-    """A row per model, a column per job; rows of a model stand together."""
+    """Print a table with a row per model and a column per job. The rows of a model must follow each other."""
     jobs = [job for job in TITLES if any(row.what == job for row in rows)]
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), title_justify="left")
     table.add_column("tokens/s (share of peak)", no_wrap=True)
@@ -85,7 +86,7 @@ def show_table(rows: Sequence[Speed]) -> None:
 
 
 def _peaks(rows: Sequence[Speed]) -> Iterator[str]:
-    """The peaks that the shares are of, by library and width."""
+    """Yield one line per library: the peaks that the shares refer to, by width and threads."""
     for library, job in (("torch", "train"), ("NumPy", "score_lines")):
         best: dict[str, float] = {}
         for row in rows:

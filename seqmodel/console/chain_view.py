@@ -1,4 +1,4 @@
-"""The chain rule as a table for people: how the probability of a short text is built, token by token."""
+"""The chain rule as a table for people: the factors of a short text's probability, token by token."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from rich.text import Text
 from seqmodel.api.model import Model
 from seqmodel.console.score_output import ScoreOutput
 from seqmodel.reports.explanation import Step, chain
-from seqmodel.reports.highlight import visible
 from seqmodel.scoring.lines import LineScore
+from seqmodel.text.visible import with_signs
 
 CONTEXT = 16  # characters
 WIDTH_OFF_TERMINAL = 120
-MOST_BITS = 1000  # 2^−1000 is the least probability that is written out
+MOST_BITS = 1000  # smaller probabilities than 2^−1000 are not written out
 
 
 class ChainOutput(ScoreOutput):
-    """For each line a table of factors, and what their product means."""
+    """Prints for each line a table of factors, their product and its perplexity."""
 
     def __init__(self, model: Model, stream: TextIO) -> None:
         super().__init__(stream)
@@ -31,7 +31,7 @@ class ChainOutput(ScoreOutput):
 
     def line(self, file: str, row: LineScore) -> None:
         steps = chain(self.model.runtime, self.model.tokenizer, row, CONTEXT)
-        self._print(Text(f"x = {visible(row.text)}"))
+        self._print(Text(f"x = {with_signs(row.text)}"))
         if steps:
             self._print(self._table(steps))
         self._print(Text("\n".join(self._sums(row, steps)) + "\n"))
@@ -80,4 +80,5 @@ class ChainOutput(ScoreOutput):
 
 
 def probability(p: float) -> str:
+    """A probability with four decimals, or with a power of ten below 0.001."""
     return f"{p:.4f}" if p >= 0.001 else f"{p:.1e}"

@@ -11,10 +11,11 @@ from rich.table import Table
 from rich.text import Text
 
 from seqmodel.console.rows import RowFormat, RowWriter, data_output
-from seqmodel.console.terminal import say, visible
+from seqmodel.console.terminal import say
 from seqmodel.scoring.comparison import Comparison, Difference, LineDifference, ModelFigures
+from seqmodel.text.visible import visible
 
-LEAST_WIDTH = 100  # of the tables, beside the models' names, where no terminal sets one
+LEAST_WIDTH = 100  # columns of the tables off a terminal, beside the models' names
 _COLUMNS = (
     *("model", "unit", "sequence", "lines", "tokens", "words", "chars", "bits"),
     *("bits_per_char", "bits_per_word", "perplexity"),
@@ -25,7 +26,7 @@ _COLUMNS = (
 
 
 def write_comparison(found: Comparison, style: RowFormat) -> None:
-    """A row per model; the differences are those from the first, which has none."""
+    """Write a row per model. Differences are from the first model, whose own are empty."""
     writer = RowWriter(data_output("byte"), _COLUMNS, style, header=True)
     for model in found.models:
         writer.write(
@@ -50,7 +51,7 @@ def _cells(difference: Difference | None) -> list[float]:
 
 
 def say_how(found: Comparison) -> None:
-    """On standard error, what must be known to read the figures."""
+    """Say on standard error what a reader must know about the figures."""
     kinds = dict.fromkeys(model.sequence for model in found.models)
     if len(kinds) > 1:
         say(f"the models' sequences differ ({', '.join(kinds)}): each reads the lines in its own way")
@@ -59,7 +60,7 @@ def say_how(found: Comparison) -> None:
 
 
 def show_comparison(found: Comparison) -> None:
-    """The models, their differences from the first one, and the lines on which they differ most."""
+    """Print the models, their differences from the first, and the lines on which they differ most."""
     names = [visible(model.name) for model in found.models]
     width = None if sys.stdout.isatty() else LEAST_WIDTH + max(map(len, names))
     out = Console(file=data_output("char"), highlight=False, width=width)
@@ -121,7 +122,7 @@ def _interval(difference: Difference) -> Iterator[str]:
 
 
 def _lines(lines: tuple[LineDifference, ...], files: bool, width: int) -> Iterator[Text]:
-    """Rows whose last column, the text, is cut where the line ends."""
+    """Yield rows of text; the last column is cut at `width`."""
     places = [f"{visible(line.file)}:{line.number}" if files else str(line.number) for line in lines]
     wide = max(len("line"), *map(len, places))
     yield Text(f"{'line':>{wide}}  {'difference':>12}  {'bits':>12}  text", style="bold")

@@ -1,4 +1,4 @@
-"""Carries `seqmodel complete` out: one text, the lines of standard input, or requests that come one by one."""
+"""Carries out `seqmodel complete`: for one text, for the lines of standard input, or for JSON requests."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from seqmodel.text.corpus import STDIN, Line, find_sources, read_lines
 
 @dataclass(frozen=True)
 class CompleteRequest:
-    """What the command line says."""
+    """The options of the command."""
 
     text: str | None
     k: int
@@ -34,7 +34,7 @@ class CompleteRequest:
 
 
 def run_complete(model: Model, request: CompleteRequest) -> None:
-    """Complete what is asked for; the answers go to standard output, as they are found.
+    """Write the completions of each text to standard output, one text after another.
 
     Raises:
         UsageError: if the options contradict each other.
@@ -60,13 +60,14 @@ Answer = Completions | NextTokens
 
 
 def answer(model: Model, text: str, request: CompleteRequest) -> Answer:
+    """The most probable completions of a text, or its next tokens if the request asks for them."""
     if request.next_tokens:
         return model.next_tokens(text, request.k, any_text=request.any_text)
     return model.completions(text, request.k, effort=request.effort, any_text=request.any_text)
 
 
 def _lines(model: Model) -> Iterator[tuple[int, str]]:
-    """The lines of standard input, by number."""
+    """Yield number and text of each line of standard input."""
     for line in _read(any_bytes=model.header.unit == "byte"):
         yield line.number, line.body
 
@@ -78,7 +79,7 @@ def _read(any_bytes: bool) -> Iterator[Line]:
 
 
 class _Output:
-    """Writes answers in one style, and to standard error what they leave out."""
+    """Writes answers in one style, and to standard error the probability that they leave out."""
 
     def __init__(self, out: TextIO, style: str, request: CompleteRequest, lines: bool) -> None:
         self.out, self.style, self.lines, self.quiet = out, style, lines, request.quiet
@@ -113,7 +114,7 @@ def _rows(found: Answer) -> list[list[Any]]:
 
 
 def _left_out(found: Answer) -> str:
-    """What is told of the probability that was not looked at."""
+    """The probability that no completion covers, and the reason."""
     told = f"missing: {found.missing:.4f}"
     if isinstance(found, NextTokens):
         return told
@@ -128,8 +129,10 @@ def _rounded(value: Any) -> Any:
 
 
 def answer_requests(model: Model, request: CompleteRequest, out: TextIO) -> None:
-    """Answer requests on standard input, one JSON object a line, until it ends. A request that cannot be is answered
-    too: with an `error` that holds nothing of the text."""
+    """Answer requests on standard input, one JSON object a line, until it ends.
+
+    An invalid request is answered by an `error` that quotes nothing of it.
+    """
     answers = RowWriter(out, ["completions", "missing"], "jsonl", False)
     errors = RowWriter(out, ["error"], "jsonl", False)
     for line in _read(any_bytes=True):
@@ -158,7 +161,7 @@ def _parsed(line: str) -> dict[str, Any]:
 
 
 def _identity(asked: dict[str, Any]) -> dict[str, Any]:
-    """What is passed through."""
+    """The request's `id`, which its answer repeats; empty if it has none."""
     if "id" not in asked:
         return {}
     if not isinstance(asked["id"], str | int | None):

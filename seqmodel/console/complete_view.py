@@ -10,18 +10,18 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from seqmodel.console.terminal import visible
+from seqmodel.text.visible import visible
 
 BAR_WIDTH = 32
 
 
 def show_bars(out: TextIO, names: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
-    """Rows of a text and numbers, the first of which is drawn as a bar beside them, in proportion to the largest."""
+    """Print rows of a text and numbers. A bar shows the first number, in proportion to the largest."""
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
     for name in names:
         table.add_column(name, justify="left" if name == names[0] else "right", no_wrap=True)
     table.add_column("")
-    largest = max((row[1] for row in rows), default=0.0)
+    largest = max((number for _, number, *_ in rows), default=0.0)
     for text, *numbers in rows:
         shown = Text(visible(text).replace("\n", "\\n"))
         table.add_row(shown, *(f"{number:.4f}" for number in numbers), Bar(largest, 0, numbers[0], width=BAR_WIDTH))

@@ -1,7 +1,7 @@
-"""A picture of runs in the terminal: curves in braille dots, axes and a legend; letters and ASCII off a terminal.
+"""Training curves in the terminal, in braille dots with axes and a legend; off a terminal in ASCII.
 
-A cell of a terminal holds 2 × 4 braille dots. Where there is no terminal, no colour or no braille, a cell holds
-one character: `o` held-out and `.` train, or for several runs a letter each, capital for held-out.
+A cell of a terminal holds 2 × 4 braille dots. Without a terminal, colour or braille a cell holds one character: `o` for
+held-out and `.` for train, or for several runs a letter each, capital for held-out.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ from rich.console import Console
 from rich.text import Text
 
 from seqmodel.choices import Over
-from seqmodel.reports.figure_data import Picture, picture, spread
+from seqmodel.reports.figure_data import Baseline, Curve, Picture, picture, spread
 from seqmodel.reports.history import read_history
 
 COLOURS = ("cyan", "yellow", "magenta", "green", "blue", "red")
 SIZE_OFF_TERMINAL = (80, 24)
 LEAST, MOST = (40, 10), (160, 40)  # columns and lines
-LEAST_HEIGHT = 6  # of the curves' part
+LEAST_HEIGHT = 6  # lines of the curves alone
 _BRAILLE = ((0x01, 0x02, 0x04, 0x40), (0x08, 0x10, 0x20, 0x80))  # by column and row of a cell
 
 Cell = tuple[int, int]  # column and row, from the upper left
@@ -32,7 +32,7 @@ Cell = tuple[int, int]  # column and row, from the upper left
 
 @dataclass(frozen=True)
 class Signs:
-    """What lines are drawn with."""
+    """The characters of axes, ticks and dashes."""
 
     upright: str
     corner: str
@@ -48,20 +48,20 @@ ASCII = Signs("|", "+", "-", "+", "+", "-", "^")
 
 
 class Sheet:
-    """Characters with styles, on `columns` × `lines` cells."""
+    """A grid of `columns` × `lines` cells, each a character with a style."""
 
     def __init__(self, columns: int, lines: int) -> None:
         self.columns, self.lines = columns, lines
         self.cells: dict[Cell, tuple[str, str]] = {}
 
     def put(self, column: int, row: int, text: str, style: str = "") -> None:
-        """Write from a cell on; what would stand outside is left out."""
+        """Write text from a cell on to the right; characters outside the grid are dropped."""
         for offset, char in enumerate(text):
             if 0 <= column + offset < self.columns and 0 <= row < self.lines:
                 self.cells[column + offset, row] = char, style
 
     def text(self) -> Text:
-        """Rows without blanks at their ends; each cell's style and nothing else."""
+        """All rows as styled text, without trailing blanks."""
         shown = Text(no_wrap=True, overflow="ignore")
         for row in range(self.lines):
             last = max((column for column in range(self.columns) if (column, row) in self.cells), default=-1)
@@ -72,24 +72,25 @@ class Sheet:
 
 
 class Plane:
-    """The inside of the picture, `columns` × `lines` cells from (left, 0); maps the axes to it."""
+    """The inside of the picture, `columns` × `lines` cells from (left, 0); maps values to cells."""
 
     def __init__(self, shown: Picture, left: int, columns: int, lines: int) -> None:
         self.shown, self.left, self.columns, self.lines = shown, left, columns, lines
 
     def across(self, x: float, parts: int = 1) -> int:
-        """The column (or part of a column, from 0) of a place on the x axis."""
+        """The column of a value on the x axis, from 0, in columns or in `parts` of a column."""
         axis = self.shown.x
         return round((x - axis.low) / (axis.high - axis.low) * (self.columns * parts - 1))
 
     def down(self, y: float, parts: int = 1) -> int:
+        """The row of a value on the y axis, from 0 at the top, in rows or in `parts` of a row."""
         axis = self.shown.y
         return round((axis.high - y) / (axis.high - axis.low) * (self.lines * parts - 1))
 
-    def dots(self, curve: Sequence[tuple[float, float]], parts: tuple[int, int]) -> set[Cell]:
-        """The dots that a curve passes through, those outside left out; `parts` is how many a cell has."""
-        corners = [(self.across(x, parts[0]), self.down(y, parts[1])) for x, y in curve]
-        height = self.lines * parts[1]
+    def dots(self, curve: Curve, across: int, down: int) -> set[Cell]:
+        """The dots that a curve passes through, without those outside; a cell has `across` × `down` dots."""
+        corners = [(self.across(x, across), self.down(y, down)) for x, y in curve]
+        height = self.lines * down
         found = {(x, y) for x, y in corners[:1] if 0 <= y < height}
         for (x0, y0), (x1, y1) in pairwise(corners):
             number = max(abs(x1 - x0), min(abs(y1 - y0), 8 * height), 1)
@@ -101,7 +102,7 @@ class Plane:
 
 
 def show_curves(paths: Sequence[Path], over: Over) -> None:
-    """Read logs and draw them on standard output, as large as the terminal allows."""
+    """Read logs and draw their curves on standard output, as large as the terminal allows."""
     shown = picture([read_history(path) for path in paths], over)
     plain = not sys.stdout.isatty() or bool(os.environ.get("NO_COLOR")) or os.environ.get("TERM") == "dumb"
     plain = plain or not _has_braille(sys.stdout.encoding)
@@ -121,7 +122,7 @@ def _has_braille(encoding: str) -> bool:
 
 
 def curves(shown: Picture, columns: int, lines: int, plain: bool) -> Text:
-    """The picture and its legend on about so many columns and lines, in plain characters or in braille and colour."""
+    """The picture and its legend on about `columns` × `lines` cells: ASCII if `plain`, else braille in colour."""
     signs = ASCII if plain else BOX
     below = 4 + len(shown.runs)
     height = max(LEAST_HEIGHT, lines - below)
@@ -149,14 +150,15 @@ def _letter(number: int) -> str:
 
 
 def _marks(shown: Picture, number: int) -> tuple[str, str]:
-    """The characters of a run's held-out and train curves, where there is no braille."""
+    """The characters of a run's held-out and train curves in ASCII."""
     return ("o", ".") if len(shown.runs) == 1 else (_letter(number), _letter(number).lower())
 
 
 def _notes(shown: Picture, plain: bool, signs: Signs) -> list[tuple[str, float, str]]:
-    """What stands to the right of the picture, from the top: text, height on the axis, style."""
+    """The labels to the right of the picture, from the top: text, height on the axis, style."""
     several = plain and len(shown.runs) > 1
     levels = [(number, baseline) for number, run in enumerate(shown.runs) for baseline in run.baselines]
+    levels.sort(key=_falling)
     return [
         (
             f"{_letter(number) + ' ' if several else ''}{baseline.label} {baseline.bits:.3f}"
@@ -164,8 +166,13 @@ def _notes(shown: Picture, plain: bool, signs: Signs) -> list[tuple[str, float, 
             min(baseline.bits, shown.y.high),
             _style(number),
         )
-        for number, baseline in sorted(levels, key=lambda level: -level[1].bits)
+        for number, baseline in levels
     ]
+
+
+def _falling(level: tuple[int, Baseline]) -> float:
+    _, baseline = level
+    return -baseline.bits
 
 
 def _draw_axes(sheet: Sheet, plane: Plane, signs: Signs) -> None:
@@ -202,19 +209,19 @@ def _draw_levels(sheet: Sheet, plane: Plane, notes: list[tuple[str, float, str]]
 
 
 def _draw_letters(sheet: Sheet, plane: Plane) -> None:
-    for curve in (1, 0):  # held-out last, above the rest
+    for curve in (1, 0):  # held-out last, so that it covers train
         for number, run in enumerate(plane.shown.runs):
-            for x, y in plane.dots((run.held_out, run.train)[curve], (1, 1)):
+            for x, y in plane.dots((run.held_out, run.train)[curve], 1, 1):
                 sheet.put(plane.left + x, y + 1, _marks(plane.shown, number)[curve])
 
 
 def _draw_braille(sheet: Sheet, plane: Plane) -> None:
-    """Train in single dots, held-out in double ones; a cell has the colour of the last curve that passes through."""
+    """Draw train in single dots, held-out in double ones; a cell takes the colour of the last curve drawn in it."""
     styles: dict[Cell, str] = {}
     for strong in (False, True):
-        dots: dict[Cell, int] = {}  # where held-out passes, train is not seen
+        dots: dict[Cell, int] = {}  # a cell with held-out dots shows no train dots
         for number, run in enumerate(plane.shown.runs):
-            found = plane.dots(run.held_out if strong else run.train, (2, 4))
+            found = plane.dots(run.held_out if strong else run.train, 2, 4)
             if strong:
                 found |= {(x, y + 1) for x, y in found if y + 1 < plane.lines * 4}
             for x, y in found:
@@ -226,7 +233,7 @@ def _draw_braille(sheet: Sheet, plane: Plane) -> None:
 
 
 def _draw_legend(sheet: Sheet, plane: Plane, plain: bool) -> None:
-    """A line for each run: its name, and how its curves are drawn and where they end."""
+    """Write a line for each run: its name, the signs of its curves and their last values."""
     runs = plane.shown.runs
     width = min(max(len(run.name) for run in runs), sheet.columns // 4)
     for number, run in enumerate(runs):
@@ -240,7 +247,7 @@ def _draw_legend(sheet: Sheet, plane: Plane, plain: bool) -> None:
             (weak, style, "train", run.train),
         ):
             if curve:
-                text = f"{label} {curve[-1][1]:.3f}"
+                text = f"{label} {curve[-1].bits:.3f}"
                 sheet.put(column, row, mark, look)
                 sheet.put(column + len(mark) + 1, row, text)
                 column += len(mark) + len(text) + 4

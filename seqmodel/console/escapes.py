@@ -1,4 +1,4 @@
-"""A word to those who type `\n` for a newline, which a shell does not turn into one."""
+"""A note for users who type `\n`, which a shell does not turn into a newline."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ _ESCAPE = re.compile(r"\\[ntr]")
 
 
 def say_escapes(tokenizer: Tokenizer, given: Mapping[str, Iterable[str]]) -> None:
-    """Note which options hold an escape, taken as it is typed. `given` has the texts of each option.
+    """Say which options hold an escape such as `\n`, which is taken literally. `given` maps options to their texts.
 
-    Says nothing where the model has learned backslashes: there they are likely to be meant.
+    Says nothing if the model has learned backslashes: then they are probably meant.
     """
     if any(b"\\" in piece for piece in tokenizer.piece_bytes[FIRST_PIECE:]):
         return

@@ -1,4 +1,4 @@
-"""How a failure is told: one line that says what, where and what to do next, and an exit code."""
+"""Failures as one line on standard error (the fault, its place, the next step) and an exit code."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from typing import NoReturn, ParamSpec
 
 from seqmodel.console.signals import Stopped, die_on_signals, stopped
 from seqmodel.errors import DataError, ResourceError, SeqmodelError, StoppedElsewhere, UsageError
+from seqmodel.text.visible import one_line
 
 P = ParamSpec("P")
 
@@ -20,7 +21,7 @@ CLOSED_PIPE = 141
 
 
 def guarded(command: Callable[P, None]) -> Callable[P, None]:
-    """Run a command so that whatever goes wrong ends in one line and the right exit code."""
+    """Wrap a command: any failure ends in one line on standard error and the right exit code."""
 
     @functools.wraps(command)
     def run(*args: P.args, **kwargs: P.kwargs) -> None:
@@ -50,7 +51,7 @@ def _as_ours(error: Exception) -> SeqmodelError:
         return error
     if isinstance(error, MemoryError) or _is_of_memory(error):
         return ResourceError("out of memory", "Use a smaller model, shorter lines, or in training fewer --lanes.")
-    if isinstance(error, UnicodeEncodeError):  # of what was written, for texts that are read have been checked
+    if isinstance(error, UnicodeEncodeError):  # from writing: texts that are read have been checked
         return DataError("an argument holds bytes that are no UTF-8", "Write it in UTF-8.")
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
         return ResourceError("no space left on the output", "Free some disk space, or write elsewhere.")
@@ -61,7 +62,7 @@ def _as_ours(error: Exception) -> SeqmodelError:
 
 
 def without_texts(message: str) -> str:
-    """The message in which no argument of the command line stands that has blanks in it, as texts have."""
+    """The message with `…` in place of every argument that has blanks in it, as texts have."""
     for given in sys.argv[1:]:
         for text in (given, given.partition("=")[2]):
             if len(words := text.split()) > 1:
@@ -70,7 +71,7 @@ def without_texts(message: str) -> str:
 
 
 def _is_of_memory(error: Exception) -> bool:
-    """Whether it is torch's own error of a GPU, or of memory that the system did not give."""
+    """True for torch's out-of-memory errors, of a GPU or of the system."""
     return type(error).__name__ == "OutOfMemoryError" or (
         isinstance(error, RuntimeError) and "can't allocate memory" in str(error)
     )
@@ -82,9 +83,9 @@ def _tell(error: SeqmodelError) -> NoReturn:
     if isinstance(error, UsageError) and error.setting:
         message = f"{as_typed(error.setting)} {error.reason}"
     # A file's name may hold anything: the line stays one line, and steers no terminal.
-    line = "".join(char if char.isprintable() else "?" for char in f"seqmodel: error: {message}.{hint}")
+    line = one_line(f"seqmodel: error: {message}.{hint}")
     if sys.stderr is not None:
-        with suppress(OSError):  # it may be on the disk that is full
+        with suppress(OSError):  # it may be a file on the full disk
             print(line.encode("utf-8", "replace").decode(), file=sys.stderr)
     _leave(error.exit_code)
 
@@ -95,8 +96,10 @@ def as_typed(setting: str) -> str:
 
 
 def _leave(code: int) -> NoReturn:
-    """Exit without a second failure from what is left in a stream's buffer. A reader may let us wait: a further signal
-    ends that."""
+    """Exit with a code; what is left in a stream's buffer causes no second failure.
+
+    A slow reader may block the flush; a further signal ends the process.
+    """
     die_on_signals()
     for stream in (sys.stdout, sys.stderr):
         try:

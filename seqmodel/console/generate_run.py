@@ -1,4 +1,4 @@
-"""Carries `seqmodel generate` out: prefixes in, samples out, in their order and as they are drawn."""
+"""Carries out `seqmodel generate`: writes samples in order, as they are drawn."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Literal, TextIO
 
 from seqmodel.api.model import Model
 from seqmodel.console.rows import RowWriter, data_output
-from seqmodel.console.terminal import say
+from seqmodel.console.terminal import say, visible_on
 from seqmodel.decoding.beam import LengthNormalisation
 from seqmodel.decoding.generation import Piece
 from seqmodel.errors import UsageError
@@ -21,7 +21,7 @@ from seqmodel.text.corpus import only_source, read_lines
 if TYPE_CHECKING:
     from rich.console import Console
 
-# Up to so many bits a character (a probability of 1/2, 1/8, 1/64, less) in this style.
+# Upper bounds in bits a character (probabilities of 1/2, 1/8, 1/64, 0) and their styles.
 PROBABILITY_STYLES = ((1, "green"), (3, "default"), (6, "yellow"), (math.inf, "red"))
 MAX_COPY = 40
 COLUMNS = ("index", "prefix", "text", "bits", "sampling_bits", "tokens", "stop", "seed")
@@ -41,7 +41,7 @@ def with_longest_copy(settings: SamplingSettings, novel: bool) -> SamplingSettin
 
 
 def prefixes(model: Model, given: tuple[str, ...], file: Path | None, max_line: int) -> Iterator[str]:
-    """The prefixes of the command line, or of a file's lines as they come; one empty prefix if there are none.
+    """The prefixes of the command line, or the lines of a file as they are read; else one empty prefix.
 
     Raises:
         UsageError: if both are given.
@@ -54,21 +54,22 @@ def prefixes(model: Model, given: tuple[str, ...], file: Path | None, max_line: 
     return (line.body for lines in batches for line in lines)
 
 
-# Settings that matter to a search: where a continuation ends, and what it may hold.
+# Settings that a search takes: limits of a continuation and its characters.
 _OF_A_SEARCH = {"max_chars", "max_tokens", "max_lines", "stop", "any_text"}
 
 
 @dataclass(frozen=True)
 class BeamSearch:
-    """Search in place of sampling."""
+    """Beam search in place of sampling."""
 
     width: int
     length_normalisation: LengthNormalisation
 
     def check(self, settings: SamplingSettings) -> None:
-        """
+        """Check that no setting of sampling is given.
+
         Raises:
-            UsageError: if settings are given that are those of sampling.
+            UsageError: if one is.
         """
         given = settings.model_dump(exclude_defaults=True).keys()
         if given - {"count", "first", "seed", *_OF_A_SEARCH}:
@@ -78,7 +79,7 @@ class BeamSearch:
             )
 
     def found(self, model: Model, prefix: str, settings: SamplingSettings) -> Iterator[Piece]:
-        """The best continuations, as many as samples are asked for, in the form of samples."""
+        """Yield the best continuations as samples, `settings.count` of them."""
         limits = settings.model_dump(include=_OF_A_SEARCH)
         width = max(self.width, settings.count)
         best = model.beam(prefix, width, length_normalisation=self.length_normalisation, **limits)
@@ -123,7 +124,7 @@ def run_generate(
 
 
 def in_order(samples: Iterator[Piece], first: int = 0) -> Iterator[Piece]:
-    """The pieces sorted by sample: those of the sample whose turn it is as they come, the others wait."""
+    """Yield pieces sample by sample; those of later samples wait for their turn."""
     turn = first
     waiting: dict[int, list[Piece]] = {}
     for piece in samples:
@@ -137,13 +138,11 @@ def in_order(samples: Iterator[Piece], first: int = 0) -> Iterator[Piece]:
 
 
 class TextSamples:
-    """Samples as text: one a line, or with a line "---" between them where they may hold lines themselves."""
+    """Writes samples as text: one a line, or separated by `---` lines if samples may hold newlines."""
 
     def __init__(self, out: TextIO, separate: bool, show_probs: bool) -> None:
-        from seqmodel.console.terminal import visible
-
         self.out, self.separate, self.show_probs = out, separate, show_probs
-        self.show = visible if out.isatty() else str
+        self.show = visible_on(out)
         self.written = 0
 
     def write(self, prefix: str, samples: Iterator[Piece]) -> None:
@@ -171,7 +170,7 @@ class TextSamples:
         return Console(file=self.out, highlight=False, soft_wrap=True)
 
     def _coloured(self, text: str, bits: float) -> None:
-        """Write text whose characters have so many bits each; rich honours NO_COLOR and dumb terminals."""
+        """Write text in the style of `bits` a character; rich honours NO_COLOR and dumb terminals."""
         from rich.text import Text
 
         style = next(style for most, style in PROBABILITY_STYLES if bits <= most)

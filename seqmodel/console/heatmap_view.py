@@ -13,19 +13,20 @@ from rich.text import Text
 
 from seqmodel.console.score_output import ScoreOutput
 from seqmodel.errors import UsageError
-from seqmodel.reports.highlight import Marking, visible
+from seqmodel.reports.highlight import Marking
 from seqmodel.reports.palette import DARK, LIGHT, STEPS
 from seqmodel.scoring.lines import LineScore
+from seqmodel.text.visible import with_signs
 
 MOST_IN_LINE = 10_000  # tokens
 ENOUGH_COLOURS = ("256", "truecolor")
-FEW_DARK = ("color(234)", "color(52)", "color(88)", "color(124)", "color(160)")  # where there are 256 colours
+FEW_DARK = ("color(234)", "color(52)", "color(88)", "color(124)", "color(160)")  # on a terminal of 256 colours
 FEW_LIGHT = ("color(231)", "color(224)", "color(217)", "color(210)", "color(203)")
 _LIGHT_BACKGROUNDS = ("7", "15")
 
 
 def styles(*, is_light: bool, is_true: bool) -> list[Style]:
-    """Ink and paper of each shade; 256 colours give fewer of them."""
+    """The style (ink and paper) of each shade; with 256 colours several shades share one."""
     scheme = LIGHT if is_light else DARK
     few = FEW_LIGHT if is_light else FEW_DARK
     papers = scheme.shades if is_true else [few[round(number / STEPS * (len(few) - 1))] for number in range(STEPS + 1)]
@@ -33,12 +34,12 @@ def styles(*, is_light: bool, is_true: bool) -> list[Style]:
 
 
 class HeatmapOutput(ScoreOutput):
-    """Lines with their number and bits per char. Ink and paper are both set, so that they stand out on any terminal."""
+    """Prints coloured lines with number and bits per char. Sets ink and paper, to be readable on any terminal."""
 
     def __init__(self, marking: Marking, name_files: bool, stream: TextIO) -> None:
         """
         Raises:
-            UsageError: if the output shows no colours.
+            UsageError: if the output has no 256 colours.
         """
         super().__init__(stream)
         terminal = Console(file=stream)
@@ -62,7 +63,7 @@ class HeatmapOutput(ScoreOutput):
             rate = "/token" if self.marking.tokenizer.closed else "/char"
             self._print(_grid("line", rate, Text()))
         if self.name_files and file != self.last_file:
-            self._print(Text(visible(file), "bold"))
+            self._print(Text(with_signs(file), "bold"))
         self.last_file = file
         amount = len(row.ids) if self.marking.tokenizer.closed else len(row.text)
         self._print(_grid(str(row.line.number), f"{row.bits / amount:.2f}" if amount else "", self._text(row)))

@@ -1,4 +1,4 @@
-"""Held-out figures as aligned lines, for the end of a run and for `info`: what each part of the model bought."""
+"""Held-out figures of the model and its parts as aligned lines, for the end of a run and for `info`."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from seqmodel.model.bundle import BundleHeader, power
 
 
 def held_out_lines(header: BundleHeader) -> Iterator[str]:
-    """One line for the model, and one for each baseline on the same text, the most naive first; none without text.
+    """Yield a line for the model, then one for each baseline, from the weakest on; nothing if no text was held out.
 
-    Bits are per character, or per token where a closed vocabulary has lost the characters of unknown words.
+    Bits are per character, or per token for a closed vocabulary, which has lost the characters of unknown words.
     """
     held_out = header.held_out
     if held_out is None:

@@ -1,4 +1,4 @@
-"""Rows of data on standard output: TSV or CSV with a header line, or JSON lines. Flushed whenever a batch is done."""
+"""Rows of data on standard output: TSV or CSV with a header line, or JSON lines."""
 
 from __future__ import annotations
 
@@ -15,26 +15,20 @@ from typing import Any, Literal, TextIO
 
 from seqmodel.choices import Unit
 from seqmodel.text.delimited import Layout, joined
+from seqmodel.text.visible import STEERING, TURNING, visible
 
 RowFormat = Literal["tsv", "csv", "jsonl"]
 
-ROWS_AT_ONCE = 1 << 12  # a long line has a row for each of its tokens
+ROWS_AT_ONCE = 1 << 12  # rows of one write: a long line has one for each token
 
 LAYOUTS = {"tsv": Layout("\t"), "csv": Layout(",")}
-_JSON_ESCAPES = {code: f"\\u{code:04x}" for code in range(127, 160)}  # those below 32 JSON escapes itself
-# What turns the order of the characters after it round, or begins a line.
-_TURNING = (0x061C, 0x200E, 0x200F, *range(0x2028, 0x202F), *range(0x2066, 0x206A))
-_STEERING = {
-    **{code: f"\\x{code:02x}" for code in [*range(32), *range(127, 160)] if code not in (9, 10, 13)},
-    **{code: f"\\u{code:04x}" for code in _TURNING},
-    **{0xDC00 + byte: f"\\x{byte:02x}" for byte in range(128, 256)},  # bytes that are no UTF-8
-}
+_JSON_ESCAPES = {code: f"\\u{code:04x}" for code in range(127, 160)}  # JSON itself escapes those below 32
 
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 def data_output(unit: Unit) -> TextIO:
-    """Standard output as UTF-8 whatever the locale; for the byte unit any bytes come back as they were."""
+    """Standard output as UTF-8 in every locale; for the byte unit, bytes that are no UTF-8 are written unchanged."""
     stdout = sys.stdout
     if isinstance(stdout, io.TextIOWrapper):
         stdout.reconfigure(encoding="utf-8", errors="surrogateescape" if unit == "byte" else "strict", newline="\n")
@@ -42,10 +36,8 @@ def data_output(unit: Unit) -> TextIO:
 
 
 def write_name(path: Path) -> None:
-    """A file's name as a line of standard output: its bytes, whatever they are; on a terminal visible characters."""
+    """Write a file's name as a line of standard output: its bytes, or visible characters on a terminal."""
     if sys.stdout.isatty():
-        from seqmodel.console.terminal import visible
-
         sys.stdout.write(f"{visible(str(path))}\n")
     else:
         sys.stdout.flush()
@@ -54,19 +46,19 @@ def write_name(path: Path) -> None:
 
 
 def steering(stream: TextIO) -> dict[int, str]:
-    """What control characters are replaced by: on a terminal they are shown, not sent; elsewhere they pass."""
-    return {**_STEERING, 13: "\\r"} if stream.isatty() else {}
+    """A table for `str.translate` that escapes control characters; empty if `stream` is no terminal."""
+    return {**STEERING, 13: "\\r"} if stream.isatty() else {}
 
 
 class Tenths(float):
-    """A number that is told to one decimal."""
+    """A number that is written to one decimal."""
 
 
 class RowWriter:
-    """Writes rows with the same columns in one format. Undefined numbers are empty in TSV and CSV, null in JSON.
+    """Writes rows of the same columns in one format. Undefined numbers are empty in TSV and CSV, null in JSON.
 
-    TSV and CSV quote cells as `csv.excel_tab` and `csv.excel` do, so that pandas and R read them as they are; `layout`
-    is another one. On a terminal control characters are shown, not sent.
+    TSV and CSV quote cells as `csv.excel_tab` and `csv.excel` do, which pandas and R read by default; `layout` replaces
+    these rules. On a terminal control characters are shown, not sent.
     """
 
     def __init__(
@@ -75,12 +67,12 @@ class RowWriter:
         self.stream, self.columns, self.style = stream, columns, style
         self.layout = layout or LAYOUTS.get(style, LAYOUTS["tsv"])
         self.steering = steering(stream)
-        self.json_escapes = _JSON_ESCAPES | ({code: f"\\u{code:04x}" for code in _TURNING} if self.steering else {})
+        self.json_escapes = _JSON_ESCAPES | ({code: f"\\u{code:04x}" for code in TURNING} if self.steering else {})
         if header and style != "jsonl":
             self.write([columns])
 
     def write(self, rows: Iterable[Sequence[Any]], beside: str = "") -> None:
-        """Write rows; in JSON the columns come after those of the object `beside`, which stays as it was written."""
+        """Write rows. In JSON the columns follow those of the object `beside`, whose text stays as it is."""
         lines = (self._json(row, beside) if self.style == "jsonl" else self._record(row) for row in rows)
         while several := list(islice(lines, ROWS_AT_ONCE)):
             self.stream.write("".join(several))
@@ -106,7 +98,7 @@ def _number(value: Any) -> str:
     if isinstance(value, float):
         if isinstance(value, Tenths) and not math.isnan(value):
             return f"{value:.1f}"
-        value += 0.0  # no minus before nothing
+        value += 0.0  # turns -0.0 into 0.0
         return "" if math.isnan(value) else f"{value:.6g}" if abs(value) < 1e-3 else f"{value:.4f}"
     return "" if value is None else str(value)
 
@@ -120,5 +112,5 @@ def _plain(value: Any) -> Any:
 
 
 def _surrogates_escaped(text: str) -> str:
-    """Bytes that are no UTF-8, which Python holds as lone surrogates, as JSON escapes: `json.loads` gives them back."""
+    """Lone surrogates (bytes that are no UTF-8) as JSON escapes, which `json.loads` reads back."""
     return _SURROGATE.sub(lambda match: f"\\u{ord(match.group()):04x}", text) if not text.isascii() else text

@@ -1,26 +1,27 @@
-"""Where scores go: rows of a table, or the layouts of other tools."""
+"""Writers of scores: rows of a table, or the layouts of other tools."""
 
 from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable
-from typing import TextIO
+from collections.abc import Callable, Mapping
+from typing import Any, TextIO
 
 from seqmodel.console.rows import RowWriter
-from seqmodel.console.score_view import NOTHING, CorpusTotals, ScoreView, TableView, token_text
-from seqmodel.console.terminal import visible
+from seqmodel.console.score_view import NOTHING, ScoreView, TableView, token_text, total_cells
+from seqmodel.console.table_columns import TableWriter
+from seqmodel.console.terminal import visible_on
 from seqmodel.model.bundle import power
 from seqmodel.scoring.lines import LineScore
+from seqmodel.scoring.totals import CorpusTotals
 from seqmodel.scoring.words import word_scores
-from seqmodel.text.corpus import Line
 from seqmodel.tokens.tokenizer import Tokenizer
 
 LOG10_2 = math.log10(2)
 
 
 class ScoreOutput(ABC):
-    """Takes the scored lines in order, and the sums of each file and of all when they are known, if it wants them."""
+    """Takes the scored lines in order, the totals after each file, and the totals of all files at the end."""
 
     def __init__(self, stream: TextIO) -> None:
         self.stream = stream
@@ -29,17 +30,17 @@ class ScoreOutput(ABC):
     def line(self, file: str, row: LineScore) -> None: ...
 
     def file(self, file: str, totals: CorpusTotals) -> None:  # noqa: B027
-        """The sums of a file, after its last line."""
+        """Take the totals of a file, after its last line."""
 
     def end(self, totals: CorpusTotals) -> None:  # noqa: B027
-        """The sums of all, after the last file."""
+        """Take the totals of all files, after the last one."""
 
     def flush(self) -> None:
         self.stream.flush()
 
 
 class RowOutput(ScoreOutput):
-    """Rows of the level asked for."""
+    """Writes the rows of one level."""
 
     def __init__(self, view: ScoreView, writer: RowWriter) -> None:
         super().__init__(writer.stream)
@@ -54,49 +55,45 @@ class RowOutput(ScoreOutput):
 
     def file(self, file: str, totals: CorpusTotals) -> None:
         if self.view.level == "document":
-            self.writer.write([[file, *totals.row(self.view.scale, self.view.tokenizer.closed)]])
+            self.writer.write([[file, *self._cells(totals)]])
 
     def end(self, totals: CorpusTotals) -> None:
         if self.view.level == "corpus":
-            self.writer.write([totals.row(self.view.scale, self.view.tokenizer.closed)])
+            self.writer.write([self._cells(totals)])
+
+    def _cells(self, totals: CorpusTotals) -> list[Any]:
+        return total_cells(totals, self.view.scale, self.view.tokenizer.closed)
 
 
 class TableOutput(ScoreOutput):
-    """A table's own rows with the scores beside them. The column names are known when its header has been read.
-    `renamed` is told which new columns have other names than usual, if any."""
+    """Writes a table's own rows with the scores beside them. `renamed` is called with the new columns that have other
+    names than usual."""
 
     def __init__(
-        self, view: TableView, stream: TextIO, header: bool, renamed: Callable[[dict[str, str]], None] | None
+        self, view: TableView, stream: TextIO, header: bool, renamed: Callable[[Mapping[str, str]], None] | None
     ) -> None:
         super().__init__(stream)
-        self.view, self.header, self.renamed = view, header, renamed
-        self.writer: RowWriter | None = None
-
-    def _begun(self, first: Line | None = None) -> RowWriter:
-        if self.writer is None:
-            self.writer = self.view.table.writer(self.stream, self.header, first)
-            if self.renamed is not None:
-                self.renamed(self.view.table.renamed)
-        return self.writer
+        self.view = view
+        self.writer = TableWriter(view.table, stream, header, renamed or (lambda renamed: None))
 
     def line(self, file: str, row: LineScore) -> None:
-        writer = self._begun(row.line)
-        writer.write(self.view.rows(file, row), self.view.table.beside(row.line))
+        self.writer.write(row.line, self.view.rows(file, row))
 
     def end(self, totals: CorpusTotals) -> None:
-        if self.view.table.reader.header is not None:
-            self._begun()  # a table without rows keeps its header
+        self.writer.end()
 
 
 class KenlmOutput(ScoreOutput):
-    """What KenLM's `query` writes: `word=id length log10 p` of each word, the end symbol, the line's sum, and both
-    perplexities. The id is that of the word's first token, 0 for a word out of vocabulary; the length is its number of
-    tokens."""
+    """Writes as KenLM's `query` does: `word=id length log10 p` of each word, the end symbol and the line's sum; at the
+    end both perplexities.
+
+    The id is that of the word's first token, 0 for a word out of vocabulary; the length is its number of tokens.
+    """
 
     def __init__(self, tokenizer: Tokenizer, stream: TextIO) -> None:
         super().__init__(stream)
         self.tokenizer = tokenizer
-        self.shown = visible if stream.isatty() else str
+        self.shown = visible_on(stream)
         self.words, self.oov = 0, 0
         self.bits, self.oov_bits = 0.0, 0.0
 
@@ -109,7 +106,7 @@ class KenlmOutput(ScoreOutput):
             oov += word.is_oov
             self.oov_bits += word.bits if word.is_oov else 0.0
         if body is not row:
-            bits = float(row.scores.bits[-1]) if cells else row.bits  # with those of white space alone
+            bits = float(row.scores.bits[-1]) if cells else row.bits  # a blank line has no word to take its bits
             cells.append(("</s>", int(row.ids[-1]), 1, bits))
         self.words += len(cells)
         self.oov += oov
@@ -131,8 +128,10 @@ def _log10(bits: float) -> str:
 
 
 class LmZooOutput(ScoreOutput):
-    """What lm-zoo's `get-surprisals` writes: sentence_id, token_id (both from 1), token, surprisal in bits, as TSV. The
-    tokens are the model's, or words with `--by word`; sentences are numbered on from file to file."""
+    """Writes as lm-zoo's `get-surprisals` does: sentence_id, token_id (both from 1), token, surprisal in bits, as TSV.
+
+    The tokens are the model's, or words with `--by word`. Sentences are numbered on from file to file.
+    """
 
     def __init__(self, view: ScoreView, writer: RowWriter) -> None:
         super().__init__(writer.stream)

@@ -1,6 +1,6 @@
-"""Scores to look at: a page in a file, coloured text in the terminal, or the chain rule row by row.
+"""Scores as pictures: an HTML page, coloured text in the terminal, or the chain rule row by row.
 
-Each takes the place of the rows that `seqmodel score` writes otherwise.
+Each replaces the rows of `seqmodel score`.
 """
 
 from __future__ import annotations
@@ -16,12 +16,14 @@ from seqmodel.console.chain_view import ChainOutput
 from seqmodel.console.heatmap_view import HeatmapOutput
 from seqmodel.console.rows import write_name
 from seqmodel.console.score_output import ScoreOutput
-from seqmodel.console.score_view import CorpusTotals, Level, ScoreView
+from seqmodel.console.score_view import Level, ScoreView
 from seqmodel.errors import UsageError
 from seqmodel.files import check_folder, refuse_existing, write_alone
-from seqmodel.reports.highlight import END_SIGN, NEWLINE_SIGN, Marking, visible
+from seqmodel.reports.highlight import END_SIGN, Marking
 from seqmodel.reports.html_page import ALTERNATIVES, Heading, ScorePage
 from seqmodel.scoring.lines import LineScore
+from seqmodel.scoring.totals import CorpusTotals
+from seqmodel.text.visible import NEWLINE_SIGN, with_signs
 
 STDOUT = "-"
 _LARGE = 1e7  # perplexities above this are written as powers of ten
@@ -29,7 +31,7 @@ _LARGE = 1e7  # perplexities above this are written as powers of ten
 
 @dataclass(frozen=True)
 class Pictures:
-    """What is asked for, one at most; `html` is a file's name, `model` the bundle's, for the page's heading."""
+    """The picture wanted, one at most. `html` names the page's file, `model` the bundle, for the page's heading."""
 
     html: str | None = None
     worst_first: bool = False
@@ -40,16 +42,18 @@ class Pictures:
 
     @property
     def wanted(self) -> bool:
+        """True if any picture is wanted."""
         return self.html is not None or self.heatmap or self.explain
 
     def alternatives(self, level: Level) -> int:
-        """How many of the most probable tokens are told of each."""
+        """The number of most probable tokens that the picture shows at each token."""
         return ALTERNATIVES if self.html is not None and level != "word" else 0
 
     def check(self, level: Level, is_plain: bool) -> None:
-        """
+        """Check the options. `is_plain` is False if options for the layout of rows are given.
+
         Raises:
-            UsageError: if the options contradict each other; `is_plain` tells that no layout of rows is asked for.
+            UsageError: if the options contradict each other.
         """
         if self.worst_first and self.html is None:
             raise UsageError("--worst-first sorts the lines of a page", "Add --html FILE.")
@@ -66,7 +70,7 @@ class Pictures:
 
 
 def picture_output(model: Model, pictures: Pictures, view: ScoreView, end: bool, stream: TextIO) -> ScoreOutput:
-    """Where scores go. `end` tells whether end symbols count.
+    """The output that draws the picture wanted. `end` is True if end symbols count.
 
     Raises:
         UsageError: if the page exists, or the terminal has no colours.
@@ -80,7 +84,7 @@ def picture_output(model: Model, pictures: Pictures, view: ScoreView, end: bool,
 
 
 class PageOutput(ScoreOutput):
-    """A page, written when all is scored; its name goes to standard output."""
+    """Writes an HTML page when all lines are scored, and its name to standard output."""
 
     def __init__(self, model: Model, pictures: Pictures, marking: Marking, end: bool, stream: TextIO) -> None:
         super().__init__(stream)
@@ -94,7 +98,7 @@ class PageOutput(ScoreOutput):
         self.page = ScorePage(marking, pictures.worst_first)
 
     def line(self, file: str, row: LineScore) -> None:
-        self.page.add(visible(file), row)
+        self.page.add(with_signs(file), row)
 
     def end(self, totals: CorpusTotals) -> None:
         parts = self.page.html(self._heading(totals))
@@ -111,23 +115,21 @@ class PageOutput(ScoreOutput):
         shape = f"{network}{header.model.layers} × {header.model.width} {header.model.cell}"
         counts = ", mixed with Kneser–Ney counts" if header.discounts else ""
         description = f"{header.unit} tokens, {header.sequence} sequences; {shape}{counts}"
-        return Heading(visible(self.name), description, tuple(self._figures(totals)), tuple(self._notes()))
+        return Heading(with_signs(self.name), description, tuple(self._figures(totals)), tuple(self._notes()))
 
     def _figures(self, totals: CorpusTotals) -> Iterator[tuple[str, str]]:
-        row = totals.row(1.0, self.model.header.closed)
-        bits, per_char, perplexity, word_perplexity = row[5], row[6], row[8], row[9]
         ratios = {
-            "bits per char": (per_char, ".3f"),
-            "perplexity per token": (perplexity, ",.3f"),
-            "per word": (word_perplexity, ",.1f" if word_perplexity < _LARGE else ".2g"),
+            "bits per char": (math.nan if self.model.header.closed else totals.bits_per_char, ".3f"),
+            "perplexity per token": (totals.perplexity, ",.3f"),
+            "per word": (totals.word_perplexity, ",.1f" if totals.word_perplexity < _LARGE else ".2g"),
         }
         yield from ((name, f"{value:{form}}") for name, (value, form) in ratios.items() if not math.isnan(value))
-        yield "bits", f"{bits:,.1f}"
+        yield "bits", f"{totals.bits:,.1f}"
         yield "lines", f"{totals.lines:,}"
         yield "tokens", f"{totals.tokens:,}"
 
     def _notes(self) -> Iterator[str]:
-        """How ends, and what stands between words, are treated."""
+        """Yield sentences that say how line ends and word boundaries are counted."""
         ends, by_word = self.model.header.model.ends, self.marking.by_word
         if not ends:
             what = f"the newline after a line counts to {'its last word' if by_word else f'it, as {NEWLINE_SIGN}'}"

@@ -1,4 +1,4 @@
-"""Scores as rows: which columns each level has, and what stands in them."""
+"""Scores as rows: the columns of each level and their cells."""
 
 from __future__ import annotations
 
@@ -9,48 +9,46 @@ from typing import Any, Literal
 
 from seqmodel.console.rows import RowFormat, Tenths
 from seqmodel.console.table_columns import TableColumns
-from seqmodel.model.bundle import power, ratio
 from seqmodel.scoring.anomaly import Span
 from seqmodel.scoring.lines import LineScore
+from seqmodel.scoring.totals import UNITS
+from seqmodel.scoring.totals import Base as Base
+from seqmodel.scoring.totals import CorpusTotals as CorpusTotals
 from seqmodel.scoring.words import WordBoundary, WordKind, word_scores
-from seqmodel.text.long_lines import word_count
 from seqmodel.text.tables import TableReader
 from seqmodel.tokens.tokenizer import END, FIRST_BYTE, FIRST_PIECE, UNKNOWN, Tokenizer
 
 Level = Literal["line", "token", "word", "document", "corpus"]
-Base = Literal["2", "e", "10"]
-
-UNITS: dict[str, tuple[str, float]] = {
-    "2": ("bits", 1.0),
-    "e": ("nats", math.log(2)),
-    "10": ("bans", math.log10(2)),
-}
-TOKENS_AT_ONCE = 1 << 14  # of a line, as Python's own numbers
+TOKENS_AT_ONCE = 1 << 14  # of a line, converted to Python numbers together
 _WORST = ("worst_start", "worst_end", "worst_bits")
 _TOTALS = ("sequences", "tokens", "words", "chars", "bytes", "bits", "bits_per_char", "bits_per_byte")
 
 
 @dataclass(frozen=True)
-class Begun:
-    """What has come of a line that is scored in parts; `text` is kept where it will be shown."""
+class PartialLine:
+    """Sums over the parts of a line that is scored in parts; `text` is kept only if it will be shown."""
 
     bits: float = 0.0
     tokens: int = 0
     chars: int = 0
     text: tuple[str, ...] = ()
 
-    def and_then(self, row: LineScore, keep: bool) -> Begun:
+    def and_then(self, row: LineScore, keep: bool) -> PartialLine:
+        """The sums with the next part added; `keep` says if the text is kept."""
         text = (*self.text, row.text) if keep else ()
-        return Begun(self.bits + row.bits, self.tokens + len(row.ids), self.chars + len(row.text), text)
+        return PartialLine(self.bits + row.bits, self.tokens + len(row.ids), self.chars + len(row.text), text)
 
 
-NOTHING = Begun()
+NOTHING = PartialLine()
 
 
 @dataclass(frozen=True)
 class ScoreView:
-    """How scores are shown. `files`: a column names the file; `text`: the text stands beside its score; `percentile`
-    and `worst` give what more is told of a line."""
+    """The rule that turns scores into rows.
+
+    `files` adds a column with the file's name, `text` one with the text. `percentile` and `worst` compute more columns
+    for a line.
+    """
 
     tokenizer: Tokenizer
     level: Level = "line"
@@ -64,13 +62,13 @@ class ScoreView:
 
     @property
     def scale(self) -> float:
-        """What a bit is in the unit of information."""
-        return UNITS[self.base][1]
+        """The size of a bit in the unit of information."""
+        return UNITS[self.base].per_bit
 
     @property
     def columns(self) -> list[str]:
-        """The column names of the level, the unit of information in them."""
-        unit = UNITS[self.base][0]
+        """The column names of the level, with the unit of information."""
+        unit = UNITS[self.base].name
         oov = ["oov"] if self.tokenizer.unit != "byte" else []
         closed = ["unknown", "known_perplexity"] if self.tokenizer.closed else []
         totals = [*_TOTALS, "perplexity", "word_perplexity", *closed]
@@ -85,9 +83,11 @@ class ScoreView:
         kept = [name.replace("bits", unit) for name in names if self.text or name != "text"]
         return (["file"] if self.files and self.level in ("line", "token", "word") else []) + kept
 
-    def rows(self, row: LineScore, begun: Begun = NOTHING) -> Iterator[list[Any]]:
-        """The rows of a line, or of what one that has begun goes on with, without its file; none at the levels that are
-        sums."""
+    def rows(self, row: LineScore, begun: PartialLine = NOTHING) -> Iterator[list[Any]]:
+        """Yield the rows of a line without its file's name; none at the levels of totals.
+
+        `begun` holds the earlier parts of a line that is scored in parts.
+        """
         if self.level == "line" and not row.line.open:
             yield self._line(row, begun)
         elif self.level == "token":
@@ -95,7 +95,7 @@ class ScoreView:
         elif self.level == "word":
             yield from self._words(row)
 
-    def _line(self, row: LineScore, begun: Begun) -> list[Any]:
+    def _line(self, row: LineScore, begun: PartialLine) -> list[Any]:
         whole = begun.and_then(row, keep=self.text)
         amount = whole.bits * self.scale
         per_char = amount / whole.chars if whole.chars and not self.tokenizer.closed else math.nan
@@ -107,7 +107,7 @@ class ScoreView:
             cells += [None] * len(_WORST) if span is None else [span.start, span.end, span.bits * self.scale]
         return [*cells, "".join(whole.text)] if self.text else cells
 
-    def _tokens(self, row: LineScore, begun: Begun) -> Iterator[list[Any]]:
+    def _tokens(self, row: LineScore, begun: PartialLine) -> Iterator[list[Any]]:
         spans = row.spans(self.tokenizer)
         scores = row.scores
         assert scores.entropy is not None and scores.rank is not None
@@ -139,7 +139,7 @@ def _place(part: str) -> list[str]:
 
 
 def token_text(tokenizer: Tokenizer, token: int, text: str, span: list[int]) -> str:
-    """The characters of a token; the byte's name where it is part of a character; nothing for the end."""
+    """A token's characters, the byte's name if it is part of a character, or "" for the end symbol."""
     if token == END:
         return ""
     data = tokenizer.piece_bytes[token]
@@ -149,11 +149,11 @@ def token_text(tokenizer: Tokenizer, token: int, text: str, span: list[int]) -> 
 
 
 class TableView:
-    """The scores of a table's rows: its own columns pass through, those of the score come after them.
+    """The columns of scores that come after a table's own.
 
-    The line's number, and for lines the text, which the table has, are left out. Of tokens and words the number and the
-    text get other names where the table has columns of those names, and so does the file. `prefix` stands before the
-    names of the score columns, so that the scores of several models fit into one table.
+    Columns that the table already holds are left out: the line's number and, for lines, the text. Columns of tokens and
+    words, and that of the file, are renamed if the table has columns of their names. `prefix` begins the names of all
+    score columns, so that one table can hold the scores of several models.
     """
 
     def __init__(self, view: ScoreView, reader: TableReader, style: RowFormat | None, prefix: str = "") -> None:
@@ -165,76 +165,19 @@ class TableView:
         self.table = TableColumns(reader, style, new, {} if prefix else instead)
 
     def rows(self, file: str, row: LineScore) -> Iterator[list[Any]]:
-        passed = self.table.cells(row.line)
+        """Yield the new cells of each row of a line of a file."""
         first = [file] if self.view.files else []
         for cells in self.view.rows(row):
-            yield [*passed, *(([*first, *cells])[i] for i in self.kept)]
+            whole = [*first, *cells]
+            yield [whole[i] for i in self.kept]
 
 
-@dataclass
-class CorpusTotals:
-    """Sums over all that was scored. A line end counts as one character and one byte, a carriage return in it or not;
-    characters are then those that `wc -m` counts."""
-
-    sequences: int = 0
-    tokens: int = 0
-    words: int = 0
-    chars: int = 0
-    bytes: int = 0
-    bits: float = 0.0
-    lines: int = 0
-    unknown: int = 0
-    unknown_bits: float = 0.0
-    in_word: bool = False  # the last part of a line ended inside a word
-
-    def add(self, row: LineScore, ends: bool) -> None:
-        """Add a line, or a part of one; `ends` tells whether a sequence ends with it."""
-        newline = row.line.is_ended or row.end_newline
-        text = row.text
-        self.lines += not row.line.open
-        self.sequences += ends
-        if row.unknown:
-            self.unknown += row.unknown
-            self.unknown_bits += float(row.scores.bits[row.ids == UNKNOWN].sum())
-        self.tokens += len(row.ids)
-        self.words += word_count(text) - (self.in_word and row.inside and not text[:1].isspace() and text != "")
-        self.in_word = row.line.open and not text[-1].isspace()
-        self.chars += len(text) + newline
-        raw = row.line.raw
-        raw = text.encode("utf-8", "surrogateescape") if raw is None else raw.removesuffix(b"\r" * newline)
-        self.bytes += len(raw) + newline
-        self.bits += row.bits
-
-    def include(self, other: CorpusTotals) -> None:
-        """Add another's sums."""
-        for name, value in vars(other).items():
-            setattr(self, name, getattr(self, name) + value)
-
-    def row(self, scale: float, closed: bool) -> list[Any]:
-        amount = self.bits * scale
-        per_char, per_byte = (math.nan, math.nan) if closed else (ratio(amount, self.chars), ratio(amount, self.bytes))
-        known = ratio(self.bits - self.unknown_bits, self.tokens - self.unknown)
-        return [
-            *(self.sequences, self.tokens, self.words, self.chars, self.bytes),
-            *(
-                amount,
-                per_char,
-                per_byte,
-                power(ratio(self.bits, self.tokens)),
-                power(ratio(self.bits, self.words)),
-            ),
-            *((self.unknown, power(known)) if closed else ()),
-        ]
-
-    def summary(self, base: Base, closed: bool, end: str) -> str:
-        """One line; `end` says how the end symbol is treated."""
-        unit, scale = UNITS[base]
-        row = self.row(scale, closed)
-        per_char = "" if math.isnan(row[6]) else f", {row[6]:.4f} {unit} per char"
-        known = f", {row[11]:.3f} without the {self.unknown:,} unknown" if closed else ""
-        per_token = "" if math.isnan(row[8]) else f", perplexity {row[8]:.3f} per token{known}"
-        per_word = "" if math.isnan(row[9]) else f", {row[9]:.2f} per word"
-        return (
-            f"{self.lines:,} line{'s' * (self.lines != 1)}, {self.tokens:,} tokens, {row[5]:,.2f} {unit}"
-            f"{per_char}{per_token}{per_word} ({end})"
-        )
+def total_cells(totals: CorpusTotals, scale: float, closed: bool) -> list[Any]:
+    """The cells of a row of totals; `scale` is the size of a bit, `closed` True for a closed vocabulary."""
+    return [
+        *(totals.sequences, totals.tokens, totals.words, totals.chars, totals.bytes, totals.bits * scale),
+        math.nan if closed else totals.bits_per_char * scale,
+        math.nan if closed else totals.bits_per_byte * scale,
+        *(totals.perplexity, totals.word_perplexity),
+        *((totals.unknown, totals.known_perplexity) if closed else ()),
+    ]

@@ -1,4 +1,4 @@
-"""How Ctrl-C, SIGTERM and SIGHUP end a command: by an exception, so that what is half done is undone on the way out."""
+"""Ctrl-C, SIGTERM and SIGHUP as an exception, so that a stopped command undoes unfinished work on its way out."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _raised: list[Stopped] = []
 
 
 class Stopped(BaseException):
-    """One of these signals has come."""
+    """Raised when one of these signals arrives; holds its number and the exit code."""
 
     def __init__(self, number: int) -> None:
         super().__init__(number)
@@ -28,36 +28,36 @@ class Stopped(BaseException):
 
 
 def unwind_on_signals() -> None:
-    """From here on they raise `Stopped`; those that are ignored stay so."""
+    """Let the signals raise `Stopped` from now on; ignored signals stay ignored."""
     _raised.clear()
     _on_signals(stop)
     sys.unraisablehook = _not_raised
 
 
 def die_on_signals() -> None:
-    """From here on they end the process at once: nothing is half done, and the end needs no end of its own."""
+    """Let the signals end the process at once from now on, when no work is unfinished."""
     _on_signals(signal.SIG_DFL)
 
 
 def _on_signals(action: Callable[[int, object], None] | signal.Handlers) -> None:
     for number in STOPPING:
-        if signal.getsignal(number) is not signal.SIG_IGN:  # nohup, or a script's background
+        if signal.getsignal(number) is not signal.SIG_IGN:  # ignored by nohup, or in a script's background
             signal.signal(number, action)
 
 
 def stop(number: int, frame: object) -> NoReturn:
-    """The handler: raise `Stopped`."""
+    """Raise `Stopped`; the handler of the signals."""
     _raised.append(Stopped(number))
     raise _raised[-1]
 
 
 def stopped() -> Stopped | None:
-    """What a signal has raised, if one has come, whatever others have made of it since."""
+    """The last `Stopped` that was raised, even if another exception has replaced it since; None if none was."""
     return _raised[-1] if _raised else None
 
 
 def _not_raised(lost: UnraisableHookArgs) -> None:
-    """Where Python lets nothing be raised (when it frees an object) a signal is lost: it comes again a little later."""
+    """Send a lost signal again: Python drops an exception that is raised while it frees an object."""
     if isinstance(lost.exc_value, Stopped):
         threading.Timer(AGAIN_SECONDS, os.kill, (os.getpid(), lost.exc_value.number)).start()
     else:

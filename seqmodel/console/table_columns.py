@@ -1,8 +1,8 @@
-"""A table's own columns, which pass through, and new ones that come after them."""
+"""A table's own columns, which pass through, followed by new ones."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, TextIO
 
@@ -15,9 +15,9 @@ from seqmodel.text.tables import TableReader, TableRow
 
 
 class TableColumns:
-    """The columns of what is read by `reader` and written as `style`, or as it was read, and the new ones.
+    """The columns of the table that `reader` reads, followed by the `new` ones; `style` None keeps the table's format.
 
-    A new column with the name of one of the table's gets the name that stands for it in `instead`.
+    A new column whose name the table already has is renamed as `instead` says.
     """
 
     def __init__(
@@ -31,7 +31,7 @@ class TableColumns:
         self.renamed: dict[str, str] = {}
 
     def writer(self, stream: TextIO, header: bool, first: Line | None = None) -> RowWriter:
-        """What writes the rows: known when the table's header has been read, of JSON lines its `first` row.
+        """The writer of the rows. The table's header, or the `first` row of JSON lines, must have been read.
 
         Raises:
             UsageError: if two columns would have one name.
@@ -46,12 +46,12 @@ class TableColumns:
         return RowWriter(stream, names, self.style, header and self.reader.has_header, self._layout)
 
     def cells(self, line: Line) -> list[Any]:
-        """A row's own cells."""
+        """The cells of a row; none for JSON lines."""
         assert isinstance(line, TableRow)
         return [] if isinstance(line.cells, dict) else list(line.cells)
 
     def beside(self, line: Line) -> str:
-        """A row's own object, of JSON lines, as it was written; nothing for others."""
+        """The text of a row of JSON lines; empty for other tables."""
         assert isinstance(line, TableRow)
         if not isinstance(line.cells, dict):
             return ""
@@ -60,7 +60,7 @@ class TableColumns:
 
     @property
     def _layout(self) -> Layout | None:
-        """As the table is written where nothing else is asked for; line ends are always the table's."""
+        """The layout to write: the table's own, or that of the style with the table's line ends; None for JSON."""
         if self.style == "jsonl":
             return None
         if self.as_read:
@@ -81,14 +81,52 @@ class TableColumns:
             )
 
 
+class TableWriter:
+    """Writes a table's rows with new cells beside them. It begins with the first row, when the column names are known.
+
+    `on_renamed` is called then with the new columns that were renamed (usual name -> name).
+    """
+
+    def __init__(
+        self,
+        table: TableColumns,
+        stream: TextIO,
+        header: bool,
+        on_renamed: Callable[[Mapping[str, str]], None] = lambda renamed: None,
+    ) -> None:
+        self.table, self.stream, self.header, self.on_renamed = table, stream, header, on_renamed
+        self.writer: RowWriter | None = None
+
+    def write(self, line: Line, rows: Iterable[Sequence[Any]]) -> None:
+        """Write rows of new cells, each beside the cells of `line`.
+
+        Raises:
+            UsageError: if two columns would have one name.
+        """
+        writer = self._begin(line)
+        own = self.table.cells(line)
+        writer.write(([*own, *cells] for cells in rows), self.table.beside(line))
+
+    def end(self) -> None:
+        """Write the header of a table without rows."""
+        if self.table.reader.header is not None:
+            self._begin()
+
+    def _begin(self, first: Line | None = None) -> RowWriter:
+        if self.writer is None:
+            self.writer = self.table.writer(self.stream, self.header, first)
+            self.on_renamed(self.table.renamed)
+        return self.writer
+
+
 def say_renamed(renamed: Mapping[str, str]) -> None:
-    """Tell which new columns have other names than usual."""
+    """Say which new columns were renamed. `renamed` maps usual names to new ones."""
     for usual, name in renamed.items():
         say(f"the table has a column {usual} already: the new one is {name}")
 
 
 def say_skipped(reader: TableReader | None) -> None:
-    """Tell how many rows were left out."""
+    """Say how many rows the reader left out."""
     if reader is not None and reader.skipped:
         many = f"{reader.skipped:,} row{'s' * (reader.skipped != 1)}"
         say(f"skipped {many}, such as: {reader.example_skipped}")

@@ -1,11 +1,13 @@
-"""Standard error for people: colour only on a terminal, user text never read as markup."""
+"""Messages on standard error: coloured on a terminal only; user text is never read as markup."""
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Callable
 from functools import lru_cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TextIO
+
+from seqmodel.text.visible import visible as visible
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -20,22 +22,17 @@ def console() -> Console:
 
 
 def say(message: str, style: str = "") -> None:
-    """Write a line to standard error, as it is."""
+    """Write a line to standard error, without reading it as markup."""
     from rich.text import Text
 
     console().print(Text(message, style=style))
 
 
 def notes(quiet: bool) -> Callable[[str], None]:
-    """Says the notes of the library, which may hold any characters that names do; none if `quiet`."""
+    """A listener that says the library's notes, made visible; if `quiet`, one that ignores them."""
     return (lambda note: None) if quiet else (lambda note: say(visible(note)))
 
 
-def visible(text: str) -> str:
-    """Text with control characters shown as escapes, so that data cannot steer a terminal."""
-    return "".join(char if char.isprintable() or char in " \n" else _escape(char) for char in text)
-
-
-def _escape(char: str) -> str:
-    code = ord(char)
-    return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
+def visible_on(stream: TextIO) -> Callable[[str], str]:
+    """A function for text that is written to `stream`: `visible` on a terminal, elsewhere one that changes nothing."""
+    return visible if stream.isatty() else str

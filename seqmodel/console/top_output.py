@@ -1,4 +1,4 @@
-"""What `seqmodel top` writes: each sequence as a row as soon as its place is known, then what the search did."""
+"""The output of `seqmodel top`: a row for each sequence when its rank is known, then a summary of the search."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ COLUMNS = ("rank", "bits", "probability", "cumulative", "proved", "text")
 
 
 def write_top(search: TopSearch, stream: TextIO, style: RowFormat, header: bool, quiet: bool) -> None:
-    """Write the most probable sequences, and a summary to standard error."""
+    """Write the most probable sequences to `stream`, and a summary to standard error unless `quiet`."""
     writer = RowWriter(stream, COLUMNS, style, header)
     number = 0
     for row in search:

@@ -1,4 +1,4 @@
-"""The view of a run: live on a terminal, a plain line every few seconds elsewhere. A listener of events."""
+"""The view of a training run: live on a terminal, elsewhere a plain line every few seconds. Listens to events."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ from rich.table import Table
 from rich.text import Text
 
 from seqmodel.console.held_out_view import held_out_lines
-from seqmodel.console.terminal import console, say, visible
+from seqmodel.console.terminal import console, say
+from seqmodel.text.visible import visible
 from seqmodel.training.events import (
     Annealing,
     Event,
@@ -31,7 +32,7 @@ PLAIN_SECONDS = 5.0
 
 
 class TrainingView:
-    """Shows events as they come; a context manager. Quiet: shows nothing but the end."""
+    """Context manager that shows events as they happen; if `quiet`, none."""
 
     def __init__(self, quiet: bool) -> None:
         self.quiet = quiet
@@ -54,6 +55,7 @@ class TrainingView:
             self.live.stop()
 
     def show(self, event: Event) -> None:
+        """Show an event."""
         if self.quiet:
             return
         if isinstance(event, Noted):
@@ -112,7 +114,7 @@ def _clock(seconds: float) -> str:
 
 
 def show_result(result: TrainingResult) -> None:
-    """The last lines of a run."""
+    """Print the summary of a run: held-out figures, speed, bundle."""
     for number, line in enumerate(held_out_lines(result.header)):
         say(f"  {line}" if number else f"held-out: {line}")
     summary = result.header.training

@@ -1,1 +1,1 @@
-"""What is told of runs after the fact: their logs read back, and pictures of them."""
+"""Reports on finished work: logs read back, figures of runs, pages of scored text, speeds."""

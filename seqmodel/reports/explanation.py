@@ -1,4 +1,4 @@
-"""The chain rule on one text, step by step: log p(x) = Σ log p(x_t | x_<t), and what each expert says."""
+"""The chain rule on one text, step by step: log p(x) = Σ log p(x_t | x_<t), with each expert's probability."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ MOST_TOKENS = 200
 
 @dataclass(frozen=True)
 class Experts:
-    """What the experts of a mixture give a token: p = share · recurrence + (1 − share) · counts."""
+    """A token's probabilities by the experts of a mixture: p = share · recurrence + (1 − share) · counts."""
 
     recurrence: float
     counts: float
@@ -29,7 +29,7 @@ class Experts:
 
 @dataclass(frozen=True)
 class Step:
-    """One factor: the token, what came before it, its probability and bits, and the sum of the bits so far."""
+    """One factor: the token, the text before it, its probability and bits, and the sum of all bits up to it."""
 
     before: str
     token: str
@@ -40,7 +40,7 @@ class Step:
 
 
 def chain(model: SequenceModel, tokenizer: Tokenizer, row: LineScore, context: int) -> list[Step]:
-    """The factors of a line's probability; of what came before, the last `context` characters are told.
+    """The factors of a line's probability, each with the last `context` characters before it.
 
     Raises:
         UsageError: if the line has more than MOST_TOKENS tokens.

@@ -1,7 +1,7 @@
-"""The `.jsonl` log of a run, read back and checked: how train and held-out bits came down, and the final figures.
+"""The `.jsonl` log of a run, read back and checked: train and held-out bits over time, and the final figures.
 
-A run may still be writing its log, so a last line without an end is left out. What a resumed run appended is
-joined to what came before: time goes on, and the steps that were done again are there once.
+A run may still be writing its log, so a last line without a newline is left out. The part of a resumed run is joined to
+the part before it: time goes on, and repeated steps are kept once.
 """
 
 from __future__ import annotations
@@ -13,20 +13,20 @@ import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO, NoReturn, get_args
+from typing import Any, BinaryIO, NamedTuple, NoReturn, get_args
 
 from seqmodel.errors import DataError
 from seqmodel.training.events import Evaluated, Event, Finished, Per, Planned, StepDone, Validated
 
 LONGEST_ROW = 1 << 20
-MOST = 1e15  # no number in a log is larger
+MOST = 1e15  # the largest number that a log may hold
 _KINDS = {kind.__name__: kind for kind in get_args(Event)}
 _HINT = "Name the .jsonl log that stands beside a bundle."
 
 
 @dataclass(frozen=True)
 class Point:
-    """Bits (per char or token) after so much time of the loop and so many tokens of training."""
+    """Bits per char or token after a number of steps, tokens and seconds of training."""
 
     step: int
     tokens: int
@@ -36,7 +36,7 @@ class Point:
 
 @dataclass(frozen=True)
 class History:
-    """One run. `evaluated` is None while it goes on, and where no text was held out."""
+    """One run. `evaluated` is None while it goes on, and if no text was held out."""
 
     path: Path
     per: Per
@@ -46,26 +46,34 @@ class History:
 
 
 def read_history(path: Path) -> History:
-    """
+    """Read the log of a run.
+
     Raises:
-        DataError: if it is missing, no log of a run, damaged, or without a step so far.
+        DataError: if it is missing, damaged, no log of a run, or without a step so far.
     """
-    reading = _Reading(path)
+    log = _LogReader(path)
     for number, row in _rows(path):
-        reading.take(number, row)
-    return reading.history()
+        log.take(number, row)
+    return log.history()
 
 
-class _Reading:
-    """Takes row after row."""
+class _LoggedPoint(NamedTuple):
+    """A point and the type of its event."""
+
+    kind: type
+    point: Point
+
+
+class _LogReader:
+    """Collects the points of a log, row by row."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self.per: Per = "char"
         self.scale = 1.0
-        self.points: list[tuple[type, Point]] = []
+        self.points: list[_LoggedPoint] = []
         self.evaluated: Evaluated | None = None
-        self.spent = 0.0  # by the parts of the run before this one
+        self.spent = 0.0  # seconds of the parts before a resume
         self.begins = False
 
     def take(self, number: int, row: Any) -> None:
@@ -88,12 +96,13 @@ class _Reading:
         step, tokens, elapsed = (self._number(number, row, name) for name in ("step", "tokens", "elapsed"))
         bits = 0.0 if kind is Finished else self._number(number, row, "bits_per_char", default=math.nan)
         if kind is StepDone:
-            while self.points and self.points[-1][1].step >= step:  # undone: training went back, and on from there
+            while self.points and self.points[-1].point.step >= step:  # steps that a rollback or a resume repeats
                 self.points.pop()
         if self.begins:
-            self.spent = self.points[-1][1].seconds if self.points else 0.0
+            self.spent = self.points[-1].point.seconds if self.points else 0.0
             self.begins = False
-        self.points.append((kind, Point(int(step), int(tokens), self.spent + elapsed, bits * self.scale)))
+        point = Point(int(step), int(tokens), self.spent + elapsed, bits * self.scale)
+        self.points.append(_LoggedPoint(kind, point))
 
     def _evaluated(self, number: int, row: dict[str, Any]) -> Evaluated:
         self._per(number, row)
@@ -107,7 +116,7 @@ class _Reading:
         return evaluated
 
     def _number(self, number: int, row: dict[str, Any], name: str, default: float | None = None) -> float:
-        """A number of a row; `default` where the row says that there is none."""
+        """A number of a row; `default` if the row holds null."""
         value = row.get(name, "")
         if value is None and default is not None:
             return default
@@ -145,7 +154,7 @@ def _rows(path: Path) -> Iterator[tuple[int, Any]]:
 
 
 def _parsed(path: Path, file: BinaryIO) -> Iterator[tuple[int, Any]]:
-    """The rows with their numbers from 1."""
+    """Yield each row's number, from 1, and its value."""
     number = 0
     while line := file.readline(LONGEST_ROW):
         number += 1

@@ -1,6 +1,6 @@
-"""A page of scored text, in one HTML file that needs nothing else: text coloured by surprisal, details at each mark.
+"""A self-contained HTML page of scored text: coloured by surprisal, with details at each mark.
 
-Only so many tokens are shown, that a browser can show them; memory is bounded by that number, not by the input.
+It shows a bounded number of tokens, so that browsers can show it; memory depends on that number, not on the input.
 """
 
 from __future__ import annotations
@@ -14,20 +14,21 @@ from dataclasses import dataclass
 from importlib.resources import files
 from itertools import groupby, islice
 
-from seqmodel.reports.highlight import END_SIGN, NEWLINE_SIGN, Mark, Marking
+from seqmodel.reports.highlight import END_SIGN, Mark, Marking
 from seqmodel.reports.palette import DARK, LIGHT
 from seqmodel.scoring.lines import LineScore
+from seqmodel.text.visible import NEWLINE_SIGN
 
-MOST_TOKENS = 100_000  # and in a line a tenth of them
+MOST_TOKENS = 100_000  # of a page; a line shows at most a tenth of them
 ALTERNATIVES = 5
-_NAMED_TOKENS = 16  # of a word or a character of several tokens
+_NAMED_TOKENS = 16  # of one mark
 
 Figure = tuple[str, str]
 
 
 @dataclass(frozen=True)
 class Heading:
-    """What stands above the text: the model, figures over all that was scored (name, value), and notes."""
+    """The page's heading: the model, (name, value) figures over all scored text, and notes."""
 
     model: str
     description: str
@@ -37,17 +38,17 @@ class Heading:
 
 @dataclass(frozen=True, order=True)
 class _Shown:
-    """A line as HTML; the least is the first to be left out."""
+    """A line as HTML, ordered so that the least is dropped first."""
 
     badness: float
-    place: int  # falls from line to line
+    place: int  # minus the number of the line
     tokens: int
     file: str
     html: str
 
 
 class ScorePage:
-    """Takes scored lines in order, and keeps those that the page shows: the first, or the worst by bits per char."""
+    """Takes scored lines in order and keeps those that the page shows: the first, or the worst by bits per char."""
 
     def __init__(self, marking: Marking, worst_first: bool = False, most_tokens: int = MOST_TOKENS) -> None:
         import jinja2
@@ -55,7 +56,7 @@ class ScorePage:
         self.marking, self.worst_first, self.most_tokens = marking, worst_first, most_tokens
         self.lines, self.tokens = 0, 0
         self.kept: list[_Shown] = []  # a heap
-        self.left_out = -math.inf  # the highest badness that was left out
+        self.left_out = -math.inf  # the highest badness of a dropped line
         self.templates = jinja2.Environment(
             loader=jinja2.PackageLoader("seqmodel.reports", "pages"),
             autoescape=True,
@@ -67,12 +68,12 @@ class ScorePage:
         self.line_template = self.templates.get_template("line.html.jinja")
 
     def add(self, file: str, row: LineScore) -> None:
-        """Take a line of a file."""
+        """Add a line of a file."""
         self.lines += 1
         badness = self._badness(row) if self.worst_first else float(-self.lines)
         if badness <= self.left_out:
             return
-        tokens = 1 + min(len(row.ids), self.most_tokens // 10)  # a line costs something by itself
+        tokens = 1 + min(len(row.ids), self.most_tokens // 10)  # one for the line itself
         heapq.heappush(self.kept, _Shown(badness, -self.lines, tokens, file, self._line(row, tokens - 1)))
         self.tokens += tokens
         while self.tokens > self.most_tokens:
@@ -81,7 +82,7 @@ class ScorePage:
             self.tokens -= dropped.tokens
 
     def _rate(self, row: LineScore) -> float:
-        """Bits per char, or per token where a closed vocabulary has lost the characters."""
+        """Bits per char, or per token for a closed vocabulary, which has lost characters."""
         amount = len(row.ids) if self.marking.tokenizer.closed else len(row.text)
         return row.bits / amount if amount else math.nan
 
@@ -90,7 +91,7 @@ class ScorePage:
         return -1.0 if math.isnan(rate) else rate
 
     def _line(self, row: LineScore, most: int) -> str:
-        """A line as HTML, cut after so many tokens."""
+        """A line as HTML, cut after `most` tokens."""
         rate = self._rate(row)
         return self.line_template.render(
             number=row.line.number,
@@ -102,7 +103,7 @@ class ScorePage:
         )
 
     def _marks(self, row: LineScore, most: int) -> Iterator[tuple[str, int | None, str]]:
-        """Text, shade and details of each mark."""
+        """Yield text, shade (None between words) and details of each mark."""
         details = Details(self.marking, row, most)
         for mark in self.marking.marks(row, most):
             if mark.bits is None:
@@ -111,7 +112,7 @@ class ScorePage:
                 yield mark.text, self.marking.shade(mark.bits), "\n".join(details.of(mark, mark.bits))
 
     def html(self, heading: Heading) -> Iterator[str]:
-        """The page, in parts."""
+        """Yield the page in parts."""
         script = (files("seqmodel.reports") / "pages" / "score.js").read_text(encoding="utf-8")
         shown = sorted(self.kept, reverse=True)
         digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
@@ -130,7 +131,7 @@ class ScorePage:
         )
 
     def _notes(self) -> Iterator[str]:
-        """Which lines are shown, where that is not all of them in order."""
+        """Yield a sentence that says which lines are shown, unless that is all of them in order."""
         shown = f"{len(self.kept):,} of {self.lines:,} lines"
         if self.worst_first:
             rate = "token" if self.marking.tokenizer.closed else "char"
@@ -141,7 +142,7 @@ class ScorePage:
 
 
 class Details:
-    """What is told of a mark of one line: its surprisal first, then its tokens, and what was most probable instead."""
+    """Details of the marks of a line: surprisal, tokens, and the most probable tokens instead."""
 
     def __init__(self, marking: Marking, row: LineScore, most: int) -> None:
         self.marking = marking
@@ -154,7 +155,7 @@ class Details:
         self.best_bits: list[list[float]] = [] if scores.best_bits is None else scores.best_bits.tolist()
 
     def of(self, mark: Mark, bits: float) -> Iterator[str]:
-        """The lines, of which the alternatives end in a percentage."""
+        """Yield a mark's details line by line; alternatives end in a percentage."""
         yield f"{mark.text}: {bits:.2f} bits"
         tokens = range(mark.first, mark.last)
         if several := len(tokens) > 1:
@@ -170,4 +171,5 @@ class Details:
 
 
 def percent(p: float) -> str:
+    """A probability as a percentage of one decimal."""
     return "<0.1%" if 0 < p < 0.0005 else f"{100 * p:.1f}%"

@@ -1,4 +1,4 @@
-"""A picture of runs as a figure, drawn by matplotlib, which is an extra and imported here alone."""
+"""A picture of runs as a figure by matplotlib, an optional dependency that only this module imports."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ STYLE: dict[Any, Any] = {
     "xtick.major.width": 0.6,
     "ytick.major.width": 0.6,
     "legend.frameon": False,
-    "text.parse_math": False,  # a dollar in a file's name is a dollar
+    "text.parse_math": False,  # a dollar in a file's name begins no formula
     "svg.fonttype": "none",  # text stays text
-    "svg.hashsalt": "seqmodel",  # equal pictures are equal files
+    "svg.hashsalt": "seqmodel",  # fixed ids: equal pictures give equal files
 }
 HELD_OUT: dict[str, Any] = {"linewidth": 1.9}
 TRAIN: dict[str, Any] = {"linewidth": 0.9, "alpha": 0.45}
@@ -38,16 +38,17 @@ _ROW_HEIGHT = 0.17  # inches, of a row of names
 
 
 def check_ending(path: Path) -> None:
-    """
+    """Check that a figure's name ends in .svg or .png.
+
     Raises:
-        UsageError: if no figure of that name can be made.
+        UsageError: if it does not.
     """
     if path.suffix.lower() not in ENDINGS:
         raise UsageError(f"{path}: no figure of this kind can be made", "Give a name that ends in .svg or .png.")
 
 
 def save_figure(picture: Picture, path: Path, force: bool) -> None:
-    """Draw a picture and write it atomically; the ending tells the kind.
+    """Draw a picture and write it atomically, as SVG or PNG by the ending of `path`.
 
     Raises:
         UsageError: if the ending is another, or the file exists and `force` is not given.
@@ -76,7 +77,7 @@ def save_figure(picture: Picture, path: Path, force: bool) -> None:
 
 
 def _columns(picture: Picture) -> int:
-    """How many names of runs stand side by side."""
+    """The number of run names in a row of the legend."""
     return max(1, min(len(picture.runs), _LETTERS_ACROSS // (8 + max(len(run.name) for run in picture.runs))))
 
 
@@ -106,7 +107,7 @@ def _draw_run(axes: Axes, run: RunPicture, colour: str) -> None:
 
 
 def _label(axes: Axes, picture: Picture, colours: list[str]) -> None:
-    """Name the baselines to the right of the picture, each at its height or as near as there is room."""
+    """Name the baselines to the right of the picture, each as near to its height as there is room."""
     low, high = picture.y.low, picture.y.high
     entries = [
         (f"{baseline.label} {baseline.bits:.3f}", baseline.above, min(baseline.bits, high), colour)
@@ -122,7 +123,7 @@ def _label(axes: Axes, picture: Picture, colours: list[str]) -> None:
 
 
 def _legends(axes: Axes, picture: Picture, colours: list[str]) -> None:
-    """Above the picture: which colour is which run, and which line is what."""
+    """Draw the legends above the picture: the colours of the runs and the kinds of lines."""
     from matplotlib.lines import Line2D
 
     neutral = "0.25" if len(picture.runs) > 1 else colours[0]

@@ -8,19 +8,19 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-STEPS = 16  # shades above that of 0 bits
+STEPS = 16  # shades beside that of 0 bits
 
 
 @dataclass(frozen=True)
 class Scheme:
-    """Colours as `#rrggbb`; `shades` are STEPS + 1, that of 0 bits first. Ink can be read on every shade."""
+    """Colours as `#rrggbb`: STEPS + 1 shades from 0 bits on, and an ink that is readable on each."""
 
     ink: str
     shades: tuple[str, ...]
 
 
 def step(bits: float, top: float) -> int:
-    """The shade, from 0 to STEPS, of an amount on a scale whose deepest shade begins at `top` bits."""
+    """The number of the shade for `bits`, from 0 to STEPS; the deepest begins at `top` bits."""
     return STEPS if bits >= top else round(max(bits, 0.0) / top * STEPS)
 
 

@@ -1,8 +1,8 @@
-"""What this machine gives: tokens a second in training, scoring and generation, beside its own matrix product's peak.
+"""This machine's speed: tokens a second in training, scoring and generation, as shares of its matrix-product peak.
 
-Knows the trainer, the sequence models and a made-up corpus; not the screen. Every figure is that of the fastest of
-several short runs, as other work on the machine can only slow them down. Arithmetic counts the multiply-adds of the
-dense weights alone, two operations each, three times as many where gradients are taken.
+Knows the trainer, the sequence models and a made-up corpus; not the screen. Each figure is that of the fastest of
+several short runs, since other work on the machine can only slow them down. Arithmetic counts the multiply-adds of the
+dense weights alone: two operations each, and three times as many in training.
 """
 
 from __future__ import annotations
@@ -45,23 +45,26 @@ Job = Literal["train", "score_lines", "score_text", "generate_1", "generate_32",
 
 CORPUS_CHARS = 1_000_000
 PLANNED_SECONDS = 180.0  # training is planned as for a run of this length
-CHUNK_SECONDS = 0.2  # of training, at the least, from which one rate is taken
+CHUNK_SECONDS = 0.2  # the least training time that gives a rate
 LINES, LINE_TOKENS = 128, 64
-BURST_SECONDS = 0.02  # of products from which one rate is taken: no lucky moment between two turns of the processor
-STREAM_TOKENS = {1: 256, 32: 64}  # how far each of so many streams is sampled in one run
-SCORED_ROWS = 2048  # of the product whose rate is NumPy's peak
+BURST_SECONDS = 0.02  # the least time of products that gives a rate, against lucky moments of the scheduler
+STREAM_TOKENS = {1: 256, 32: 64}  # streams sampled side by side -> tokens of each
+SCORED_ROWS = 2048  # of the product that measures NumPy's peak
 _SYMBOLS = b"\n abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ,.;:'!?-&3"
 
 
 @dataclass(frozen=True)
 class Speed:
-    """How fast one job is. `share` is its arithmetic's share of the fp32 peak of the library that does it: torch in
-    training, NumPy in scoring; both are None where matrix products do not set the pace. `precision` is that of
-    training's products, which in bf16 can go beyond the fp32 peak."""
+    """The speed of one job.
+
+    `peak_gflops` is the fp32 peak of its library (torch in training, NumPy in scoring), `share` its own arithmetic's
+    share of that; both are None for jobs that matrix products do not limit. `precision` is that of training's products,
+    which in bf16 can exceed the fp32 peak.
+    """
 
     what: Job
     cell: CellKind
-    size: Size | None  # None: a bundle's
+    size: Size | None  # None for a bundle
     layers: int
     width: int
     threads: int
@@ -74,7 +77,7 @@ class Speed:
 def preset_speeds(
     cells: Sequence[CellKind], sizes: Sequence[Size], *, seconds: float, threads: int | None = None
 ) -> Iterator[Speed]:
-    """Speeds of networks of the preset sizes on a made-up corpus; some `seconds` go into each figure."""
+    """Yield speeds of networks of the preset sizes on a made-up corpus, each measured for about `seconds`."""
     corpus = made_up_corpus()
     for cell in cells:
         for size in sizes:
@@ -84,18 +87,18 @@ def preset_speeds(
 
 
 def bundle_speeds(bundle: Bundle, *, seconds: float, threads: int | None = None) -> Iterator[Speed]:
-    """Speeds of a bundle in scoring and generation, on text that it samples itself."""
+    """Yield speeds of a bundle in scoring and generation, on text that it samples itself."""
     header = bundle.header
     jobs = _Jobs(header.model, None, header.sequence, sequence_model(bundle), bundle.tokenizer)
     yield from jobs.speeds(jobs.sampled_lines(), seconds, threads)
 
 
-# The corpus
+# Corpus
 
 
 @dataclass(frozen=True)
 class Corpus:
-    """A made-up stream in memory, what is counted on it once for all networks, and some of its lines."""
+    """A made-up stream in memory, its n-gram index and counts for all networks, and some of its lines."""
 
     data: TrainingData
     index: NgramIndex
@@ -104,13 +107,13 @@ class Corpus:
 
 
 def made_up_text(chars: int, seed: int = 0) -> str:
-    """Text of a random Markov source of characters, its lines some forty long; equal seeds give equal texts."""
+    """Text from a random Markov source, in lines of some forty characters; equal seeds give equal texts."""
     random = np.random.Generator(np.random.Philox(key=seed))
     symbols = np.frombuffer(_SYMBOLS, np.uint8)
     moves = random.dirichlet(np.full(len(symbols), 0.1), len(symbols)) * (1 - 1 / 40)
     moves[:, 0] += 1 / 40
     edges = np.cumsum(moves, axis=1)[:, :-1]
-    walks = max(1, chars // 1000)  # taken side by side, written one after another
+    walks = max(1, chars // 1000)  # drawn side by side, joined end to end
     state = np.zeros(walks, np.int64)
     text = np.empty((chars // walks, walks), np.uint8)
     for row in text:
@@ -120,6 +123,7 @@ def made_up_text(chars: int, seed: int = 0) -> str:
 
 
 def made_up_corpus() -> Corpus:
+    """A corpus of CORPUS_CHARS made-up characters, indexed and counted."""
     text = made_up_text(CORPUS_CHARS)
     store = _in_memory(text)
     ranges = whole_store(store)
@@ -138,7 +142,7 @@ def _task(store: TokenStore, budget: dict[str, Any]) -> Task:
 
 
 def _in_memory(text: str) -> TokenStore:
-    """A token store made in the usual way, of which no file is left."""
+    """A token store of a text, in memory; its temporary files are removed."""
     with tempfile.TemporaryDirectory(prefix="seqmodel-bench-") as folder:
         source, path = Path(folder, "corpus.txt"), Path(folder, "corpus.tokens")
         source.write_text(text, encoding="utf-8")
@@ -151,7 +155,7 @@ def _in_memory(text: str) -> TokenStore:
 
 
 def _training(corpus: Corpus, cell: CellKind, size: Size, seconds: float, threads: int | None) -> tuple[Speed, _Jobs]:
-    """The training speed of a network, and what the model that comes of it can do, held as a bundle holds it."""
+    """Measure the training of a network. Returns its speed and the jobs of the trained model, stored as in a bundle."""
     layers, width = SIZES[size]
     header, index = corpus.data.store.header, corpus.index
     listed = tuple((order, len(keys)) for order, keys in zip(index.orders, index.keys, strict=True))
@@ -174,7 +178,7 @@ def _training(corpus: Corpus, cell: CellKind, size: Size, seconds: float, thread
 
 
 def _training_chunk(trainer: Trainer) -> Action:
-    """Some steps of the trainer's own loop, which has warmed up."""
+    """An action that runs some steps of the trainer's loop, after a warm-up."""
     steps = trainer.events(trainer.clock() + PLANNED_SECONDS)
 
     def chunk() -> int:
@@ -188,12 +192,12 @@ def _training_chunk(trainer: Trainer) -> Action:
     return chunk
 
 
-# Scoring, generation and tokenising
+# Scoring, generation, tokenising
 
 
 @dataclass(frozen=True)
 class _Jobs:
-    """What a trained model is used for."""
+    """The jobs of a trained model."""
 
     settings: ModelSettings
     size: Size | None
@@ -220,7 +224,7 @@ class _Jobs:
         return Speed(what, made.cell, self.size, made.layers, made.width, threads, rate, gflops, share)
 
     def _scoring(self, lines: list[str], seconds: float) -> list[Speed]:
-        """Many short lines, each a sequence of its own; the same lines as one long text."""
+        """Measure scoring of many short sequences, and of the same lines as one long text."""
         end = [] if self.sequence == "stream" else [END]
         short = [np.append(self.tokenizer.encode_line(line), end).astype(np.int64) for line in lines]
         long = np.concatenate(short)
@@ -243,7 +247,7 @@ class _Jobs:
         return [line for _, text in self._sample(LINES, LINE_TOKENS) for line in text.split("\n")]
 
     def _sample(self, count: int, tokens: int) -> list[tuple[int, str]]:
-        """Tokens and text of samples, none of which ends before it has so many tokens."""
+        """Draw `count` samples of exactly `tokens` tokens. Returns number of tokens and text of each."""
         settings = SamplingSettings(count=count, max_tokens=tokens)
         one_line = self.sequence == "line"
         pieces = generate(self.model, self.tokenizer, "", settings, ends=False, one_line=one_line)
@@ -258,9 +262,10 @@ def _tokens(scores: list[TokenScores]) -> int:
 
 
 def best_rates(actions: Sequence[Action], seconds: float) -> list[float]:
-    """The highest rate of each action, which tells how much it did: two rounds, and more until time is up.
+    """The highest rate of each action, in units of what the action returns, a second.
 
-    They take turns, so that what slows the machine for a while slows all of them.
+    The actions take turns, in two rounds or more until `seconds` are over, so that a slow spell of the machine slows
+    all of them.
     """
     best, rounds, end = [0.0] * len(actions), 0, time.perf_counter() + seconds
     while rounds < 2 or time.perf_counter() < end:
@@ -273,7 +278,7 @@ def best_rates(actions: Sequence[Action], seconds: float) -> list[float]:
 
 
 def torch_products(rows: int, width: int) -> list[Action]:
-    """Torch's matrix products of a training step's shapes; what they do is told in operations."""
+    """Actions that multiply with torch the shapes of a training step; each returns its number of operations."""
 
     def multiply(a: Array, b: Array, out: Array) -> object:
         return torch.mm(torch.from_numpy(a), torch.from_numpy(b), out=torch.from_numpy(out))
@@ -282,12 +287,12 @@ def torch_products(rows: int, width: int) -> list[Action]:
 
 
 def numpy_products(rows: int, width: int) -> list[Action]:
-    """The same of NumPy."""
+    """The same with NumPy."""
     return _products(np.matmul, rows, width)
 
 
 def _products(multiply: Callable[[Array, Array, Array], object], rows: int, width: int) -> list[Action]:
-    """The gates' shapes: forward, and backward to the inputs and to the weights."""
+    """Products of the gates' shapes: forward, and backward to the inputs and to the weights."""
     shapes = ((rows, width, 3 * width), (rows, 3 * width, width), (3 * width, rows, width))
     return [partial(_burst, multiply, *shape) for shape in shapes]
 
@@ -309,7 +314,7 @@ def _operands(rows: int, inner: int, columns: int) -> tuple[Array, Array, Array]
 
 
 def dense_weights(settings: ModelSettings) -> int:
-    """Weights that every token is multiplied with: all matrices but those that are looked up by row."""
+    """The number of weights that multiply every token: all matrices but those that are looked up by row."""
     looked_up = (".table.weight",) if settings.tied else (".table.weight", ".token.weight")
     shapes = weight_shapes(settings)
     return sum(
@@ -318,14 +323,14 @@ def dense_weights(settings: ModelSettings) -> int:
 
 
 def numpy_threads() -> int:
-    """How many threads NumPy's matrix products use."""
+    """The number of threads of NumPy's matrix products."""
     pools: list[int] = [pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas"]
     return max(pools, default=usable_cores())
 
 
 @contextmanager
 def _threads(count: int | None) -> Iterator[None]:
-    """So many threads in NumPy, where a number is given; torch's are as before afterwards."""
+    """Use `count` threads in NumPy, if given; restores torch's number afterwards."""
     before = torch.get_num_threads()
     try:
         with threadpool_limits(count, "blas"):

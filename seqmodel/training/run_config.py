@@ -15,6 +15,7 @@ from pydantic import ValidationError
 from seqmodel.errors import ModelError
 from seqmodel.model.bundle import BundleHeader, TrainingSummary
 from seqmodel.settings import CorpusSettings, ModelSettings, TokenizerSettings, TrainingSettings
+from seqmodel.text.visible import one_line
 from seqmodel.training.run.options import named
 
 Scalar = str | bool | int | float
@@ -65,7 +66,7 @@ def _comments(header: BundleHeader) -> str:
         lines.append(f"training began from the bundle with the digest {made.began_from}: name it with --init")
     elif header.tokenizer is None:
         lines.append("how the vocabulary was learned is not recorded: name the token store as the corpus")
-    return "".join(f"# {''.join(c if c.isprintable() else '?' for c in line)}\n" for line in lines)
+    return "".join(f"# {one_line(line)}\n" for line in lines)
 
 
 def toml(tables: Mapping[str, Mapping[str, Value]]) -> str:

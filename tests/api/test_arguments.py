@@ -15,8 +15,9 @@ from seqmodel.errors import UsageError
 from seqmodel.settings import FilterSettings, ReadingSettings
 from tests.cli.command import run_here
 
-VERBS = {"filter": seqmodel.filter}
-SHELL_ALONE = {"quiet", "debug", "count", "help"}  # what is written, and where
+VERBS = {"filter": seqmodel.filter, "rescore": seqmodel.rescore}
+SHELL_ALONE = {"quiet", "debug", "help"}  # what is written, and where
+SHELL_ALONE |= {"count", "output", "style", "header", "column_prefix"}
 
 
 @pytest.mark.parametrize("name", VERBS)
@@ -57,3 +58,17 @@ def test_filter_gives_the_lines_that_the_command_prints(train_little: Callable[.
     assert [line.text for line in lines] == printed
     assert 0 < lines.kept == len(printed) < lines.read == 4
     assert [line.text for line in seqmodel.filter(text, seqmodel.load(model), below=4.0, invert=True)] == ["zzz qqq"]
+
+
+def test_rescore_gives_the_lists_that_the_command_prints(train_little: Callable[..., Path], tmp_path: Path) -> None:
+    model, nbest, reference = train_little(), tmp_path / "nbest.txt", tmp_path / "reference.txt"
+    nbest.write_text("u1-1 cat xqz\nu1-2 cat dog\nu2-1 anna\nu2-2 zzz\n")
+    reference.write_text("u1 cat dog\nu2 anna\n")
+    printed = run_here("rescore", "-m", model, nbest, "--output", "reranked", "--length-penalty", "0.5").lines
+    lists = seqmodel.rescore(nbest, model, length_penalty=0.5)
+    ranked = [[one.hypotheses[place] for place in one.ranking] for one in lists]
+    assert [f"{hypothesis.id} {hypothesis.text}" for best in ranked for hypothesis in best] == printed
+    assert (lists.lists, lists.hypotheses, lists.changed) == (2, 4, 1)
+    fitted = seqmodel.rescore(nbest, model, tune=str(reference))
+    assert [one.hypotheses[one.ranking[0]].text for one in fitted] == ["cat dog", "anna"]
+    assert fitted.fit is not None and (fitted.fit.words, fitted.fit.first, fitted.fit.fitted) == (3, 1, 0)

@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from seqmodel.console.curve_view import curves
-from seqmodel.reports.figure_data import Axis, Baseline, Picture, RunPicture, picture
+from seqmodel.reports.figure_data import Axis, Baseline, CurvePoint, Picture, RunPicture, picture
 from seqmodel.reports.history import read_history
 from tests.cli.command import command, environment
 from tests.reports.logs import EVALUATED, falling, write_log
@@ -21,8 +21,8 @@ TICKS = ((1.0, "1"), (2.0, "2"), (3.0, "3"))
 ACROSS = ((0.0, "0"), (10.0, "10"))
 RUN = RunPicture(
     "run",
-    ((0.0, 3.0), (5.0, 2.0), (10.0, 1.5)),
-    ((0.0, 9.0), (5.0, 1.5), (10.0, 1.0)),
+    (CurvePoint(0.0, 3.0), CurvePoint(5.0, 2.0), CurvePoint(10.0, 1.5)),
+    (CurvePoint(0.0, 9.0), CurvePoint(5.0, 1.5), CurvePoint(10.0, 1.0)),
     (Baseline("unigram", 9.0, True), Baseline("final", 1.25, False)),
 )
 SMALL = Picture(Axis("seconds", 0.0, 10.0, ACROSS), Axis("bits per char", 1.0, 3.0, TICKS), (RUN,))

@@ -15,8 +15,9 @@ from rich.style import Style
 from seqmodel.api.model import Model
 from seqmodel.console.heatmap_view import MOST_IN_LINE, HeatmapOutput, styles
 from seqmodel.errors import UsageError
-from seqmodel.reports.highlight import END_SIGN, Marking, visible
+from seqmodel.reports.highlight import END_SIGN, Marking
 from seqmodel.reports.palette import STEPS
+from seqmodel.text.visible import with_signs
 from tests.reports.test_palette import contrast
 
 SEQUENCE = re.compile(r"\x1b\[[\d;]*m")
@@ -52,7 +53,7 @@ def test_all_text_is_shown_and_nothing_else_steers(little_model: Model, colours:
     assert all(char.isprintable() or char == "\n" for char in shown)
     _, _, *rows = shown.split("\n")
     cells = "".join(row[16:] for row in rows)
-    expected = "".join(map(visible, text)) + END_SIGN
+    expected = "".join(map(with_signs, text)) + END_SIGN
     assert "".join(cells.split()) == "".join(expected.split())
     assert rows[0].split()[0] == "1"
 

@@ -13,7 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from seqmodel.console.rows import RowFormat, RowWriter
-from seqmodel.console.score_view import CorpusTotals, ScoreView
+from seqmodel.console.score_view import ScoreView, total_cells
+from seqmodel.scoring.totals import CorpusTotals
 from seqmodel.tokens.fitting import vocabulary_proto
 from seqmodel.tokens.tokenizer import Tokenizer
 
@@ -151,11 +152,11 @@ def test_the_base_is_in_every_name(base: Any, unit: str) -> None:
 
 
 def test_the_ratios_of_nothing_are_undefined() -> None:
-    assert all(math.isnan(value) for value in CorpusTotals().row(1.0, False)[6:])
+    assert all(math.isnan(value) for value in total_cells(CorpusTotals(), 1.0, False)[6:])
 
 
 def test_perplexities_are_powers_of_the_mean_bits_in_any_base() -> None:
     totals = CorpusTotals(sequences=2, tokens=8, words=4, chars=16, bytes=20, bits=24.0, lines=2)
     scale = math.log(2)
     expected = [2, 8, 4, 16, 20, 24 * scale, 1.5 * scale, 1.2 * scale, 8.0, 64.0]
-    assert totals.row(scale, False) == pytest.approx(expected)
+    assert total_cells(totals, scale, False) == pytest.approx(expected)

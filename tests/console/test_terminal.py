@@ -7,40 +7,16 @@ import signal
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from rich.console import Console
 
 from seqmodel.console import training_view
 from seqmodel.console.failures import guarded
 from seqmodel.console.signals import Stopped
-from seqmodel.console.terminal import console, say, visible
+from seqmodel.console.terminal import console, say
 from seqmodel.console.training_view import TrainingView
 from seqmodel.errors import DataError, ModelError, ResourceError, SeqmodelError, UsageError
 from seqmodel.training.events import Annealing, Evaluated, Event, Finished, Noted, Planned, Sampled, StepDone, Validated
 from tests.cli.command import kept_signals
-
-
-@settings(deadline=None)
-@given(st.text())
-def test_visible_text_holds_nothing_that_steers_a_terminal(text: str) -> None:
-    shown = visible(text)
-    assert all(char.isprintable() or char == "\n" for char in shown)
-    shown.encode()  # lone surrogates too are shown by their numbers: they cannot be written
-
-
-@settings(deadline=None)
-@given(st.text(st.characters(categories=["L", "N", "P", "S"])))
-def test_visible_leaves_printable_text_alone(text: str) -> None:
-    assert visible(text) == text
-
-
-@pytest.mark.parametrize(
-    ("char", "shown"),
-    [("\x1b", "\\x1b"), ("\x9b", "\\x9b"), ("\u202e", "\\u202e"), ("\U000e0001", "\\U000e0001"), ("\t", "\\x09")],
-)
-def test_control_characters_are_shown_by_their_numbers(char: str, shown: str) -> None:
-    assert visible(f"a{char}b") == f"a{shown}b"
 
 
 def test_markup_in_a_message_is_text(capsys: pytest.CaptureFixture[str]) -> None:

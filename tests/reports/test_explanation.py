@@ -14,7 +14,7 @@ from seqmodel.inference.experts import Mixture
 from seqmodel.inference.runtime import Runtime
 from seqmodel.model.bundle import read_bundle
 from seqmodel.reports.explanation import MOST_TOKENS, chain
-from seqmodel.reports.highlight import NEWLINE_SIGN
+from seqmodel.text.visible import NEWLINE_SIGN
 
 
 def test_the_steps_are_the_tokens_in_order(little_model: Model) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import unicodedata
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,9 +11,10 @@ from hypothesis import strategies as st
 
 import seqmodel
 from seqmodel.api.model import Model
-from seqmodel.reports.highlight import END_SIGN, NEWLINE_SIGN, Mark, Marking, visible
+from seqmodel.reports.highlight import END_SIGN, Mark, Marking
 from seqmodel.scoring.lines import LineScore
 from seqmodel.text.corpus import Line
+from seqmodel.text.visible import NEWLINE_SIGN, with_signs
 
 texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=12)
 nasty = st.lists(
@@ -44,7 +44,7 @@ def joined(marks: list[Mark]) -> str:
 
 
 def visible_apart(text: str) -> str:
-    return "".join(map(visible, text))
+    return "".join(map(with_signs, text))
 
 
 def total(marks: list[Mark]) -> float:
@@ -69,7 +69,7 @@ def test_words_show_the_text_and_add_up(models: dict[str, Model], text: str, uni
     marks = list(Marking(models[unit].tokenizer, by_word=True).marks(row))
     coloured = [mark for mark in marks if mark.bits is not None]
     if text.strip():
-        assert [mark.text for mark in coloured] == [visible(word) for word in text.split()]
+        assert [mark.text for mark in coloured] == [with_signs(word) for word in text.split()]
         assert joined(marks) == visible_apart(text)
     else:
         assert [mark.text for mark in coloured] == [END_SIGN]
@@ -102,38 +102,3 @@ def test_a_long_line_is_cut_after_so_many_tokens(models: dict[str, Model], by_wo
     marks = list(Marking(models["char"].tokenizer, by_word).marks(row, most=8))
     assert "".join(mark.text for mark in marks) == ("cat dog" if by_word else "cat dog ")
     assert marks[-1].last <= 8
-
-
-@given(st.text())
-def test_everything_is_visible_but_joiners_between_others(text: str) -> None:
-    shown = visible(text)
-    assert all(char.isprintable() or char in "\u200c\u200d" for char in shown)
-    assert not any(unicodedata.category(char) in ("Cc", "Cs", "Co", "Cn", "Zl", "Zp") for char in shown)
-    shown.encode()
-    if len(text) == 1:
-        assert shown.isprintable()
-
-
-@given(st.text(st.characters(categories=["L", "N", "P", "S"])))
-def test_printable_text_is_left_alone(text: str) -> None:
-    assert visible(text) == text
-
-
-def test_signs() -> None:
-    shown = {
-        "\t": "⟨TAB⟩",
-        "\x00": "⟨NUL⟩",
-        "\x1b": "⟨ESC⟩",
-        "\x07": "⟨U+0007⟩",
-        "\u202e": "⟨U+202E⟩",
-        "\xa0": "⟨U+00A0⟩",
-    }
-    shown |= {
-        "\udcff": "⟨xFF⟩",
-        "\n": NEWLINE_SIGN,
-        " ": " ",
-        "é": "é",
-        "👩\u200d👧": "👩\u200d👧",
-        "\u200d": "⟨U+200D⟩",
-    }
-    assert {text: visible(text) for text in shown} == shown

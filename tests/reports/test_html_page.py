@@ -15,11 +15,12 @@ from hypothesis import strategies as st
 
 import seqmodel
 from seqmodel.api.model import Model
-from seqmodel.reports.highlight import END_SIGN, Marking, visible
+from seqmodel.reports.highlight import END_SIGN, Marking
 from seqmodel.reports.html_page import ALTERNATIVES, MOST_TOKENS, Heading, ScorePage
 from seqmodel.scoring.lines import LineScore
 from seqmodel.scoring.tokens import Wanted
 from seqmodel.text.corpus import Line
+from seqmodel.text.visible import with_signs
 
 HEADING = Heading("m.seqmodel", "char tokens", (("bits per char", "1.234"),), ("A note.",))
 HOSTILE = "<script>alert(1)</script> \"'&amp; {{ 7*7 }} {% x %} http://example.com/x.js </p></title></style>"
@@ -92,7 +93,7 @@ def made(
 @given(texts=lines_of_text)
 def test_every_line_is_there_visibly_and_its_marks_tell_what_was_scored(little_model: Model, texts: list[str]) -> None:
     parsed = Parsed(made(little_model, texts))
-    assert parsed.texts == ["".join(map(visible, text)) + END_SIGN for text in texts]
+    assert parsed.texts == ["".join(map(with_signs, text)) + END_SIGN for text in texts]
     rows = scored(little_model, texts)
     expected = [mark for row in rows for mark in Marking(little_model.tokenizer).marks(row)]
     assert len(parsed.marks) == len(expected)
