@@ -1,7 +1,7 @@
-"""The training loop: truncated back-propagation through time over lanes, told as a series of events.
+"""The training loop: truncated back-propagation through time over lanes; it yields events.
 
-It knows ids, batches and the network; not text files, not the screen. Time is read from a clock that counts
-the whole command, so that a run of `--time 60s` ends, saved, after 60 seconds.
+It knows ids, batches and the network, but neither text files nor the screen. The clock counts the whole command, so
+that a run of `--time 60s` ends, saved, after 60 seconds.
 """
 
 from __future__ import annotations
@@ -53,13 +53,12 @@ VALIDATION_SHARE = 0.05  # of the time, at most
 CHECKPOINT_SHARE = 0.03
 CHECKPOINT_SECONDS = 30.0
 SUBSET_TOKENS = 1 << 14  # of a validation, at most
-TRIAL_TOKENS = 1 << 10  # scored before training begins, to learn how long that takes
-TRIAL_SHARE = 0.005  # of the budget, beyond which a trial is not repeated
-ROWS_TIMED = 1 << 13  # at most, where the threads are chosen
-STRETCH = 1 << 11  # held-out text is read in stretches of this many tokens, side by side
-# So many validations, and so much of the budget, without a gain before the learning rate goes down for good. Going on
-# gains nothing: 4,000 names read four times as long were 0.04 bits per char worse, and 0.02 with the rates halved again
-# and again.
+TRIAL_TOKENS = 1 << 10  # scored before training begins, to time the scoring
+TRIAL_SHARE = 0.005  # of the budget; a slower trial is not repeated
+ROWS_TIMED = 1 << 13  # at most, when the threads are chosen
+STRETCH = 1 << 11  # tokens; held-out text is cut into stretches of this length, which are scored side by side
+# Validations, and share of the budget, without a gain before annealing begins. Training on gains nothing: on 4,000
+# names, four times as long gave 0.04 bits per char more, and 0.02 more with the rates halved again and again.
 PATIENCE, PATIENCE_SHARE = 3, 0.05
 VALIDATIONS = 20  # in a run that is counted in steps
 SAMPLE_SECONDS = 15.0
@@ -68,7 +67,7 @@ SAMPLE_CHARS = 120
 
 @dataclass(frozen=True)
 class TrainingData:
-    """What is trained on and what is held out; the held-out ranges may lie in another store."""
+    """The training ranges and the held-out ranges; the latter may lie in another store."""
 
     store: TokenStore
     train: Ranges
@@ -81,7 +80,7 @@ class TrainingData:
 
     @cached_property
     def characters(self) -> Characters:
-        """The characters of the text that is trained on."""
+        """The characters of the training text."""
         return training_characters(self.store.tokenizer, self.store.ids, self.train)
 
     @property
@@ -90,7 +89,10 @@ class TrainingData:
 
 
 def stretches(ranges: Ranges, most_tokens: int | None = None) -> list[tuple[int, int]]:
-    """Held-out ranges cut into stretches; with `most_tokens` an even choice of them."""
+    """Cut held-out ranges into stretches of at most `STRETCH` tokens.
+
+    With `most_tokens`, returns every k-th of them, so that they hold about that many tokens.
+    """
     cut = [(at, min(at + STRETCH, int(end))) for begin, end in ranges for at in range(int(begin), int(end), STRETCH)]
     total = sum(end - begin for begin, end in cut)
     if most_tokens is None or total <= most_tokens:
@@ -100,7 +102,7 @@ def stretches(ranges: Ranges, most_tokens: int | None = None) -> list[tuple[int,
 
 
 class Trainer:
-    """A run: `events` drives it; `weights` are those to keep."""
+    """The state of a run. `events` trains; `kept_weights` returns the best weights so far."""
 
     def __init__(
         self,
@@ -148,7 +150,7 @@ class Trainer:
         self.worse = 0
         self.bits_per_char = math.nan
         self.recovery = Recovery()
-        # Where the number of steps is given, equal runs give equal bundles: the threads stay as they are.
+        # With a given number of steps, equal runs give equal bundles: so the thread count must not change.
         may_change = settings.threads is None and settings.seconds is not None and self.group.size == 1
         self.pace = Pace() if may_change and device == CPU else None
         self.batch_tokens = settings.lanes * settings.segment
@@ -164,7 +166,7 @@ class Trainer:
             torch.set_num_threads(choose_threads(width, rows, self.group.place.local_size))
 
     def begin_from(self, weights: Mapping[str, Array]) -> None:
-        """Start with a bundle's weights instead of random ones."""
+        """Replace the random weights by those of a bundle."""
         with torch.no_grad():
             for name, parameter in self._weights().items():
                 parameter.copy_(torch.from_numpy(weights[name].astype(np.float32)))
@@ -172,7 +174,7 @@ class Trainer:
     # Progress
 
     def total_steps(self) -> int | None:
-        """How many steps the budget allows, where it is counted in steps or epochs."""
+        """The number of steps of the whole run; None if the budget is a time."""
         if self.settings.steps is not None:
             return self.settings.steps
         if self.settings.epochs is not None:
@@ -264,6 +266,11 @@ class Trainer:
         return StepDone(self.step, self.tokens, self.epoch, self.bits_per_char, speed, progress, elapsed, rate)
 
     def _roll_back(self, reason: str) -> RolledBack:
+        """Go back to the last good state.
+
+        Raises:
+            SeqmodelError: after several failed tries.
+        """
         failed = self.step
         try:
             self._take(self.recovery.roll_back(reason, failed))
@@ -278,12 +285,12 @@ class Trainer:
         return Noted(f"training became slow: the threads were timed again, {before} before, {after} now")
 
     def _train(self, batch: Batch, scale: float) -> float:
-        """One step; returns the batch's bits per token. One whose loss is no number changes no weight."""
+        """Take one step. Returns the batch's bits per token; if that is not finite, no weight has changed."""
         begins = batch.fresh.all() or not self.lanes
         if begins:
             self.history = np.full((self.index.history, batch.inputs.shape[1]), UNKNOWN, np.int64)
         elif self.history.shape[1] != batch.inputs.shape[1]:
-            raise ModelError("the lanes of the checkpoint are not those of the corpus", "Start anew with --force.")
+            raise ModelError("the checkpoint has another number of lanes", "Start anew with --force.")
         rows = self.index.find(batch.inputs, self.history)
         self.history = next_history(batch.inputs, self.history)
         self.model.train()
@@ -305,7 +312,7 @@ class Trainer:
         return nats / LN2
 
     def _seed_noise(self) -> None:
-        """Other dropout masks in each process; on a GPU the generator's state is not kept in the checkpoint."""
+        """Seed dropout by step and rank: its masks differ between processes, and checkpoints hold no GPU state."""
         if self.group.size > 1 or self.device != CPU:
             entropy = [self.settings.seed, self.step, self.group.place.rank]
             torch.manual_seed(int(np.random.SeedSequence(entropy).generate_state(1, np.uint64)[0]))
@@ -316,12 +323,12 @@ class Trainer:
     # Held-out text and samples
 
     def runtime(self, weights: dict[str, Tensor] | None = None) -> Runtime:
-        """The present (or given) weights behind the interface that scoring and sampling use; no copy on a CPU."""
+        """A scoring runtime with the present (or given) weights; on a CPU it shares their memory."""
         arrays = {name: tensor.detach().cpu().numpy() for name, tensor in (weights or self._weights()).items()}
         return Runtime(self.model.settings, arrays, self.index, self.tokenizer.closed)
 
     def _weights(self) -> dict[str, Tensor]:
-        return dict(self.model.named_parameters())  # a tied weight stands there once
+        return dict(self.model.named_parameters())  # a tied weight occurs once
 
     def _validate(self, progress: float, start: float) -> Iterator[Event]:
         (figure,) = self.group.broadcast(self._subset_figure() if self.group.leads else 0.0)
@@ -335,7 +342,7 @@ class Trainer:
         waited = self.worse >= PATIENCE and progress - self.best_progress >= PATIENCE_SHARE
         if waited and self.schedule.anneal_from is None and progress < 0.8:
             self.schedule.anneal(self.step, max(20, self.step // 8), progress)
-            with torch.no_grad():  # from where it was best, not from where it has over-fitted
+            with torch.no_grad():  # annealing starts from the best weights, not from the over-fitted ones
                 for name, parameter in self._weights().items():
                     parameter.copy_((self.best or {}).get(name, parameter))
             yield Annealing(self.step, "held-out text no longer gains")
@@ -351,7 +358,7 @@ class Trainer:
         self.ending.validated = sum(end - begin for begin, end in self.subset)
 
     def _time_scoring(self) -> None:
-        """Learn how fast held-out text is scored from an even choice of it, all at once, as validations do it."""
+        """Time the scoring of a sample of the held-out text, in one batch as in a validation."""
         trial = [(begin, min(end, begin + TRIAL_TOKENS)) for begin, end in stretches(self.data.held_out, TRIAL_TOKENS)]
         for _ in range(2):  # the first warms up
             began = self.clock()
@@ -360,7 +367,7 @@ class Trainer:
             self.ending.scored(sum(end - begin for begin, end in trial), spent)
             if spent > TRIAL_SHARE * (self.settings.seconds or math.inf):
                 break
-        if self.best is None:  # else figures are compared with that of the best
+        if self.best is None:  # later figures must be of the same tokens as the best one
             self._validate_on(self.ending.validation_tokens(SUBSET_TOKENS))
 
     def _sample(self) -> str:
@@ -412,7 +419,7 @@ class Trainer:
         return CheckpointSaved(self.step, str(path), time.monotonic() - start)
 
     def _state(self) -> Checkpoint:
-        """What a step changes, not copied."""
+        """The state that a step changes, not copied."""
         groups: dict[str, dict[str, Tensor]] = {
             "weights": self._weights(),
             "optimizer": self.optimizers.state(),
@@ -432,7 +439,7 @@ class Trainer:
         return Checkpoint(groups, state.progress)
 
     def _take(self, state: Checkpoint) -> None:
-        """Go back (or on) to a state."""
+        """Replace the state that a step changes."""
         numbers, groups = state.progress, state.groups
         with torch.no_grad():
             for name, tensor in self._weights().items():
@@ -445,17 +452,17 @@ class Trainer:
         self.bits_per_char = math.nan if numbers["bits_per_char"] is None else numbers["bits_per_char"]
 
     def restore(self, checkpoint: Checkpoint) -> None:
-        """Go on where a checkpoint was taken.
+        """Continue from a checkpoint.
 
         Raises:
-            ModelError: if it is of another network or corpus.
+            ModelError: if it belongs to another network or corpus.
         """
         numbers, groups = checkpoint.progress, checkpoint.groups
         misfit = ModelError("the checkpoint does not fit the model", "Start anew with --force.")
         if numbers["corpus_digest"] != self.data.store.header.corpus_digest:
             raise ModelError(
                 "the checkpoint was taken on another corpus",
-                "Resume with the corpus it began with, or start anew with --force.",
+                "Resume with the original corpus, or start anew with --force.",
             )
         if self.tokenizer.size != self.model.settings.vocabulary or self.data.is_stream == self.model.settings.ends:
             raise misfit

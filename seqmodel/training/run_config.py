@@ -1,4 +1,4 @@
-"""The TOML that makes a bundle's run again: the settings as they were chosen, the corpus told in comments. No torch.
+"""The TOML file that repeats a bundle's run: its settings, with the corpus described in comments. No torch.
 
 seqmodel info --config model.seqmodel > run.toml
 seqmodel train corpus.txt --config run.toml -o again.seqmodel
@@ -22,10 +22,10 @@ Value = Scalar | tuple[str, ...]
 
 
 def run_config(header: BundleHeader) -> str:
-    """The TOML text for `train --config`.
+    """Write a bundle's settings as TOML for `train --config`.
 
     Raises:
-        ModelError: if the bundle's training settings cannot be.
+        ModelError: if the bundle's training settings are not valid.
     """
     tokenizer = header.tokenizer or TokenizerSettings(unit=header.unit, closed=header.closed)
     corpus = header.corpus or CorpusSettings(sequence=header.sequence)
@@ -40,7 +40,7 @@ def run_config(header: BundleHeader) -> str:
 
 
 def _training(summary: TrainingSummary) -> TrainingSettings:
-    """The settings with their budget, which older bundles tell in words alone."""
+    """The training settings with their budget, which older bundles hold as text only."""
     settings: dict[str, Any] = {
         name: value for name, value in summary.settings.items() if name in TrainingSettings.model_fields
     }
@@ -57,10 +57,10 @@ def _comments(header: BundleHeader) -> str:
     made = header.provenance
     lines = [
         f"corpus: {made.corpus_bytes} bytes, SHA-256 {made.corpus_digest}; name it on the command line",
-        "threads are chosen by timing; bit for bit the same takes the same --threads",
+        "threads are chosen by timing; for a bit-identical run give the same --threads",
     ]
     if made.held_out_from == "file":
-        lines.append("the held-out text was a file of its own: name it with --valid")
+        lines.append("the held-out text was a separate file: name it with --valid")
     if made.began_from is not None:
         lines.append(f"training began from the bundle with the digest {made.began_from}: name it with --init")
     elif header.tokenizer is None:
@@ -69,7 +69,7 @@ def _comments(header: BundleHeader) -> str:
 
 
 def toml(tables: Mapping[str, Mapping[str, Value]]) -> str:
-    """Tables of plain values as TOML; keys and names of tables are bare words."""
+    """Write tables of plain values as TOML; table names and keys must be bare words."""
     parts = [
         f"\n[{name}]\n" + "".join(f"{k} = {_value(v)}\n" for k, v in table.items()) for name, table in tables.items()
     ]
@@ -79,6 +79,6 @@ def toml(tables: Mapping[str, Mapping[str, Value]]) -> str:
 def _value(value: Value) -> str:
     if isinstance(value, tuple):
         return f"[{', '.join(map(_value, value))}]"
-    if isinstance(value, str):  # JSON's escapes are TOML's too, but it leaves DEL as it is
+    if isinstance(value, str):  # TOML accepts JSON's escapes; JSON leaves DEL unescaped
         return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
     return str(value).lower() if isinstance(value, bool) else repr(value)

@@ -1,4 +1,4 @@
-"""The `.checkpoint` file: all that a run needs to go on as if it had not stopped. Safetensors, no pickle."""
+"""The `.checkpoint` file, from which an interrupted run is resumed exactly. Safetensors, no pickle."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class Checkpoint:
 
 
 def write_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
-    """Write atomically.
+    """Write a checkpoint atomically.
 
     Raises:
         ResourceError: if the disk is full; the old checkpoint stays.
@@ -56,9 +56,10 @@ def write_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
 
 
 def read_checkpoint(path: Path) -> Checkpoint:
-    """
+    """Read a checkpoint.
+
     Raises:
-        ModelError: if it is missing, damaged or of a newer format.
+        ModelError: if it is missing, damaged or of another format.
     """
     file, tensors = read_tensors(path)
     if file.metadata.get("kind") != KIND:
@@ -73,11 +74,11 @@ def read_checkpoint(path: Path) -> Checkpoint:
     return Checkpoint(groups, progress if isinstance(progress, dict) else {})
 
 
-# What a checkpoint of a run holds
+# The contents
 
 
 class Notes(Settings):
-    """What a run keeps of its beginning."""
+    """The record of a run's start."""
 
     counts: bool
     began_from: Digest | None
@@ -119,7 +120,7 @@ class Progress(Settings):
 
 
 def read_run(path: Path) -> Checkpoint:
-    """Read the checkpoint of a run that is to be resumed, and see that its parts fit together.
+    """Read the checkpoint of a run that is to be resumed, and check that its parts fit together.
 
     Raises:
         ModelError: as `read_checkpoint`, and if they do not.
@@ -136,7 +137,7 @@ def read_run(path: Path) -> Checkpoint:
 
 
 def _groups_fit(groups: Mapping[str, Mapping[str, Tensor]], model: ModelSettings) -> bool:
-    """Whether the tensors are those of a model: so no more memory is asked for than the file had."""
+    """True if the tensors have the shapes of the model, so that it needs no more memory than the file had."""
     kinds = ("weights", "best", "ngrams", "lanes", "random")
     weights, best, keys, lanes, random = (
         {name: tensor.numpy() for name, tensor in groups.get(kind, {}).items()} for kind in kinds
@@ -159,7 +160,7 @@ def _weights_fit(weights: Mapping[str, Array], model: ModelSettings) -> bool:
 
 
 def _lanes_fit(lanes: Mapping[str, Array], random: Mapping[str, Array], model: ModelSettings, history: int) -> bool:
-    """Whether the lanes' states are there, all of as many lanes, with ids before them; or no lane has begun."""
+    """True if every state has the same number of lanes, with their earlier ids; or if no lane has begun."""
     ids, noise = random.get("history"), random.get("torch")
     if ids is None or noise is None or ids.dtype != np.int64 or ids.ndim != 2 or noise.dtype != np.uint8:
         return False

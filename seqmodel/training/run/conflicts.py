@@ -1,6 +1,6 @@
-"""Options that contradict what is fixed already: by a token store, by a checkpoint, by the bundle to begin from.
+"""Checks for options that contradict a token store, a checkpoint or the bundle of `--init`.
 
-They are refused, never passed over; those that say the same are fine. No torch.
+A contradiction is an error, never ignored; an option that repeats a fixed value is allowed. No torch.
 """
 
 from __future__ import annotations
@@ -26,9 +26,10 @@ FREE_IN_RESUMING = {*BUDGETS, "threads", "device"}
 
 
 def agree_with_store(request: TrainingRequest, header: StoreHeader) -> None:
-    """
+    """Check a request against the token store that it names.
+
     Raises:
-        UsageError: if the request says otherwise than the store that it names.
+        UsageError: if an option contradicts the store.
     """
     stored = _text(header.tokenizer, header.corpus)
     stored |= {"unit": header.unit, "closed_vocab": header.closed, "sequence": header.sequence}
@@ -36,9 +37,10 @@ def agree_with_store(request: TrainingRequest, header: StoreHeader) -> None:
 
 
 def agree_with_bundle(request: TrainingRequest, header: BundleHeader) -> None:
-    """
+    """Check a request against the bundle of `--init`.
+
     Raises:
-        UsageError: if the request says otherwise than the bundle that it begins from.
+        UsageError: if an option contradicts the bundle.
     """
     stored = _text(header.tokenizer) | {"unit": header.unit, "closed_vocab": header.closed}
     _compare(_given(request, OF_A_BUNDLE), stored | _model(header.model.model_dump()), "the bundle to begin from")
@@ -47,16 +49,17 @@ def agree_with_bundle(request: TrainingRequest, header: BundleHeader) -> None:
 
 
 def fit_together(store: TokenStore, bundle: Bundle) -> None:
-    """
+    """Check that a bundle can be trained further on a token store.
+
     Raises:
-        UsageError: if training cannot begin from the bundle on the ids of the store.
+        UsageError: if their vocabularies or their ends of sequences differ.
     """
     _compare_ends(store.header.sequence != "stream", bundle.header)
     own, other = bundle.tokenizer, store.tokenizer
     if not own.spells_as(other):
         raise UsageError(
-            f"{store.path} holds the ids of another vocabulary than that of the bundle to begin from",
-            "Make it with seqmodel tokenize -m and that bundle.",
+            f"{store.path} was made with another vocabulary than the bundle to begin from",
+            "Make the store with seqmodel tokenize -m and that bundle.",
         )
 
 
@@ -70,9 +73,10 @@ def _compare_ends(ends: bool, header: BundleHeader) -> None:
 
 
 def agree_with_checkpoint(request: TrainingRequest, progress: Mapping[str, Any]) -> None:
-    """
+    """Check a request against the run to resume; budget, threads and device may change.
+
     Raises:
-        UsageError: if the request says otherwise than the run to resume, of more than the budget and threads.
+        UsageError: if another option contradicts the checkpoint.
     """
     notes = progress["notes"]
     stored = named(TokenizerSettings, notes["tokenizer"])
@@ -93,7 +97,7 @@ def _model(fields: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _given(request: TrainingRequest, names: set[str]) -> dict[str, Any]:
-    """Which of these options the request has; a size stands for its layers and width."""
+    """The request's options among `names`; a size is replaced by its layers and width."""
     given = options_of(request)
     if "size" in given:
         given = dict(zip(("layers", "width"), SIZES[given.pop("size")], strict=True)) | given

@@ -1,7 +1,7 @@
-"""What a run can be told, by name: on the command line, in a TOML file and from Python alike.
+"""The options of a run, with the same names on the command line, in a TOML file and in Python.
 
-The options are the fields of the settings in `seqmodel.settings`, a few under a shorter name, and what stands here.
-A file holds them in the tables [text], [model] and [training]; what names files stands above these. No torch.
+They are the fields of `seqmodel.settings`, a few under a shorter name, and of the settings defined here. A TOML file
+has them in the tables [text], [model] and [training], and those that name files above these. No torch.
 
 Example: `[training]` `time = "10m"` in a file, `--time 10m`, `train(…, time="10m")`: {"time": 600.0}.
 """
@@ -47,7 +47,7 @@ def _file_name(value: Any) -> str:
     return value
 
 
-# Not `str`: that admits no name which is not UTF-8.
+# Pydantic's `str` refuses names that are not UTF-8.
 _Name = Annotated[Any, AfterValidator(_file_name)]
 
 
@@ -67,7 +67,7 @@ class Places(Settings):
 
 
 class Parts(Settings):
-    """What a model is made of, beside the network's own settings."""
+    """The parts of a model, beside the network's own settings."""
 
     size: Size | None = None
     ngram: Literal["on", "off"] = "on"
@@ -76,7 +76,7 @@ class Parts(Settings):
 
 @dataclass(frozen=True)
 class Option:
-    """The table in which an option stands, and the field that it sets."""
+    """An option's table in a file, and the field that it sets."""
 
     table: str
     kind: type[Settings]
@@ -89,7 +89,7 @@ _TABLES: dict[str, tuple[type[Settings], ...]] = {
     "model": (ModelSettings, Parts),
     "training": (TrainingSettings,),
 }
-_BY_CORPUS = {"vocabulary", "ends", "ngram_rows"}  # fields that the corpus decides
+_BY_CORPUS = {"vocabulary", "ends", "ngram_rows"}  # fields that the corpus determines
 OPTIONS = {
     SHORTER.get(field, field): Option(table, kind, field)
     for table, kinds in _TABLES.items()
@@ -98,7 +98,7 @@ OPTIONS = {
     if field not in _BY_CORPUS
 }
 
-# From how a value is written to what the field holds: a duration or seconds, MiB.
+# Conversion from an option's value to its field's: a duration to seconds, MiB to bytes.
 _READ: dict[str, Callable[[Any], Any]] = {
     "time": lambda value: parse_duration(value) if isinstance(value, str) else value,
     "fingerprint": lambda value: parse_size(value) if isinstance(value, str) else value,
@@ -107,10 +107,12 @@ _READ: dict[str, Callable[[Any], Any]] = {
 
 
 def checked_options(written: Mapping[str, Any], where: str = "") -> dict[str, Any]:
-    """The options that were given (None: was not), each as its field holds it; `where` names a file's table.
+    """Check options and convert their values to those of the fields; None means that an option is not given.
+
+    `where` names the file and table in messages.
 
     Raises:
-        UsageError: if there is no such option, or its value cannot be.
+        UsageError: if an option is unknown, its value invalid, or several budgets are given.
     """
     options = {}
     for name, value in written.items():
@@ -139,7 +141,7 @@ def _value(name: str, value: Any, where: str) -> Any:
 
 
 def named(kind: type[Settings], fields: Mapping[str, Any]) -> dict[str, Any]:
-    """Fields of a kind of settings under their options' names; None stands for none."""
+    """The fields of a kind of settings by option name, without those that are None."""
     own = {name: option.field for name, option in OPTIONS.items() if option.kind is kind}
     return {name: fields[field] for name, field in own.items() if fields.get(field) is not None}
 
@@ -148,10 +150,10 @@ def named(kind: type[Settings], fields: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def read_options(path: str | os.PathLike[str]) -> dict[str, Any]:
-    """The options that a TOML file holds; `-` is standard input.
+    """Read the options of a TOML file; `-` is standard input.
 
     Raises:
-        UsageError: if it cannot be read, is no TOML, or holds what is no option or cannot be.
+        UsageError: if the file cannot be read or is no TOML, or an option is unknown, misplaced or invalid.
     """
     content = _parsed(path)
     tables = {"": {name: value for name, value in content.items() if name not in _TABLES}}
@@ -205,9 +207,9 @@ def _refuse_stranger(name: str, table: str, where: str) -> None:
 
 
 def merged(file: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
-    """The options of a file and those that were given, which win.
+    """Merge the options of a file with those that were given, which win.
 
-    A budget takes the place of one of another kind, and a size that of a width and layers.
+    A budget also replaces one of another kind, and a size replaces width and layers.
     """
     replaced = set(BUDGETS) if BUDGETS & given.keys() else set()
     replaced |= {"width", "layers"} if "size" in given else set()
@@ -215,7 +217,11 @@ def merged(file: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def request_of(options: Mapping[str, Any], *, resume: bool = False, force: bool = False) -> TrainingRequest:
-    """The run that checked options ask for."""
+    """Make a request from checked options.
+
+    Raises:
+        UsageError: if options contradict each other.
+    """
 
     def of(kind: type[Settings]) -> dict[str, Any]:
         return {OPTIONS[name].field: value for name, value in options.items() if OPTIONS[name].kind is kind}
@@ -243,7 +249,7 @@ def request_of(options: Mapping[str, Any], *, resume: bool = False, force: bool 
 
 
 def options_of(request: TrainingRequest) -> dict[str, Any]:
-    """What a request was told of text, model and training: the inverse of `request_of`, files left out."""
+    """The options of a request, without those that name files: the inverse of `request_of`."""
     options = named(TokenizerSettings, request.tokenizer.model_dump(exclude_unset=True))
     options |= named(CorpusSettings, request.corpus.model_dump(exclude_unset=True))
     options |= named(ModelSettings, request.model) | named(TrainingSettings, request.training)

@@ -1,4 +1,4 @@
-"""What a run is asked to do, and what it gives. No torch."""
+"""The request and the result of a training run. No torch."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class TrainingRequest:
 
 @dataclass(frozen=True)
 class TrainingResult:
-    """Where the bundle is, what it says of itself, and how the run ended."""
+    """The bundle's file and header, and how the run ended."""
 
     path: Path
     header: BundleHeader

@@ -1,7 +1,7 @@
-"""One run from request to bundle: tokens, split, plan, loop, final figures, file.
+"""One run from request to bundle: tokens, plan, loop, final figures, file.
 
-Files of a run lie beside each other: X.seqmodel, X.checkpoint, X.tokens, X.jsonl. The checkpoint and the
-token store are removed when the run is complete, and kept for `--resume` when it is not.
+The files of a run lie beside each other: X.seqmodel, X.checkpoint, X.tokens, X.valid.tokens, X.jsonl. The checkpoint
+and the token stores are removed when the run is complete, and kept for `--resume` when it is not.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ from seqmodel.training.running_text import looks_like_running_text
 from seqmodel.training.trial_steps import training_speed
 
 DEFAULT_SECONDS = 180.0
-LEAST_STEPS = 30  # below which a run has hardly begun: the learning rate needs as many to rise
+LEAST_STEPS = 30  # of a new run: the warm-up of the learning rate takes as many
 
 
 class TrainingRun:
@@ -334,7 +334,7 @@ class TrainingRun:
         self._tell(log, Planned(plan, settings, parameters, tokens, held, per_unit(data), per_token))
         now = time.monotonic()
         spent = float(checkpoint.progress["elapsed"]) if checkpoint is not None else 0.0
-        # A budget counts from the start of the command; a resumed run has spent some of it before.
+        # A budget counts from the start of the command; a resumed run has spent a part of it earlier.
         self.deadline = self.started + (training.seconds or math.inf) - spent
         finished = None
         for event in trainer.events(
@@ -357,7 +357,7 @@ class TrainingRun:
     ) -> None:
         """
         Raises:
-            SeqmodelError: if the time was over before there was a model; of a run that was not resumed nothing is kept.
+            SeqmodelError: if the time was over after too few steps; unless the run was resumed, its files are removed.
         """
         least = LEAST_STEPS if self.begin.init is None else 1
         if settings.seconds is None or not finished.annealed or finished.step >= least:
@@ -372,7 +372,7 @@ class TrainingRun:
         )
 
     def _affordable(self, trainer: Trainer, data: TrainingData, log: RunLog) -> TrainingData:
-        """The data with as much of the held-out text as the final figures have time for, evenly chosen."""
+        """The data with an even choice of the held-out text that can be scored in the time left."""
         whole = token_count(data.held_out)
         most = trainer.ending.affordable(self.deadline - time.monotonic())
         if most >= whole:
@@ -393,7 +393,7 @@ class TrainingRun:
     ) -> BundleHeader:
         weights = {name: stored_precision(array) for name, array in trainer.kept_weights().items()}
         if not in_range(weights):
-            raise SeqmodelError("the weights grew beyond all bounds", "Train with a much lower --learning-rate.")
+            raise SeqmodelError("the weights grew too large to be stored", "Train with a much lower --learning-rate.")
         store = data.store.header
         runtime = Runtime(trainer.model.settings, weights, trainer.index, store.closed)
         provenance = Provenance(
@@ -451,7 +451,7 @@ def _budget_text(settings: TrainingSettings) -> str:
 
 
 def corpus_digest(inputs: Sequence[str], tokenizer: TokenizerSettings, corpus: CorpusSettings) -> str:
-    """The digest that a store of these inputs would have."""
+    """Compute the corpus digest that a store of these inputs would have."""
     summary = CorpusSummary()
     for _ in read_sequences(find_sources(inputs, corpus), corpus, summary, tokenizer.unit == "byte"):
         pass

@@ -1,4 +1,4 @@
-"""What a run begins with: settings of its own, a bundle to go on from, or the run that it resumes."""
+"""The start of a run: new, from the bundle of `--init`, or from the checkpoint of the run to resume."""
 
 from __future__ import annotations
 
@@ -20,21 +20,24 @@ from seqmodel.training.run.request import TrainingRequest
 
 @dataclass(frozen=True)
 class Beginning:
-    """How text is read and becomes tokens; `init` is the bundle whose vocabulary and weights come first."""
+    """The settings that text is read and tokenized with; `init` is the bundle to begin from."""
 
     tokenizer: TokenizerSettings
     corpus: CorpusSettings
     init: Bundle | None = None
 
     def with_earlier(self, found: Characters) -> Characters:
-        """The characters of the training text, with those that the bundle to begin from was trained on."""
+        """The characters of the training text, and of the text that the bundle of `--init` was trained on."""
         earlier = self.init.written_characters if self.init is not None else None
         return found if earlier is None else found | earlier
 
 
 def refuse_own_inputs(request: TrainingRequest) -> None:
-    """No input, and no text that is held out, may be a file that this run writes (a token store to train on is only
-    read)."""
+    """Check that no input, and no held-out text, is a file that this run writes.
+
+    Raises:
+        UsageError: if one is, or the output has the suffix of another kind of file.
+    """
     output = request.output
     if output.suffix in (".tokens", ".checkpoint", ".jsonl"):
         raise UsageError(f"{output} has the name of another kind of file", "Call the bundle something.seqmodel.")
@@ -52,11 +55,11 @@ def refuse_own_inputs(request: TrainingRequest) -> None:
 
 
 def checkpoint_of(request: TrainingRequest) -> Checkpoint | None:
-    """The checkpoint of the run to resume; None for a new run.
+    """Read the checkpoint of the run to resume; None for a new run.
 
     Raises:
         ModelError: if there is nothing to resume, or the checkpoint cannot be read.
-        UsageError: if a new run would overwrite a file, and may not.
+        UsageError: if a new run would overwrite a file without --force.
     """
     output, path = request.output, beside(request.output, ".checkpoint")
     if request.resume:
@@ -80,9 +83,10 @@ def checkpoint_of(request: TrainingRequest) -> Checkpoint | None:
 
 
 def beginning_of(request: TrainingRequest, checkpoint: Checkpoint | None) -> Beginning:
-    """
+    """Determine the start of a run.
+
     Raises:
-        UsageError: if the request contradicts the bundle to begin from, or the checkpoint to resume.
+        UsageError: if the request contradicts the bundle of `--init`, or the checkpoint to resume.
         ModelError: if that bundle cannot be read.
     """
     if checkpoint is not None:
@@ -109,7 +113,7 @@ def _resumed(request: TrainingRequest, progress: Any) -> Beginning:
 def notes_of(
     request: TrainingRequest, init: Bundle | None, store: TokenStore, valid: TokenStore | None, own_store: bool
 ) -> Any:
-    """What a checkpoint keeps of a run's beginning, as JSON; `own_store`: the run made the store, and may remove it."""
+    """The record of a run's start for its checkpoint; `own_store`: the run made the store, and may remove it."""
     header = store.header
     learned = init.header.tokenizer if init is not None else header.tokenizer
     return {

@@ -1,4 +1,4 @@
-"""The part in a run of a process that is not its first: the same steps, on lanes of its own, and no file written."""
+"""A run in a process other than the first: the same steps on its own lanes; it writes no files."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from seqmodel.training.run.start import beginning_of
 
 
 class FollowingRun(TrainingRun):
-    """Reads what the first process of the run has made, and goes by its numbers."""
+    """Reads the files that the first process has made, and follows the numbers that it broadcasts."""
 
     def _carry_out(self) -> TrainingResult:
         threads, half = self.group.broadcast(0, 0)  # the first has made the token store, and its plan
