@@ -43,11 +43,11 @@ from seqmodel.training.events import (
     StepDone,
     Validated,
 )
-from seqmodel.training.memory import refuse_what_does_not_fit
+from seqmodel.training.memory import check_memory
 from seqmodel.training.optimization import Optimizers, Schedule, choose_threads
 from seqmodel.training.recovery import Recovery
 from seqmodel.training.run.checkpoints import Checkpoint, write_checkpoint
-from seqmodel.training.throughput import Cadence, Ending, Pace
+from seqmodel.training.throughput import EndReserve, SlowdownWatch, Timer
 
 VALIDATION_SHARE = 0.05  # of the time, at most
 CHECKPOINT_SHARE = 0.03
@@ -117,7 +117,7 @@ class Trainer:
         self.data, self.settings, self.index, self.clock = data, settings, index, clock
         self.group, self.device = group or Group(), device
         if device == CPU:
-            refuse_what_does_not_fit(model_settings, settings, token_count(data.train))
+            check_memory(model_settings, settings, token_count(data.train))
         if device.type == "cuda":
             torch.cuda.set_device(device)  # where NCCL keeps its own memory
         self.tokenizer: Tokenizer = data.store.tokenizer
@@ -139,7 +139,7 @@ class Trainer:
             data.store, data.train, lanes=settings.lanes, segment=settings.segment, seed=settings.seed
         )
         self.unseen = UnseenSpellings(self.tokenizer, settings.unseen_rate, settings.seed)
-        self.ending = Ending(settings.seconds, token_count(data.held_out))
+        self.end_reserve = EndReserve(settings.seconds, token_count(data.held_out))
         self._validate_on(SUBSET_TOKENS)
         self.step = 0
         self.tokens = 0
@@ -152,7 +152,7 @@ class Trainer:
         self.recovery = Recovery()
         # With a given number of steps, equal runs give equal bundles: so the thread count must not change.
         may_change = settings.threads is None and settings.seconds is not None and self.group.size == 1
-        self.pace = Pace() if may_change and device == CPU else None
+        self.slowdown = SlowdownWatch() if may_change and device == CPU else None
         self.batch_tokens = settings.lanes * settings.segment
         self.lanes: list[Tensor] = []
         self.history = np.empty((0, 0), np.int64)
@@ -185,7 +185,7 @@ class Trainer:
         total = self.total_steps()
         if total is not None:
             return self.step / total
-        return min(1.0, max(0.0, self.clock() - began) / max(1e-9, deadline - self.ending.seconds - began))
+        return min(1.0, max(0.0, self.clock() - began) / max(1e-9, deadline - self.end_reserve.seconds - began))
 
     # The loop
 
@@ -200,19 +200,19 @@ class Trainer:
     ) -> Iterator[Event]:
         """Train until the budget is spent, or `should_stop` says so; `deadline` and `began` are clock readings.
 
-        Of a budget of time as much is left, at the deadline, as `ending` keeps for the final figures.
+        Of a budget of time as much is left, at the deadline, as `end_reserve` keeps for the final figures.
 
         Raises:
             SeqmodelError: if the loss is no number, and again after each of a few tries with a lower rate.
         """
         start, first_tokens = self.clock(), self.tokens
         began = start if began is None else began
-        validation = Cadence(1.0, VALIDATION_SHARE, start)
+        validation = Timer(1.0, VALIDATION_SHARE, start)
         if self.subset and self.settings.seconds is not None and self.group.leads:
             self._time_scoring()
-            validation.done(start - self.ending.validation_seconds, start)
-        sample = Cadence(SAMPLE_SECONDS, VALIDATION_SHARE, start)
-        saving = Cadence(CHECKPOINT_SECONDS, CHECKPOINT_SHARE, start)
+            validation.done(start - self.end_reserve.validation_seconds, start)
+        sample = Timer(SAMPLE_SECONDS, VALIDATION_SHARE, start)
+        saving = Timer(CHECKPOINT_SECONDS, CHECKPOINT_SHARE, start)
         reading = self.batches.read(self.step)
         total = self.total_steps()
         every = max(1, total // VALIDATIONS) if total is not None else None
@@ -237,7 +237,7 @@ class Trainer:
                 continue
             speed = (self.tokens - first_tokens) / max(1e-9, now - start)
             yield self._step_done(bits, speed, progress, now - start, scale)
-            if self.pace is not None and self.pace.has_collapsed(now - before, self.batch_tokens):
+            if self.slowdown is not None and self.slowdown.has_collapsed(now - before, self.batch_tokens):
                 yield self._choose_threads_again()
             due = self.step % every == 0 if every else validation.is_due(now)
             due, save = map(bool, self.group.broadcast(due, checkpoint is not None and saving.is_due(self.clock())))
@@ -350,12 +350,12 @@ class Trainer:
     def _subset_figure(self) -> float:
         began = self.clock()
         bits, tokens = score_ranges(self.runtime(), self.data.valid_store.ids, self.subset, self.data.is_stream)
-        self.ending.scored(self.ending.validated, self.clock() - began)
+        self.end_reserve.scored(self.end_reserve.validated, self.clock() - began)
         return bits / max(1, tokens) / self.data.chars_per_token
 
     def _validate_on(self, most_tokens: int) -> None:
         self.subset = stretches(self.data.held_out, most_tokens)
-        self.ending.validated = sum(end - begin for begin, end in self.subset)
+        self.end_reserve.validated = sum(end - begin for begin, end in self.subset)
 
     def _time_scoring(self) -> None:
         """Time the scoring of a sample of the held-out text, in one batch as in a validation."""
@@ -364,11 +364,11 @@ class Trainer:
             began = self.clock()
             score_ranges(self.runtime(), self.data.valid_store.ids, trial, self.data.is_stream)
             spent = self.clock() - began
-            self.ending.scored(sum(end - begin for begin, end in trial), spent)
+            self.end_reserve.scored(sum(end - begin for begin, end in trial), spent)
             if spent > TRIAL_SHARE * (self.settings.seconds or math.inf):
                 break
         if self.best is None:  # later figures must be of the same tokens as the best one
-            self._validate_on(self.ending.validation_tokens(SUBSET_TOKENS))
+            self._validate_on(self.end_reserve.validation_tokens(SUBSET_TOKENS))
 
     def _sample(self) -> str:
         settings = SamplingSettings(max_tokens=SAMPLE_CHARS, max_chars=SAMPLE_CHARS, seed=self.step)
@@ -405,7 +405,7 @@ class Trainer:
             "best_bits": None if math.isinf(self.best_bits) else self.best_bits,
             "best_progress": self.best_progress,
             "worse": self.worse,
-            "validated": self.ending.validated,
+            "validated": self.end_reserve.validated,
             "anneal": [self.schedule.anneal_from, self.schedule.anneal_steps, self.schedule.anneal_scale],
             "recovery": [self.recovery.factor, self.recovery.tries],
             "settings": self.settings.model_dump(mode="json"),

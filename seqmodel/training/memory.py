@@ -18,7 +18,7 @@ _LIMITS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_b
 _FREE = re.compile(r"^(?:MemAvailable|SwapFree): *([0-9]+) kB$", re.MULTILINE)
 
 
-def refuse_what_does_not_fit(model: ModelSettings, training: TrainingSettings, tokens: int) -> None:
+def check_memory(model: ModelSettings, training: TrainingSettings, tokens: int) -> None:
     """Check that training on so many tokens can fit into memory.
 
     Raises:

@@ -201,7 +201,7 @@ def _flushes_denormals() -> bool:
 
 
 @contextmanager
-def as_before() -> Iterator[None]:
+def restored_torch_state() -> Iterator[None]:
     """Restore torch's thread count and random states at the end."""
     threads, seed, state = torch.get_num_threads(), torch.initial_seed(), torch.get_rng_state()
     used = torch.cuda.is_initialized()  # type: ignore[no-untyped-call]

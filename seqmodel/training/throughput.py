@@ -15,7 +15,7 @@ FINAL_COST = 1.5  # time per token of the final figures, relative to a validatio
 LEAST_SCORED = 1 << 12  # tokens; figures of fewer are mostly noise
 
 
-class Cadence:
+class Timer:
     """A timer for repeated work: due at most every `least` seconds, and for at most `share` of the time."""
 
     def __init__(self, least: float, share: float, now: float) -> None:
@@ -30,7 +30,7 @@ class Cadence:
         self.wait, self.last = max(self.least, (now - began) / self.share), now
 
 
-class Pace:
+class SlowdownWatch:
     """Watches the training speed for a collapse."""
 
     def __init__(self) -> None:
@@ -57,7 +57,7 @@ class Pace:
         return True
 
 
-class Ending:
+class EndReserve:
     """The time reserved for the end of a run of `budget` seconds: the last validation, the final figures, the files.
 
     The scoring speed is measured during the run. The end gets at most `ENDING_SHARE` of the budget; if that is too

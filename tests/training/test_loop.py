@@ -27,7 +27,7 @@ from seqmodel.training.events import Annealing, CheckpointSaved, Event, Finished
 from seqmodel.training.loop import STRETCH, Trainer, TrainingData, stretches
 from seqmodel.training.run.checkpoints import read_checkpoint
 from seqmodel.training.run.request import TrainingRequest
-from seqmodel.training.throughput import Ending
+from seqmodel.training.throughput import EndReserve
 
 CELLS: tuple[CellKind, ...] = ("mingru", "lstm", "gru", "rnn")
 
@@ -229,7 +229,7 @@ def test_time_that_was_spent_before_counts(alphabets: TrainingData) -> None:
     """Half of the budget is gone when a resumed run begins: its first rate is half of the peak."""
     clock = Clock(tick=0.001)
     trainer = trainer_of(alphabets, clock, seconds=2.0, warmup_steps=0)
-    trainer.ending = Ending(None, 0)  # nothing is kept for the end
+    trainer.end_reserve = EndReserve(None, 0)  # nothing is kept for the end
     now = clock.now
     done, finished = steps_of(trainer.events(now + 1.0, began=now - 1.0))
     assert done[0].progress == pytest.approx(0.5, abs=0.01)
@@ -258,7 +258,7 @@ def test_how_long_the_end_takes_is_learned_from_many_lines_at_once(
     clock = Clock()
     trainer = trainer_of(alphabets, clock, seconds=5.0)
     list(trainer.events(clock.now + 5.0))
-    assert min(scored) == len(alphabets.held_out) and trainer.ending.per_token > 0
+    assert min(scored) == len(alphabets.held_out) and trainer.end_reserve.per_token > 0
 
 
 def test_a_resumed_run_validates_on_the_lines_of_the_figure_that_it_compares_with(

@@ -51,7 +51,7 @@ def _file_name(value: Any) -> str:
 _Name = Annotated[Any, AfterValidator(_file_name)]
 
 
-class Places(Settings):
+class FileOptions(Settings):
     """The files of a run."""
 
     inputs: tuple[_Name, ...] = ()
@@ -66,7 +66,7 @@ class Places(Settings):
         return (value,) if isinstance(value, str) else tuple(value) if isinstance(value, list) else value
 
 
-class Parts(Settings):
+class PartOptions(Settings):
     """The parts of a model, beside the network's own settings."""
 
     size: Size | None = None
@@ -84,9 +84,9 @@ class Option:
 
 
 _TABLES: dict[str, tuple[type[Settings], ...]] = {
-    "": (Places,),
+    "": (FileOptions,),
     "text": (TokenizerSettings, CorpusSettings),
-    "model": (ModelSettings, Parts),
+    "model": (ModelSettings, PartOptions),
     "training": (TrainingSettings,),
 }
 _BY_CORPUS = {"vocabulary", "ends", "ngram_rows"}  # fields that the corpus determines
@@ -164,7 +164,7 @@ def read_options(path: str | os.PathLike[str]) -> dict[str, Any]:
         if not isinstance(values, dict):
             raise UsageError(f"{where}is no table", f"Write [{table}] on a line of its own, and its options below.")
         for name in values:
-            _refuse_stranger(name, table, where)
+            _check_table(name, table, where)
         options |= checked_options(values, where)
     return options
 
@@ -192,7 +192,7 @@ def _parsed(path: str | os.PathLike[str]) -> dict[str, Any]:
     raise UsageError(f"{os.fspath(path)}, line {line}: {reason}", "The file must be TOML.")
 
 
-def _refuse_stranger(name: str, table: str, where: str) -> None:
+def _check_table(name: str, table: str, where: str) -> None:
     if name in OPTIONS and OPTIONS[name].table == table:
         return
     if name in OPTIONS:
@@ -226,13 +226,13 @@ def request_of(options: Mapping[str, Any], *, resume: bool = False, force: bool 
     def of(kind: type[Settings]) -> dict[str, Any]:
         return {OPTIONS[name].field: value for name, value in options.items() if OPTIONS[name].kind is kind}
 
-    places, parts = Places(**of(Places)), of(Parts)
+    files, parts = FileOptions(**of(FileOptions)), of(PartOptions)
     corpus = checked(CorpusSettings, **of(CorpusSettings))
     if corpus.table is not None and corpus.column is None:
         raise UsageError("--input without --column", "Name the column that holds the text.")
     return TrainingRequest(
-        inputs=places.inputs,
-        output=Path(places.output),
+        inputs=files.inputs,
+        output=Path(files.output),
         tokenizer=TokenizerSettings(**of(TokenizerSettings)),
         corpus=corpus,
         model=of(ModelSettings),
@@ -240,9 +240,9 @@ def request_of(options: Mapping[str, Any], *, resume: bool = False, force: bool 
         size=parts.get("size"),
         ngram_embeddings=parts.get("ngram_embeddings"),
         counts=parts["ngram"] == "on" if "ngram" in parts else None,
-        init=Path(places.init) if places.init is not None else None,
-        valid=places.valid,
-        write_valid=Path(places.write_valid) if places.write_valid is not None else None,
+        init=Path(files.init) if files.init is not None else None,
+        valid=files.valid,
+        write_valid=Path(files.write_valid) if files.write_valid is not None else None,
         resume=resume,
         force=force,
     )
@@ -255,4 +255,4 @@ def options_of(request: TrainingRequest) -> dict[str, Any]:
     options |= named(ModelSettings, request.model) | named(TrainingSettings, request.training)
     ngram = None if request.counts is None else "on" if request.counts else "off"
     parts = {"size": request.size, "ngram": ngram, "ngram_embeddings": request.ngram_embeddings}
-    return options | named(Parts, parts)
+    return options | named(PartOptions, parts)

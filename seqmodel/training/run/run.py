@@ -47,7 +47,7 @@ from seqmodel.training.events import Event, Finished, Noted, Planned
 from seqmodel.training.held_out_evaluation import evaluated, final_figures, per_unit
 from seqmodel.training.held_out_file import check_held_out_files, write_held_out
 from seqmodel.training.loop import Trainer, TrainingData, stretches
-from seqmodel.training.optimization import as_before, fast_arithmetic
+from seqmodel.training.optimization import fast_arithmetic, restored_torch_state
 from seqmodel.training.planning import Task, describe, plan_model, plan_ngrams, plan_order, plan_training, warm_start
 from seqmodel.training.run.checkpoints import Checkpoint
 from seqmodel.training.run.conflicts import agree_with_store, fit_together
@@ -86,7 +86,7 @@ class TrainingRun:
         self.notes: dict[str, Any] = {}  # what the checkpoint keeps of this, beside the trainer's own
 
     def carry_out(self) -> TrainingResult:
-        with as_before(), fast_arithmetic():
+        with restored_torch_state(), fast_arithmetic():
             return self._carry_out()
 
     def _carry_out(self) -> TrainingResult:
@@ -374,7 +374,7 @@ class TrainingRun:
     def _affordable(self, trainer: Trainer, data: TrainingData, log: RunLog) -> TrainingData:
         """The data with an even choice of the held-out text that can be scored in the time left."""
         whole = token_count(data.held_out)
-        most = trainer.ending.affordable(self.deadline - time.monotonic())
+        most = trainer.end_reserve.affordable(self.deadline - time.monotonic())
         if most >= whole:
             return data
         data = dataclasses.replace(data, held_out=np.array(stretches(data.held_out, most)))
