@@ -109,7 +109,8 @@ def train(
     Raises:
         SeqmodelError: as the command line does; see `seqmodel.errors`.
     """
-    from seqmodel.training.run.options import checked_options, merged, read_options, request_of
+    from seqmodel.training.run.config_files import read_options
+    from seqmodel.training.run.options import checked_options, merged, request_of
 
     places = {"inputs": _names(inputs) or None, "output": None if output is None else os.fspath(output)}
     given = checked_options(places | options)

@@ -10,9 +10,6 @@ from __future__ import annotations
 
 import difflib
 import os
-import re
-import sys
-import tomllib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -37,7 +34,6 @@ from seqmodel.settings import (
 )
 from seqmodel.training.run.request import TrainingRequest
 
-MAX_FILE = 1 << 20
 BUDGETS = {"time", "steps", "epochs"}
 
 
@@ -83,7 +79,7 @@ class Option:
     field: str
 
 
-_TABLES: dict[str, tuple[type[Settings], ...]] = {
+TABLES: dict[str, tuple[type[Settings], ...]] = {
     "": (FileOptions,),
     "text": (TokenizerSettings, CorpusSettings),
     "model": (ModelSettings, PartOptions),
@@ -92,7 +88,7 @@ _TABLES: dict[str, tuple[type[Settings], ...]] = {
 _BY_CORPUS = {"vocabulary", "ends", "ngram_rows"}  # fields that the corpus determines
 OPTIONS = {
     SHORTER.get(field, field): Option(table, kind, field)
-    for table, kinds in _TABLES.items()
+    for table, kinds in TABLES.items()
     for kind in kinds
     for field in kind.model_fields
     if field not in _BY_CORPUS
@@ -144,63 +140,6 @@ def named(kind: type[Settings], fields: Mapping[str, Any]) -> dict[str, Any]:
     """The fields of a kind of settings by option name, without those that are None."""
     own = {name: option.field for name, option in OPTIONS.items() if option.kind is kind}
     return {name: fields[field] for name, field in own.items() if fields.get(field) is not None}
-
-
-# The file
-
-
-def read_options(path: str | os.PathLike[str]) -> dict[str, Any]:
-    """Read the options of a TOML file; `-` is standard input.
-
-    Raises:
-        UsageError: if the file cannot be read or is no TOML, or an option is unknown, misplaced or invalid.
-    """
-    content = _parsed(path)
-    tables = {"": {name: value for name, value in content.items() if name not in _TABLES}}
-    tables |= {name: content[name] for name in _TABLES if name in content}
-    options: dict[str, Any] = {}
-    for table, values in tables.items():
-        where = f"{os.fspath(path)}: [{table}] " if table else f"{os.fspath(path)}: "
-        if not isinstance(values, dict):
-            raise UsageError(f"{where}is no table", f"Write [{table}] on a line of its own, and its options below.")
-        for name in values:
-            _check_table(name, table, where)
-        options |= checked_options(values, where)
-    return options
-
-
-def _parsed(path: str | os.PathLike[str]) -> dict[str, Any]:
-    try:
-        if os.fspath(path) == "-":
-            data = sys.stdin.buffer.read(MAX_FILE + 1)
-        else:
-            with Path(path).open("rb") as file:
-                data = file.read(MAX_FILE + 1)
-    except OSError as error:
-        reason = os.strerror(error.errno) if error.errno else "it cannot be read"
-        raise UsageError(f"{os.fspath(path)}: {reason}", "Name a TOML file with --config.") from None
-    if len(data) > MAX_FILE:
-        raise UsageError(f"{os.fspath(path)}: larger than 1 MiB", "Name a TOML file with --config.")
-    try:
-        text = data.decode().removeprefix("\ufeff")
-        return tomllib.loads(text)
-    except UnicodeDecodeError as error:
-        line, reason = 1 + data[: error.start].count(b"\n"), "this is no UTF-8"
-    except (tomllib.TOMLDecodeError, RecursionError, ValueError) as error:
-        at = re.search(r" \(at line (\d+), column \d+\)$", str(error))
-        line, reason = int(at[1]) if at else 1 + text.rstrip("\n").count("\n"), str(error).split(" (at ")[0]
-    raise UsageError(f"{os.fspath(path)}, line {line}: {reason}", "The file must be TOML.")
-
-
-def _check_table(name: str, table: str, where: str) -> None:
-    if name in OPTIONS and OPTIONS[name].table == table:
-        return
-    if name in OPTIONS:
-        home = f"under [{OPTIONS[name].table}]" if OPTIONS[name].table else "above the first table"
-        raise UsageError(f"{where}{name} has its place elsewhere", f"Write it {home}.")
-    known = [other for other, option in OPTIONS.items() if option.table == table]
-    tables = "" if table else "; tables: " + ", ".join(f"[{other}]" for other in _TABLES if other)
-    raise UsageError(f"{where}{name} is no option", f"Allowed here: {', '.join(known)}{tables}.")
 
 
 # From options to a request

@@ -14,7 +14,8 @@ from seqmodel.cli import train
 from seqmodel.errors import UsageError
 from seqmodel.settings import ModelSettings, TrainingSettings
 from seqmodel.training.planning import SIZES, Task, describe, plan_model
-from seqmodel.training.run.options import OPTIONS, checked_options, merged, options_of, read_options, request_of
+from seqmodel.training.run.config_files import read_options
+from seqmodel.training.run.options import OPTIONS, checked_options, merged, options_of, request_of
 
 ALL = """
 inputs = ["a.txt", "b"]
