@@ -131,15 +131,15 @@ def run_training(
     """
     from seqmodel.training.distributed import process_group
     from seqmodel.training.run.run import TrainingRun
-    from seqmodel.training.run.worker import FollowingRun
+    from seqmodel.training.run.worker import WorkerRun
 
     started = clock.monotonic() if started is None else started
-    given = [name for name in ("seconds", "steps", "epochs") if request.training.get(name) is not None]
-    if len(given) > 1:
+    budgets = (request.training.seconds, request.training.steps, request.training.epochs)
+    if sum(budget is not None for budget in budgets) > 1:
         raise UsageError("more than one budget is given", "Give one of --time, --steps and --epochs.")
     with process_group() as group:
         if not group.leads:
-            return FollowingRun(request, started, lambda event: None, should_stop, group).carry_out()
+            return WorkerRun(request, started, lambda event: None, should_stop, group).carry_out()
         with exclusive(request.output, request.inputs):
             return TrainingRun(request, started, on_event, should_stop, group).carry_out()
 

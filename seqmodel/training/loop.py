@@ -12,7 +12,6 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -46,7 +45,16 @@ from seqmodel.training.events import (
 from seqmodel.training.memory import check_memory
 from seqmodel.training.optimization import Optimizers, Schedule, choose_threads
 from seqmodel.training.recovery import Recovery
-from seqmodel.training.run.checkpoints import Checkpoint, write_checkpoint
+from seqmodel.training.run.checkpoints import (
+    AnnealState,
+    Checkpoint,
+    Progress,
+    RecoveryState,
+    Snapshot,
+    StartRecord,
+    StepProgress,
+    write_checkpoint,
+)
 from seqmodel.training.throughput import EndReserve, SlowdownWatch, Timer
 
 VALIDATION_SHARE = 0.05  # of the time, at most
@@ -196,7 +204,7 @@ class Trainer:
         began: float | None = None,
         checkpoint: Path | None = None,
         should_stop: Callable[[], bool] = lambda: False,
-        notes: dict[str, Any] | None = None,
+        record: StartRecord | None = None,
     ) -> Iterator[Event]:
         """Train until the budget is spent, or `should_stop` says so; `deadline` and `began` are clock readings.
 
@@ -223,7 +231,7 @@ class Trainer:
                 break
             if stop:
                 if checkpoint is not None:
-                    yield self._save(checkpoint, began, notes)
+                    yield self._save(checkpoint, began, record)
                 break
             if self.recovery.is_due(self.step):
                 self.recovery.good = self._snapshot()
@@ -249,7 +257,7 @@ class Trainer:
                 sample.done(now, self.clock())
             if checkpoint is not None and save:
                 now = self.clock()
-                yield self._save(checkpoint, began, notes)
+                yield self._save(checkpoint, began, record)
                 saving.done(now, self.clock())
         (progress,) = self.group.broadcast(self._progress(began, deadline))
         annealed = self.schedule.is_over(self.step, progress)
@@ -273,7 +281,7 @@ class Trainer:
         """
         failed = self.step
         try:
-            self._take(self.recovery.roll_back(reason, failed))
+            self._load(self.recovery.roll_back(reason, failed))
         except SeqmodelError as error:
             raise self.group.common(error) from None
         return RolledBack(failed, self.step, reason, self.recovery.factor)
@@ -388,7 +396,7 @@ class Trainer:
 
     # Checkpoints
 
-    def _save(self, path: Path, began: float, notes: dict[str, Any] | None) -> CheckpointSaved:
+    def _save(self, path: Path, began: float, record: StartRecord | None) -> CheckpointSaved:
         start = time.monotonic()
         state = self._state()
         lanes = self.history.shape[1]
@@ -399,26 +407,27 @@ class Trainer:
             "best": self.best or {},
             "ngrams": {str(order): torch.from_numpy(each) for order, each in keys},
         }
-        progress = {
-            **state.progress,
-            "elapsed": self.clock() - began,
-            "best_bits": None if math.isinf(self.best_bits) else self.best_bits,
-            "best_progress": self.best_progress,
-            "worse": self.worse,
-            "validated": self.end_reserve.validated,
-            "anneal": [self.schedule.anneal_from, self.schedule.anneal_steps, self.schedule.anneal_scale],
-            "recovery": [self.recovery.factor, self.recovery.tries],
-            "settings": self.settings.model_dump(mode="json"),
-            "model": self.model.settings.model_dump(mode="json"),
-            "threads": torch.get_num_threads(),
-            "corpus_digest": self.data.store.header.corpus_digest,
-            "notes": notes or {},
-        }
+        schedule, recovery = self.schedule, self.recovery
+        progress = Progress(
+            **dict(state.progress),
+            elapsed=self.clock() - began,
+            best_bits=None if math.isinf(self.best_bits) else self.best_bits,
+            best_progress=self.best_progress,
+            worse=self.worse,
+            validated=self.end_reserve.validated,
+            anneal=AnnealState(schedule.anneal_from, schedule.anneal_steps, schedule.anneal_scale),
+            recovery=RecoveryState(recovery.factor, recovery.tries),
+            settings=self.settings,
+            model=self.model.settings,
+            threads=torch.get_num_threads(),
+            corpus_digest=self.data.store.header.corpus_digest,
+            notes=record,
+        )
         if self.group.leads:
             write_checkpoint(path, Checkpoint(groups, progress))
         return CheckpointSaved(self.step, str(path), time.monotonic() - start)
 
-    def _state(self) -> Checkpoint:
+    def _state(self) -> Snapshot:
         """The state that a step changes, not copied."""
         groups: dict[str, dict[str, Tensor]] = {
             "weights": self._weights(),
@@ -427,18 +436,18 @@ class Trainer:
             "random": {"torch": torch.get_rng_state(), "history": torch.from_numpy(self.history)},
         }
         bits = None if math.isnan(self.bits_per_char) else self.bits_per_char
-        progress = {"step": self.step, "tokens": self.tokens, "epoch": self.epoch, "bits_per_char": bits}
-        return Checkpoint(groups, progress)
+        progress = StepProgress(step=self.step, tokens=self.tokens, epoch=self.epoch, bits_per_char=bits)
+        return Snapshot(groups, progress)
 
-    def _snapshot(self) -> Checkpoint:
+    def _snapshot(self) -> Snapshot:
         state = self._state()
         groups = {
             group: {name: tensor.detach().clone() for name, tensor in tensors.items()}
             for group, tensors in state.groups.items()
         }
-        return Checkpoint(groups, state.progress)
+        return Snapshot(groups, state.progress)
 
-    def _take(self, state: Checkpoint) -> None:
+    def _load(self, state: Snapshot) -> None:
         """Replace the state that a step changes."""
         numbers, groups = state.progress, state.groups
         with torch.no_grad():
@@ -448,8 +457,8 @@ class Trainer:
         self.lanes = [groups["lanes"][str(i)].clone() for i in range(len(groups.get("lanes", {})))]
         self.history = groups["random"]["history"].numpy().copy()
         torch.set_rng_state(groups["random"]["torch"].clone())
-        self.step, self.tokens, self.epoch = numbers["step"], numbers["tokens"], numbers["epoch"]
-        self.bits_per_char = math.nan if numbers["bits_per_char"] is None else numbers["bits_per_char"]
+        self.step, self.tokens, self.epoch = numbers.step, numbers.tokens, numbers.epoch
+        self.bits_per_char = math.nan if numbers.bits_per_char is None else numbers.bits_per_char
 
     def restore(self, checkpoint: Checkpoint) -> None:
         """Continue from a checkpoint.
@@ -459,25 +468,25 @@ class Trainer:
         """
         numbers, groups = checkpoint.progress, checkpoint.groups
         misfit = ModelError("the checkpoint does not fit the model", "Start anew with --force.")
-        if numbers["corpus_digest"] != self.data.store.header.corpus_digest:
+        if numbers.corpus_digest != self.data.store.header.corpus_digest:
             raise ModelError(
                 "the checkpoint was taken on another corpus",
                 "Resume with the original corpus, or start anew with --force.",
             )
         if self.tokenizer.size != self.model.settings.vocabulary or self.data.is_stream == self.model.settings.ends:
             raise misfit
-        if numbers["step"] > 2 * (numbers["epoch"] + 1) * len(self.batches) + 1:  # epochs differ a little in length
+        if numbers.step > 2 * (numbers.epoch + 1) * len(self.batches) + 1:  # epochs differ a little in length
             raise misfit
         lanes = {
             name: self._tensor(self.group.share(lane.numpy(), 0)) for name, lane in groups.get("lanes", {}).items()
         }
         try:
-            self._take(Checkpoint({**groups, "lanes": lanes}, numbers))
+            self._load(Snapshot({**groups, "lanes": lanes}, numbers))
         except (KeyError, RuntimeError, ValueError, TypeError, OverflowError):
             raise misfit from None
         self.best = dict(groups.get("best", {})) or None
-        self.best_bits = math.inf if numbers["best_bits"] is None else numbers["best_bits"]
-        self.best_progress, self.worse = numbers["best_progress"], numbers["worse"]
-        self._validate_on(numbers["validated"] or SUBSET_TOKENS)
-        self.schedule.anneal_from, self.schedule.anneal_steps, self.schedule.anneal_scale = numbers["anneal"]
-        self.recovery = Recovery(*numbers["recovery"])
+        self.best_bits = math.inf if numbers.best_bits is None else numbers.best_bits
+        self.best_progress, self.worse = numbers.best_progress, numbers.worse
+        self._validate_on(numbers.validated or SUBSET_TOKENS)
+        self.schedule = Schedule(self.settings.warmup_steps, *numbers.anneal)
+        self.recovery = Recovery(*numbers.recovery)

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from seqmodel.choices import Size, Unit
 from seqmodel.model.ngram_embeddings import possible_orders
-from seqmodel.settings import ModelSettings, TrainingSettings
+from seqmodel.settings import ModelSettings, NetworkSettings, Settings, TrainingSettings, checked
 
 SIZES: dict[Size, tuple[int, int]] = {"s": (1, 192), "m": (2, 256), "l": (2, 512)}  # layers, width
 WARM_SHARE = 1 / 3  # of the usual learning rates, if training begins from a bundle
@@ -38,7 +37,7 @@ class Task:
     ends: bool
     vocabulary: int
     tokens: int
-    budget: Mapping[str, Any]
+    budget: TrainingSettings
     speed: float = math.inf  # measured tokens a second of training one network
 
     @property
@@ -48,23 +47,28 @@ class Task:
 
     def epochs(self, networks: int = 1) -> float:
         """Estimate how often each of so many networks reads the corpus within the budget."""
-        if self.budget.get("epochs"):
-            return float(self.budget["epochs"])
-        steps, seconds = self.budget.get("steps"), self.budget.get("seconds") or 0
+        if self.budget.epochs:
+            return self.budget.epochs
+        steps, seconds = self.budget.steps, self.budget.seconds or 0
         speed = min(self.speed, TYPICAL_SPEED[self.unit])
         tokens = steps * 1024 if steps else seconds * speed / networks
         return float(tokens / max(1, self.tokens))
 
 
-def plan_model(task: Task, chosen: Mapping[str, Any], size: Size | None = None) -> ModelSettings:
+def given_fields(settings: Settings) -> dict[str, Any]:
+    """The fields that were set, by name."""
+    return {name: getattr(settings, name) for name in settings.model_fields_set}
+
+
+def plan_model(task: Task, chosen: NetworkSettings, size: Size | None = None) -> ModelSettings:
     """The network for a corpus; `chosen` holds the user's fields. `ngram_rows` is set when the index is built."""
     settings: dict[str, Any] = {"vocabulary": task.vocabulary, "ends": task.ends, "tied": not task.is_fine}
     settings["width"] = 256 if task.tokens >= 60_000 else 192 if task.tokens >= 20_000 else 128
-    if task.tokens >= 60_000 and task.budget.get("seconds"):
+    if task.tokens >= 60_000 and task.budget.seconds:
         settings["networks"] = max(1, min(MOST_NETWORKS, round(task.epochs() / EPOCHS_OF_A_NETWORK[task.unit])))
     if size is not None:
         settings["layers"], settings["width"] = SIZES[size]
-    return ModelSettings(**{**settings, **chosen})
+    return checked(ModelSettings, **settings | given_fields(chosen))
 
 
 def plan_ngrams(task: Task, networks: int) -> tuple[tuple[int, ...], int]:
@@ -80,7 +84,7 @@ def plan_order(task: Task) -> int:
     return 4
 
 
-def plan_training(task: Task, model: ModelSettings, chosen: Mapping[str, Any]) -> TrainingSettings:
+def plan_training(task: Task, model: ModelSettings, chosen: TrainingSettings) -> TrainingSettings:
     """The training settings for a corpus: the more often it is read, the more dropout."""
     epochs = task.epochs(model.networks)
     noise = NOISE if task.is_fine else WORD_NOISE
@@ -99,12 +103,13 @@ def plan_training(task: Task, model: ModelSettings, chosen: Mapping[str, Any]) -
         settings["negatives"] = 2048 if task.vocabulary >= PARTIAL_FROM else None
     if model.cell != "mingru":
         settings["learning_rate"] = 2e-3
-    return TrainingSettings(**{**settings, **chosen})
+    return checked(TrainingSettings, **settings | given_fields(chosen))
 
 
-def warm_start(training: TrainingSettings, chosen: dict[str, Any]) -> TrainingSettings:
-    """The same with lower peak learning rates, for weights that are no longer random."""
-    rates = [name for name in TrainingSettings.model_fields if name.endswith("learning_rate") and name not in chosen]
+def warm_start(training: TrainingSettings, chosen: TrainingSettings) -> TrainingSettings:
+    """Lower the peak learning rates that the user has not chosen, for weights that are no longer random."""
+    rates = [name for name in TrainingSettings.model_fields if name.endswith("learning_rate")]
+    rates = [name for name in rates if name not in chosen.model_fields_set]
     return training.model_copy(update={name: WARM_SHARE * getattr(training, name) for name in rates})
 
 

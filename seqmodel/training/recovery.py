@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from seqmodel.errors import SeqmodelError
 
 if TYPE_CHECKING:
-    from seqmodel.training.run.checkpoints import Checkpoint
+    from seqmodel.training.run.checkpoints import Snapshot
 
 KEEP_STEPS = 256  # between snapshots: a few seconds, so that copying the weights costs little
 MOST_TRIES = 3
@@ -25,7 +25,7 @@ class Recovery:
 
     factor: float = 1.0
     tries: int = 0
-    good: Checkpoint | None = None
+    good: Snapshot | None = None
     _seen: int = field(default=0, init=False)
     _smooth: float = field(default=math.nan, init=False)
     _best: float = field(default=math.inf, init=False)
@@ -48,7 +48,7 @@ class Recovery:
         self._above = self._above + 1 if far else 0
         return "the loss rose far above what it was" if self._above >= FAR_ABOVE_STEPS else ""
 
-    def roll_back(self, reason: str, step: int) -> Checkpoint:
+    def roll_back(self, reason: str, step: int) -> Snapshot:
         """Halve the learning rates and return the state to go back to.
 
         Raises:

@@ -19,7 +19,7 @@ from pydantic import ValidationError
 
 from seqmodel.errors import ModelError, UsageError
 from seqmodel.model.bundle import BundleHeader, TrainingSummary
-from seqmodel.settings import CorpusSettings, ModelSettings, TokenizerSettings, TrainingSettings
+from seqmodel.settings import CorpusSettings, TokenizerSettings, TrainingSettings
 from seqmodel.training.run.options import OPTIONS, TABLES, checked_options, named
 
 MAX_FILE = 1 << 20
@@ -96,13 +96,13 @@ def run_config(header: BundleHeader) -> str:
     """
     tokenizer = header.tokenizer or TokenizerSettings(unit=header.unit, closed=header.closed)
     corpus = header.corpus or CorpusSettings(sequence=header.sequence)
-    text = named(TokenizerSettings, tokenizer.model_dump()) | named(CorpusSettings, corpus.model_dump())
+    text = named(tokenizer) | named(corpus)
     text["max_line"] = -(-corpus.max_line >> 20)
     if header.unit != "subword":
         del text["subword"]
-    model = named(ModelSettings, header.model.model_dump())
+    model = named(header.model)
     model |= {"ngram_embeddings": bool(header.model.ngram_rows), "ngram": "on" if header.discounts else "off"}
-    training = named(TrainingSettings, _training(header.training).model_dump())
+    training = named(_training(header.training))
     return _comments(header) + toml({"text": text, "model": model, "training": training})
 
 

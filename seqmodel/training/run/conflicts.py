@@ -6,21 +6,24 @@ A contradiction is an error, never ignored; an option that repeats a fixed value
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from seqmodel.errors import UsageError
 from seqmodel.model.bundle import Bundle, BundleHeader
-from seqmodel.settings import CorpusSettings, ModelSettings, TokenizerSettings, TrainingSettings
+from seqmodel.settings import CorpusSettings, ModelSettings, NetworkSettings, TokenizerSettings
 from seqmodel.tokens.store import StoreHeader, TokenStore
 from seqmodel.training.planning import SIZES
 from seqmodel.training.run.options import BUDGETS, OPTIONS, named, options_of
 from seqmodel.training.run.request import TrainingRequest
 
+if TYPE_CHECKING:
+    from seqmodel.training.run.checkpoints import RunProgress
+
 OF_A_STORE = {"unit", "vocab_size", "subword", "closed_vocab", "sequence", "keep_blank"}
 OF_A_STORE |= {"include", "exclude", "column", "input", "record_separator"}
 OF_A_BUNDLE = {
     *("unit", "vocab_size", "subword", "closed_vocab", "ngram_embeddings"),
-    *(name for name, option in OPTIONS.items() if option.kind is ModelSettings),
+    *(name for name, option in OPTIONS.items() if option.kind is NetworkSettings),
 }
 FREE_IN_RESUMING = {*BUDGETS, "threads", "device"}
 
@@ -43,7 +46,7 @@ def agree_with_bundle(request: TrainingRequest, header: BundleHeader) -> None:
         UsageError: if an option contradicts the bundle.
     """
     stored = _text(header.tokenizer) | {"unit": header.unit, "closed_vocab": header.closed}
-    _compare(_given(request, OF_A_BUNDLE), stored | _model(header.model.model_dump()), "the bundle to begin from")
+    _compare(_given(request, OF_A_BUNDLE), stored | _model(header.model), "the bundle to begin from")
     if "sequence" in request.corpus.model_fields_set:
         _compare_ends(request.corpus.sequence != "stream", header)
 
@@ -72,28 +75,25 @@ def _compare_ends(ends: bool, header: BundleHeader) -> None:
         )
 
 
-def agree_with_checkpoint(request: TrainingRequest, progress: Mapping[str, Any]) -> None:
+def agree_with_checkpoint(request: TrainingRequest, progress: RunProgress) -> None:
     """Check a request against the run to resume; budget, threads and device may change.
 
     Raises:
         UsageError: if another option contradicts the checkpoint.
     """
-    notes = progress["notes"]
-    stored = named(TokenizerSettings, notes["tokenizer"])
-    stored |= named(CorpusSettings, CorpusSettings(**notes["corpus"]).model_dump())
-    stored |= named(TrainingSettings, progress["settings"]) | {"ngram": "on" if notes["counts"] else "off"}
+    notes = progress.notes
+    stored = _text(notes.tokenizer, notes.corpus) | named(progress.settings)
+    stored |= {"ngram": "on" if notes.counts else "off"}
     given = _given(request, OPTIONS.keys() - FREE_IN_RESUMING)
-    _compare(given, stored | _model(progress["model"]), "the checkpoint")
+    _compare(given, stored | _model(progress.model), "the checkpoint")
 
 
 def _text(*settings: TokenizerSettings | CorpusSettings | None) -> dict[str, Any]:
-    known = [some for some in settings if some is not None]
-    return {name: value for some in known for name, value in named(type(some), some.model_dump()).items()}
+    return {name: value for some in settings if some is not None for name, value in named(some).items()}
 
 
-def _model(fields: Mapping[str, Any]) -> dict[str, Any]:
-    own = {"vocab_size": fields["vocabulary"], "ngram_embeddings": bool(fields["ngram_rows"])}
-    return named(ModelSettings, fields) | own
+def _model(model: ModelSettings) -> dict[str, Any]:
+    return named(model) | {"vocab_size": model.vocabulary, "ngram_embeddings": bool(model.ngram_rows)}
 
 
 def _given(request: TrainingRequest, names: set[str]) -> dict[str, Any]:

@@ -23,7 +23,7 @@ from seqmodel.model.bundle import DEFAULT_NAME
 from seqmodel.settings import (
     SHORTER,
     CorpusSettings,
-    ModelSettings,
+    NetworkSettings,
     Settings,
     TokenizerSettings,
     TrainingSettings,
@@ -82,16 +82,15 @@ class Option:
 TABLES: dict[str, tuple[type[Settings], ...]] = {
     "": (FileOptions,),
     "text": (TokenizerSettings, CorpusSettings),
-    "model": (ModelSettings, PartOptions),
+    "model": (NetworkSettings, PartOptions),
     "training": (TrainingSettings,),
 }
-_BY_CORPUS = {"vocabulary", "ends", "ngram_rows"}  # fields that the corpus determines
+
 OPTIONS = {
     SHORTER.get(field, field): Option(table, kind, field)
     for table, kinds in TABLES.items()
     for kind in kinds
     for field in kind.model_fields
-    if field not in _BY_CORPUS
 }
 
 # Conversion from an option's value to its field's: a duration to seconds, MiB to bytes.
@@ -125,10 +124,9 @@ def checked_options(written: Mapping[str, Any], where: str = "") -> dict[str, An
 
 def _value(name: str, value: Any, where: str) -> Any:
     option = OPTIONS[name]
-    needed = {"vocabulary": 4} if option.kind is ModelSettings else {}
     try:
         fields = {option.field: _READ.get(name, lambda same: same)(value)}
-        return getattr(option.kind.model_validate(fields | needed), option.field)
+        return getattr(option.kind.model_validate(fields), option.field)
     except ValidationError as error:
         reason = usage_error(error, option.kind).reason
     except UsageError as error:
@@ -136,10 +134,12 @@ def _value(name: str, value: Any, where: str) -> Any:
     raise UsageError(f"{where}{name} {reason}") if where else UsageError(reason, setting=name)
 
 
-def named(kind: type[Settings], fields: Mapping[str, Any]) -> dict[str, Any]:
-    """The fields of a kind of settings by option name, without those that are None."""
-    own = {name: option.field for name, option in OPTIONS.items() if option.kind is kind}
-    return {name: fields[field] for name, field in own.items() if fields.get(field) is not None}
+def named(settings: Settings, only_set: bool = False) -> dict[str, Any]:
+    """The fields of settings by option name, without those that are None; with `only_set`, those that were given."""
+    own = {name: option.field for name, option in OPTIONS.items() if isinstance(settings, option.kind)}
+    fields = {name: getattr(settings, field) for name, field in own.items()}
+    given = settings.model_fields_set
+    return {name: value for name, value in fields.items() if value is not None and (own[name] in given or not only_set)}
 
 
 # From options to a request
@@ -174,8 +174,8 @@ def request_of(options: Mapping[str, Any], *, resume: bool = False, force: bool 
         output=Path(files.output),
         tokenizer=TokenizerSettings(**of(TokenizerSettings)),
         corpus=corpus,
-        model=of(ModelSettings),
-        training=of(TrainingSettings),
+        model=NetworkSettings(**of(NetworkSettings)),
+        training=TrainingSettings(**of(TrainingSettings)),
         size=parts.get("size"),
         ngram_embeddings=parts.get("ngram_embeddings"),
         counts=parts["ngram"] == "on" if "ngram" in parts else None,
@@ -189,9 +189,9 @@ def request_of(options: Mapping[str, Any], *, resume: bool = False, force: bool 
 
 def options_of(request: TrainingRequest) -> dict[str, Any]:
     """The options of a request, without those that name files: the inverse of `request_of`."""
-    options = named(TokenizerSettings, request.tokenizer.model_dump(exclude_unset=True))
-    options |= named(CorpusSettings, request.corpus.model_dump(exclude_unset=True))
-    options |= named(ModelSettings, request.model) | named(TrainingSettings, request.training)
+    options: dict[str, Any] = {}
+    for settings in (request.tokenizer, request.corpus, request.model, request.training):
+        options |= named(settings, only_set=True)
     ngram = None if request.counts is None else "on" if request.counts else "off"
     parts = {"size": request.size, "ngram": ngram, "ngram_embeddings": request.ngram_embeddings}
-    return options | named(PartOptions, parts)
+    return options | {name: value for name, value in parts.items() if value is not None}
