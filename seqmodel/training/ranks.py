@@ -33,7 +33,7 @@ def place_of_process(environment: Mapping[str, str] = os.environ) -> Place:
     rank, size = _number(environment, "RANK", 0), _number(environment, "WORLD_SIZE", 1)
     place = Place(rank, size, _number(environment, "LOCAL_RANK", rank), _number(environment, "LOCAL_WORLD_SIZE", size))
     if not (0 <= rank < size and 0 <= place.local_rank < place.local_size <= size):
-        raise UsageError(f"RANK and WORLD_SIZE say that this is process {rank} of {size}", _HINT)
+        raise UsageError(f"the environment says that this is process {rank} of {size}", _HINT)
     return place
 
 

@@ -27,7 +27,7 @@ from seqmodel.api.verbs import run_training, tokenize
 from seqmodel.files import exclusive, temporary_for
 from seqmodel.training import loop
 from seqmodel.training.events import Event, StepDone
-from seqmodel.training.run import run
+from seqmodel.training.run import result as run_result
 from seqmodel.training.run.checkpoints import Checkpoint, read_checkpoint, write_checkpoint
 from seqmodel.training.run.log import STEP_SECONDS, RunLog
 from tests.cli.command import Result, run_here, told
@@ -140,7 +140,7 @@ def train_with_a_long_end(folder: Path, *arguments: str) -> None:
         (folder / "ending").touch()
         time.sleep(60)
 
-    vars(run)["final_figures"] = last
+    vars(run_result)["final_figures"] = last
     command_line(folder, *arguments)
 
 
