@@ -44,9 +44,10 @@ from seqmodel.tokens.store import TokenStore, make_store, open_store
 from seqmodel.tokens.tokenizer import END, Tokenizer
 from seqmodel.training.devices import native_precision
 from seqmodel.training.held_out_evaluation import UNFITTED_WEIGHT
-from seqmodel.training.loop import Trainer, TrainingData
+from seqmodel.training.loop import Trainer
 from seqmodel.training.optimization import fast_arithmetic, usable_cores
 from seqmodel.training.planning import SIZES, Task, plan_model, plan_ngrams, plan_order, plan_training
+from seqmodel.training.training_data import TrainingData
 
 Action = Callable[[], int]
 Job = Literal["train", "score_lines", "score_text", "generate_1", "generate_32", "tokenize"]

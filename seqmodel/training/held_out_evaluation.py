@@ -20,7 +20,7 @@ from seqmodel.tokens.store import Ranges
 from seqmodel.tokens.stored_array import Stored
 from seqmodel.tokens.tokenizer import END, UNKNOWN, never_predicted
 from seqmodel.training.events import Evaluated, Per
-from seqmodel.training.loop import TrainingData, stretches
+from seqmodel.training.training_data import TrainingData, stretches
 
 UNFITTED_WEIGHT = 0.65  # the recurrence's share if there is no held-out text to fit it on
 _MOST_FOLDS, _FOLDED_TOKENS = 8, 1 << 16  # a long text has two folds: as exact, and faster

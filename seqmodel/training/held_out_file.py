@@ -14,8 +14,8 @@ from seqmodel.text.sequences import read_sequences
 from seqmodel.tokens.fitting import NoText
 from seqmodel.tokens.store import is_store
 from seqmodel.tokens.tokenizer import END
-from seqmodel.training.loop import TrainingData
 from seqmodel.training.run.request import TrainingRequest
+from seqmodel.training.training_data import TrainingData
 
 
 def check_held_out_files(request: TrainingRequest) -> None:

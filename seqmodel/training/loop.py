@@ -10,7 +10,6 @@ import math
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -26,8 +25,6 @@ from seqmodel.model.tensors import Array
 from seqmodel.scoring.tokens import LN2, score_ranges
 from seqmodel.settings import ModelSettings, SamplingSettings, TrainingSettings
 from seqmodel.tokens.batches import Batch, LaneBatches, PaddedBatches, UnseenSpellings, token_count
-from seqmodel.tokens.characters import Characters, training_characters
-from seqmodel.tokens.store import Ranges, TokenStore
 from seqmodel.tokens.tokenizer import UNKNOWN, Tokenizer
 from seqmodel.training.devices import CPU
 from seqmodel.training.distributed import Group, LossFunction
@@ -56,6 +53,7 @@ from seqmodel.training.run.checkpoints import (
     write_checkpoint,
 )
 from seqmodel.training.throughput import EndReserve, SlowdownWatch, Timer
+from seqmodel.training.training_data import TrainingData, stretches
 
 VALIDATION_SHARE = 0.05  # of the time, at most
 CHECKPOINT_SHARE = 0.03
@@ -64,7 +62,6 @@ SUBSET_TOKENS = 1 << 14  # of a validation, at most
 TRIAL_TOKENS = 1 << 10  # scored before training begins, to time the scoring
 TRIAL_SHARE = 0.005  # of the budget; a slower trial is not repeated
 ROWS_TIMED = 1 << 13  # at most, when the threads are chosen
-STRETCH = 1 << 11  # tokens; held-out text is cut into stretches of this length, which are scored side by side
 # Validations, and share of the budget, without a gain before annealing begins. Training on gains nothing: on 4,000
 # names, four times as long gave 0.04 bits per char more, and 0.02 more with the rates halved again and again.
 PATIENCE, PATIENCE_SHARE = 3, 0.05
@@ -73,40 +70,26 @@ SAMPLE_SECONDS = 15.0
 SAMPLE_CHARS = 120
 
 
-@dataclass(frozen=True)
-class TrainingData:
-    """The training ranges and the held-out ranges; the latter may lie in another store."""
+@dataclass
+class LoopTiming:
+    """The clock readings and timers of one call of `Trainer.events`.
 
-    store: TokenStore
-    train: Ranges
-    valid_store: TokenStore
-    held_out: Ranges
-
-    @property
-    def is_stream(self) -> bool:
-        return self.store.header.sequence == "stream"
-
-    @cached_property
-    def characters(self) -> Characters:
-        """The characters of the training text."""
-        return training_characters(self.store.tokenizer, self.store.ids, self.train)
-
-    @property
-    def chars_per_token(self) -> float:
-        return max(1, self.store.header.corpus_chars) / max(1, self.store.header.tokens)
-
-
-def stretches(ranges: Ranges, most_tokens: int | None = None) -> list[tuple[int, int]]:
-    """Cut held-out ranges into stretches of at most `STRETCH` tokens.
-
-    With `most_tokens`, returns every k-th of them, so that they hold about that many tokens.
+    `start` is that of the call, `began` that of the run's budget; `first_tokens` had been trained on before.
     """
-    cut = [(at, min(at + STRETCH, int(end))) for begin, end in ranges for at in range(int(begin), int(end), STRETCH)]
-    total = sum(end - begin for begin, end in cut)
-    if most_tokens is None or total <= most_tokens:
-        return cut
-    stride = -(-total // most_tokens)
-    return cut[::stride]
+
+    start: float
+    began: float
+    deadline: float
+    first_tokens: int
+
+    def __post_init__(self) -> None:
+        self.validation = Timer(1.0, VALIDATION_SHARE, self.start)
+        self.sample = Timer(SAMPLE_SECONDS, VALIDATION_SHARE, self.start)
+        self.saving = Timer(CHECKPOINT_SECONDS, CHECKPOINT_SHARE, self.start)
+
+    def share(self, now: float, reserved: float) -> float:
+        """The share (0 to 1) of the budget that is spent `now`, if so many seconds are reserved for the end."""
+        return min(1.0, max(0.0, now - self.began) / max(1e-9, self.deadline - reserved - self.began))
 
 
 class Trainer:
@@ -189,11 +172,11 @@ class Trainer:
             return max(1, round(self.settings.epochs * len(self.batches)))
         return None
 
-    def _progress(self, began: float, deadline: float) -> float:
+    def _progress(self, timing: LoopTiming) -> float:
         total = self.total_steps()
         if total is not None:
             return self.step / total
-        return min(1.0, max(0.0, self.clock() - began) / max(1e-9, deadline - self.end_reserve.seconds - began))
+        return timing.share(self.clock(), self.end_reserve.seconds)
 
     # The loop
 
@@ -213,25 +196,16 @@ class Trainer:
         Raises:
             SeqmodelError: if the loss is no number, and again after each of a few tries with a lower rate.
         """
-        start, first_tokens = self.clock(), self.tokens
-        began = start if began is None else began
-        validation = Timer(1.0, VALIDATION_SHARE, start)
-        if self.subset and self.settings.seconds is not None and self.group.leads:
-            self._time_scoring()
-            validation.done(start - self.end_reserve.validation_seconds, start)
-        sample = Timer(SAMPLE_SECONDS, VALIDATION_SHARE, start)
-        saving = Timer(CHECKPOINT_SECONDS, CHECKPOINT_SHARE, start)
-        reading = self.batches.read(self.step)
-        total = self.total_steps()
-        every = max(1, total // VALIDATIONS) if total is not None else None
+        timing = self._timing(began, deadline)
         self.loss = self.group.loss_of(self.model)
+        reading = self.batches.read(self.step)
         while True:
-            progress, stop = self.group.broadcast(self._progress(began, deadline), should_stop())
+            progress, stop = self.group.broadcast(self._progress(timing), should_stop())
             if self.schedule.is_over(self.step, progress):
                 break
             if stop:
                 if checkpoint is not None:
-                    yield self._save(checkpoint, began, record)
+                    yield self._save(checkpoint, timing.began, record)
                 break
             if self.recovery.is_due(self.step):
                 self.recovery.good = self._snapshot()
@@ -243,31 +217,58 @@ class Trainer:
                 yield self._roll_back(reason)
                 reading = self.batches.read(self.step)
                 continue
-            speed = (self.tokens - first_tokens) / max(1e-9, now - start)
-            yield self._step_done(bits, speed, progress, now - start, scale)
-            if self.slowdown is not None and self.slowdown.has_collapsed(now - before, self.batch_tokens):
-                yield self._choose_threads_again()
-            due = self.step % every == 0 if every else validation.is_due(now)
-            due, save = map(bool, self.group.broadcast(due, checkpoint is not None and saving.is_due(self.clock())))
-            if self.subset and due and self.schedule.anneal_from is None:
-                yield from self._validate(progress, start)
-                validation.done(now, self.clock())
-            if self.group.leads and sample.is_due(now := self.clock()):
-                yield Sampled(self.step, self._sample())
-                sample.done(now, self.clock())
-            if checkpoint is not None and save:
-                now = self.clock()
-                yield self._save(checkpoint, began, record)
-                saving.done(now, self.clock())
-        (progress,) = self.group.broadcast(self._progress(began, deadline))
+            yield self._step_done(bits, timing, progress, now, scale)
+            yield from self._after_step(timing, progress, before, now, checkpoint, record)
+        yield from self._finish(timing)
+
+    def _timing(self, began: float | None, deadline: float) -> LoopTiming:
+        """Start the loop's timers, and time a validation if the budget is a time."""
+        start = self.clock()
+        timing = LoopTiming(start, start if began is None else began, deadline, self.tokens)
+        if self.subset and self.settings.seconds is not None and self.group.leads:
+            self._time_scoring()
+            timing.validation.done(start - self.end_reserve.validation_seconds, start)
+        return timing
+
+    def _after_step(
+        self,
+        timing: LoopTiming,
+        progress: float,
+        before: float,
+        now: float,
+        checkpoint: Path | None,
+        record: StartRecord | None,
+    ) -> Iterator[Event]:
+        """Do what is due after a step: choose threads, validate, sample, save. The step took from `before` to `now`."""
+        if self.slowdown is not None and self.slowdown.has_collapsed(now - before, self.batch_tokens):
+            yield self._choose_threads_again()
+        total = self.total_steps()
+        due = self.step % max(1, total // VALIDATIONS) == 0 if total is not None else timing.validation.is_due(now)
+        saves = checkpoint is not None and timing.saving.is_due(self.clock())
+        due, saves = map(bool, self.group.broadcast(due, saves))
+        if self.subset and due and self.schedule.anneal_from is None:
+            yield from self._validate(progress, timing.start)
+            timing.validation.done(now, self.clock())
+        if self.group.leads and timing.sample.is_due(now := self.clock()):
+            yield Sampled(self.step, self._sample())
+            timing.sample.done(now, self.clock())
+        if checkpoint is not None and saves:
+            now = self.clock()
+            yield self._save(checkpoint, timing.began, record)
+            timing.saving.done(now, self.clock())
+
+    def _finish(self, timing: LoopTiming) -> Iterator[Event]:
+        (progress,) = self.group.broadcast(self._progress(timing))
         annealed = self.schedule.is_over(self.step, progress)
         if self.subset and self.step:
-            yield from self._validate(1.0, start)
-        elapsed = self.clock() - start
-        speed = (self.tokens - first_tokens) / max(1e-9, elapsed)
+            yield from self._validate(1.0, timing.start)
+        elapsed = self.clock() - timing.start
+        speed = (self.tokens - timing.first_tokens) / max(1e-9, elapsed)
         yield Finished(self.step, self.tokens, self.epoch, elapsed, speed, annealed)
 
-    def _step_done(self, bits: float, speed: float, progress: float, elapsed: float, scale: float) -> StepDone:
+    def _step_done(self, bits: float, timing: LoopTiming, progress: float, now: float, scale: float) -> StepDone:
+        elapsed = now - timing.start
+        speed = (self.tokens - timing.first_tokens) / max(1e-9, elapsed)
         smooth = bits / self.data.chars_per_token
         self.bits_per_char = smooth if math.isnan(self.bits_per_char) else 0.95 * self.bits_per_char + 0.05 * smooth
         rate = scale * self.settings.learning_rate

@@ -12,7 +12,8 @@ import torch
 from seqmodel.model.ngram_embeddings import NgramIndex
 from seqmodel.settings import ModelSettings, TrainingSettings
 from seqmodel.training.events import StepDone
-from seqmodel.training.loop import Trainer, TrainingData
+from seqmodel.training.loop import Trainer
+from seqmodel.training.training_data import TrainingData
 
 TIMED_STEPS, TIMED_SHARE = 8, 0.01  # of training and of its budget; the first step is left out
 

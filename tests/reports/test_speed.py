@@ -32,7 +32,7 @@ from seqmodel.reports.speed import (
 )
 from seqmodel.settings import ModelSettings, TrainingSettings
 from seqmodel.training.events import StepDone
-from seqmodel.training.loop import TrainingData
+from seqmodel.training.training_data import TrainingData
 from seqmodel.training.trial_steps import training_speed
 
 JOBS = list(get_args(Job))

@@ -24,10 +24,11 @@ from seqmodel.tokens.batches import split_tokens
 from seqmodel.tokens.store import make_store, open_store
 from seqmodel.training import loop
 from seqmodel.training.events import Annealing, CheckpointSaved, Event, Finished, StepDone, Validated
-from seqmodel.training.loop import STRETCH, Trainer, TrainingData, stretches
+from seqmodel.training.loop import Trainer
 from seqmodel.training.run.checkpoints import read_checkpoint
 from seqmodel.training.run.request import TrainingRequest
 from seqmodel.training.throughput import EndReserve
+from seqmodel.training.training_data import STRETCH, TrainingData, stretches
 
 CELLS: tuple[CellKind, ...] = ("mingru", "lstm", "gru", "rnn")
 

@@ -19,12 +19,13 @@ from seqmodel.settings import ModelSettings, TrainingSettings
 from seqmodel.tokens.batches import token_count
 from seqmodel.training.devices import native_precision, pick_device
 from seqmodel.training.distributed import Group
-from seqmodel.training.loop import Trainer, TrainingData
+from seqmodel.training.loop import Trainer
 from seqmodel.training.planning import Task, plan_model, plan_ngrams, plan_training, warm_start
 from seqmodel.training.ranks import Place
 from seqmodel.training.run.checkpoints import RunCheckpoint
 from seqmodel.training.run.request import TrainingRequest
 from seqmodel.training.run.start import Start
+from seqmodel.training.training_data import TrainingData
 from seqmodel.training.trial_steps import training_speed
 
 DEFAULT_SECONDS = 180.0

@@ -22,8 +22,9 @@ from seqmodel.settings import TrainingSettings
 from seqmodel.tokens.characters import Characters
 from seqmodel.training.events import Finished
 from seqmodel.training.held_out_evaluation import final_figures
-from seqmodel.training.loop import Trainer, TrainingData
+from seqmodel.training.loop import Trainer
 from seqmodel.training.run.stores import RunText
+from seqmodel.training.training_data import TrainingData
 
 
 def write_result(

@@ -24,7 +24,7 @@ from seqmodel.training.distributed import Group
 from seqmodel.training.events import Event, Finished, Noted, Planned
 from seqmodel.training.held_out_evaluation import evaluated, per_unit
 from seqmodel.training.held_out_file import check_held_out_files, write_held_out
-from seqmodel.training.loop import Trainer, TrainingData, stretches
+from seqmodel.training.loop import Trainer
 from seqmodel.training.optimization import fast_arithmetic, restored_torch_state
 from seqmodel.training.planning import describe, plan_order
 from seqmodel.training.run.log import RunLog
@@ -33,6 +33,7 @@ from seqmodel.training.run.request import TrainingRequest, TrainingResult
 from seqmodel.training.run.result import write_result
 from seqmodel.training.run.start import Start, checkpoint_of, refuse_own_inputs
 from seqmodel.training.run.stores import RunStores, RunText
+from seqmodel.training.training_data import TrainingData, stretches
 
 LEAST_STEPS = 30  # of a new run: the warm-up of the learning rate takes as many
 

@@ -15,12 +15,12 @@ from seqmodel.text.sequences import read_sequences
 from seqmodel.tokens.batches import split_store, whole_store
 from seqmodel.tokens.store import TokenStore, is_store, make_store, open_store
 from seqmodel.tokens.vocabulary_notes import vocabulary_notes
-from seqmodel.training.loop import TrainingData
 from seqmodel.training.run.checkpoints import StartRecord
 from seqmodel.training.run.conflicts import agree_with_store, fit_together
 from seqmodel.training.run.request import TrainingRequest
 from seqmodel.training.run.start import Start, record_of
 from seqmodel.training.running_text import looks_like_running_text
+from seqmodel.training.training_data import TrainingData
 
 
 @dataclass(frozen=True)

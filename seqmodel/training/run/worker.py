@@ -11,13 +11,13 @@ from seqmodel.files import beside
 from seqmodel.model.bundle import read_bundle_header
 from seqmodel.tokens.store import is_store, open_store
 from seqmodel.training.events import Finished
-from seqmodel.training.loop import TrainingData
 from seqmodel.training.run.checkpoints import read_run
 from seqmodel.training.run.plan import run_device
 from seqmodel.training.run.request import TrainingResult
 from seqmodel.training.run.run import TrainingRun
 from seqmodel.training.run.start import Start
 from seqmodel.training.run.stores import training_data
+from seqmodel.training.training_data import TrainingData
 
 
 class WorkerRun(TrainingRun):
