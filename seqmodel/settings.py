@@ -190,16 +190,21 @@ class CorpusSettings(Settings):
         return self
 
 
-class ModelSettings(Settings):
-    """The shape of the network. `ngram_rows` holds (order, rows) of each n-gram table."""
+class NetworkSettings(Settings):
+    """The shape of the network, as far as the user chooses it."""
 
     cell: CellKind = "mingru"
     width: int = Field(256, ge=1, le=MAX_WIDTH)
     layers: int = Field(2, ge=1, le=MAX_LAYERS)
     networks: int = Field(1, ge=1, le=MAX_NETWORKS)  # trained side by side, their probabilities averaged
     feed_forward: int = Field(0, ge=0, le=8 * MAX_WIDTH)
-    vocabulary: int = Field(ge=4, le=MAX_VOCABULARY)
     tied: bool = False
+
+
+class ModelSettings(NetworkSettings):
+    """The shape of the network for a corpus. `ngram_rows` holds (order, rows) of each n-gram table."""
+
+    vocabulary: int = Field(ge=4, le=MAX_VOCABULARY)
     ends: bool = True  # False: a stream, which has no end symbol
     ngram_rows: tuple[tuple[int, int], ...] = ()
 

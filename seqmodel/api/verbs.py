@@ -122,7 +122,8 @@ def train(
     Raises:
         SeqmodelError: as the command line does; see `seqmodel.errors`.
     """
-    from seqmodel.training.run.options import checked_options, merged, read_options, request_of
+    from seqmodel.training.run.config_files import read_options
+    from seqmodel.training.run.options import checked_options, merged, request_of
 
     places = {"inputs": _names(inputs) or None, "output": None if output is None else os.fspath(output)}
     given = checked_options(places | options)
@@ -143,15 +144,15 @@ def run_training(
     """
     from seqmodel.training.distributed import process_group
     from seqmodel.training.run.run import TrainingRun
-    from seqmodel.training.run.worker import FollowingRun
+    from seqmodel.training.run.worker import WorkerRun
 
     started = clock.monotonic() if started is None else started
-    given = [name for name in ("seconds", "steps", "epochs") if request.training.get(name) is not None]
-    if len(given) > 1:
+    budgets = (request.training.seconds, request.training.steps, request.training.epochs)
+    if sum(budget is not None for budget in budgets) > 1:
         raise UsageError("more than one budget is given", "Give one of --time, --steps and --epochs.")
     with process_group() as group:
         if not group.leads:
-            return FollowingRun(request, started, lambda event: None, should_stop, group).carry_out()
+            return WorkerRun(request, started, lambda event: None, should_stop, group).carry_out()
         with exclusive(request.output, request.inputs):
             return TrainingRun(request, started, on_event, should_stop, group).carry_out()
 

@@ -31,7 +31,7 @@ def command(
     from seqmodel.errors import UsageError
     from seqmodel.model.bundle import read_bundle, read_bundle_header
     from seqmodel.text.visible import visible
-    from seqmodel.training.run_config import run_config
+    from seqmodel.training.run.config_files import run_config
 
     name = model_path(path)
     header, file = read_bundle_header(name)

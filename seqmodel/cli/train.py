@@ -106,7 +106,8 @@ def command(
     from seqmodel.console.rows import write_name
     from seqmodel.console.training_view import TrainingView, show_result
     from seqmodel.training.ranks import place_of_process
-    from seqmodel.training.run.options import OPTIONS, checked_options, merged, read_options, request_of
+    from seqmodel.training.run.config_files import read_options
+    from seqmodel.training.run.options import OPTIONS, checked_options, merged, request_of
 
     given = {name: value for name, value in context.params.items() if name in OPTIONS}
     lists = {"inputs": inputs or None, "include": include or None, "exclude": exclude or None}

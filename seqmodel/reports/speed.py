@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import torch
@@ -31,14 +31,22 @@ from seqmodel.model.kneser_ney import CountModel, estimate
 from seqmodel.model.ngram_embeddings import NgramIndex, build_index
 from seqmodel.model.tensors import Array
 from seqmodel.scoring.tokens import RunningScorer, TokenScores, score_sequences
-from seqmodel.settings import CorpusSettings, ModelSettings, SamplingSettings, TokenizerSettings
+from seqmodel.settings import (
+    CorpusSettings,
+    ModelSettings,
+    NetworkSettings,
+    SamplingSettings,
+    TokenizerSettings,
+    TrainingSettings,
+)
 from seqmodel.tokens.batches import whole_store
 from seqmodel.tokens.store import TokenStore, make_store, open_store
 from seqmodel.tokens.tokenizer import END, Tokenizer
 from seqmodel.training.devices import native_precision
-from seqmodel.training.loop import Trainer, TrainingData
+from seqmodel.training.loop import Trainer
 from seqmodel.training.optimization import fast_arithmetic, usable_cores
 from seqmodel.training.planning import SIZES, Task, plan_model, plan_ngrams, plan_order, plan_training
+from seqmodel.training.training_data import TrainingData
 
 Action = Callable[[], int]
 Job = Literal["train", "score_lines", "score_text", "generate_1", "generate_32", "tokenize"]
@@ -127,16 +135,16 @@ def made_up_corpus() -> Corpus:
     text = made_up_text(CORPUS_CHARS)
     store = _in_memory(text)
     ranges = whole_store(store)
-    orders, rows = plan_ngrams(_task(store, {}), 1)
+    orders, rows = plan_ngrams(_task(store), 1)
     return Corpus(
         TrainingData(store, ranges, store, np.empty((0, 2), np.int64)),
         build_index(store, ranges, orders, rows),
-        estimate(store, ranges, plan_order(_task(store, {}))),
+        estimate(store, ranges, plan_order(_task(store))),
         text.split("\n")[:LINES],
     )
 
 
-def _task(store: TokenStore, budget: dict[str, Any]) -> Task:
+def _task(store: TokenStore, budget: TrainingSettings = TrainingSettings()) -> Task:  # noqa: B008
     header = store.header
     return Task(header.unit, header.closed, False, header.vocabulary, header.tokens, budget)
 
@@ -159,10 +167,10 @@ def _training(corpus: Corpus, cell: CellKind, size: Size, seconds: float, thread
     layers, width = SIZES[size]
     header, index = corpus.data.store.header, corpus.index
     listed = tuple((order, len(keys)) for order, keys in zip(index.orders, index.keys, strict=True))
-    shape = {"cell": cell, "layers": layers, "width": width, "networks": 1, "ngram_rows": listed}
-    chosen = {"seconds": PLANNED_SECONDS, "threads": threads, "precision": native_precision()}
+    shape = NetworkSettings(cell=cell, layers=layers, width=width, networks=1)
+    chosen = TrainingSettings(seconds=PLANNED_SECONDS, threads=threads, precision=native_precision())
     task = _task(corpus.data.store, chosen)
-    settings = plan_model(task, shape)
+    settings = plan_model(task, shape).model_copy(update={"ngram_rows": listed})
     plan = plan_training(task, settings, chosen)
     with _threads(threads), fast_arithmetic():
         trainer = Trainer(corpus.data, settings, plan, index)

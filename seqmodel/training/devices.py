@@ -1,4 +1,4 @@
-"""What the network is computed on: a CPU, or a GPU where there is one."""
+"""The device that computes the network: the CPU or a GPU."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ CPU = torch.device("cpu")
 
 
 def pick_device(wanted: Device, place: Place) -> torch.device:
-    """The device of this process; `auto` takes CUDA, then MPS, then the CPU. Each process has a GPU to itself.
+    """The device of this process. `auto` prefers CUDA to MPS to the CPU; each process gets a GPU of its own.
 
     Raises:
-        UsageError: if it is not there, or not for each process.
+        UsageError: if this machine lacks the device, or has too few for its processes.
     """
     if wanted == "cuda" or (wanted == "auto" and torch.cuda.is_available()):
         if not torch.cuda.is_available():
@@ -37,7 +37,7 @@ def _missing(name: str, reason: str) -> UsageError:
 
 
 def native_precision(device: torch.device = CPU) -> Precision:
-    """bf16 where the device has instructions for it, else fp32."""
+    """bf16 if the device has instructions for it, else fp32."""
     if device.type == "cuda":
         return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp32"
     can = torch.cpu.get_capabilities() if device.type == "cpu" else {}

@@ -1,8 +1,8 @@
-"""A run in several processes, on one machine or more: what they tell each other, by torch.distributed.
+"""Communication between the processes of a run, on one machine or more, by torch.distributed.
 
-Every process takes the same steps; each computes the lanes that are its share. The first one, rank 0, reads the clock,
-validates, writes and shows; the others go by the numbers that it broadcasts. `Group` is a process by itself, so
-that nobody else need ask how many there are.
+Every process takes the same steps, each on its share of the lanes. Rank 0 reads the clock, validates, writes and shows;
+the others follow the numbers that it broadcasts. `Group` is a single process with the same interface, so that callers
+need not ask how many there are.
 """
 
 from __future__ import annotations
@@ -24,60 +24,64 @@ from seqmodel.model.language_model import LanguageModel
 from seqmodel.model.tensors import Array
 from seqmodel.training.ranks import Place, place_of_process
 
-TIMEOUT = timedelta(hours=1)  # the others wait so long while the first reads the corpus; a lost one is noticed at once
-MESSAGE = 8  # numbers in a broadcast; the first is the exit code with which rank 0 fails, or 0
+TIMEOUT = timedelta(hours=1)  # for rank 0 to read the corpus; a lost process is noticed at once
+MESSAGE = 8  # numbers in a broadcast; the first is 0, or the exit code with which rank 0 fails
 
 LossFunction = Callable[[Tensor, Tensor, Tensor, Tensor, list[Tensor]], tuple[Tensor, list[Tensor]]]
 
 
 class Group:
-    """One process, with nobody to share with."""
+    """A run in one process."""
 
     def __init__(self, place: Place | None = None) -> None:
         self.place = place or Place()
         self.size, self.leads = self.place.size, self.place.leads
 
     def broadcast(self, *numbers: float) -> tuple[float, ...]:
-        """The numbers as rank 0 has them; the others wait for it.
+        """Return rank 0's numbers in every process; the others wait for it.
 
         Raises:
-            StoppedElsewhere: if rank 0 has failed instead.
+            StoppedElsewhere: if rank 0 has failed.
         """
         return numbers
 
     def common(self, error: SeqmodelError) -> SeqmodelError:
-        """An error that every process meets at the same point: rank 0 raises it, the others are told so."""
+        """Return an error that every process meets at the same point, to be raised by rank 0.
+
+        Raises:
+            StoppedElsewhere: in the other processes.
+        """
         return error
 
     def share(self, array: Array, axis: int = 1) -> Array:
-        """The lanes of this process: a contiguous share of an axis, filled up with zeros to be as long for all.
+        """The lanes of this process: a contiguous share of an axis, padded with zeros to the same length for all.
 
-        Example: of lanes a b c d e two processes take a b c and d e 0.
+        Example: lanes a b c d e -> a b c and d e 0 for two processes.
         """
         return array
 
     def gather(self, tensor: Tensor) -> Tensor:
-        """The tensors of all processes, one after another along the first axis."""
+        """Concatenate the tensors of all processes along the first axis."""
         return tensor
 
     def loss_of(self, model: LanguageModel) -> LossFunction:
-        """The model's loss, so that `backward` leaves the same gradients in all processes."""
+        """The model's loss function, wrapped so that `backward` leaves the same gradients in all processes."""
         return model.loss
 
     def backward(self, loss: Tensor, weights: Array) -> float:
         """Back-propagate the loss of this process's lanes; `weights` (T, B) are those of the whole batch.
 
-        Returns the whole batch's loss. Gradients are those of that.
+        Returns the whole batch's loss, to which the gradients belong.
         """
         loss.backward()  # type: ignore[no-untyped-call]
         return float(loss.detach())
 
     def exchange(self, model: LanguageModel) -> None:
-        """Give every process the gradients that all have of the n-gram tables."""
+        """Combine the processes' gradients of the n-gram tables in every process."""
 
 
 class _Loss(nn.Module):
-    """A model whose forward pass gives the loss, which is what DistributedDataParallel takes."""
+    """A model whose forward pass returns the loss, as DistributedDataParallel needs it."""
 
     def __init__(self, model: LanguageModel) -> None:
         super().__init__()
@@ -88,9 +92,10 @@ class _Loss(nn.Module):
 
 
 class Processes(Group):
-    """Several processes."""
+    """A run in several processes."""
 
-    last: ClassVar[Any] = None  # a broadcast, kept: torch's thread would free it, and abort where Python ends meanwhile
+    # Keeps the last broadcast alive: if torch's thread freed it while Python ends, the process would abort.
+    last: ClassVar[Any] = None
 
     def broadcast(self, *numbers: float) -> tuple[float, ...]:
         message = torch.zeros(MESSAGE, dtype=torch.float64)
@@ -102,10 +107,10 @@ class Processes(Group):
         return tuple(told[: len(numbers)])
 
     def fail(self, error: BaseException) -> None:
-        """Tell those who wait for rank 0 that it will not go on."""
+        """Tell the processes that wait for rank 0 that it has failed."""
         message = torch.zeros(MESSAGE, dtype=torch.float64)
         message[0] = error.exit_code if isinstance(error, SeqmodelError) else 1
-        with suppress(RuntimeError):  # they may be gone already
+        with suppress(RuntimeError):  # they may have ended already
             self._broadcast(message)
 
     def _broadcast(self, message: Tensor) -> None:
@@ -135,7 +140,7 @@ class Processes(Group):
         return DistributedDataParallel(_Loss(model), forward_sync_buffers=False)
 
     def backward(self, loss: Tensor, weights: Array) -> float:
-        # Each loss is the mean over the weights of its own lanes; what adds up is its part of the whole mean.
+        # Each process's loss is a mean over its own lanes; scaled to its share of the batch, the losses add up.
         part = loss * (max(1.0, float(self.share(weights).sum())) / max(1.0, float(weights.sum())))
         (part * self.size).backward()  # type: ignore[no-untyped-call]  # the gradients are averaged, not added
         total = part.detach().double().cpu()
@@ -151,7 +156,7 @@ class Processes(Group):
 
 @contextmanager
 def process_group() -> Iterator[Group]:
-    """The processes of this run, as the environment tells. They stay together for the next run.
+    """Join the processes of this run, as the environment names them. They stay joined for the next run.
 
     Raises:
         UsageError: if they cannot find each other.
@@ -172,7 +177,7 @@ def process_group() -> Iterator[Group]:
         if group.leads:
             group.fail(error)
         elif not isinstance(error, StoppedElsewhere):
-            _part()  # which the others notice
+            _part()  # the others notice this
         raise
 
 

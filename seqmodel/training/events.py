@@ -1,4 +1,4 @@
-"""What happens in a run, as values. The loop yields them; the console, the log and tests listen."""
+"""The events of a run. The loop yields them; the console and the log listen."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ Per = Literal["char", "token"]
 
 @dataclass(frozen=True)
 class Planned:
-    """The run is about to begin; `plan` says in one line what was chosen.
+    """The run is about to begin; `plan` is one line with its settings.
 
-    A closed vocabulary has lost the characters of unknown words, so that bits are told per token there: `per`
-    says which. The later rows' bits per char times `chars_per_token` are bits per token.
+    `per` is the unit of the bits that are shown: a token if the vocabulary is closed (unknown words have lost their
+    characters), else a character. The bits per char of later events times `chars_per_token` are bits per token.
     """
 
     plan: str
@@ -28,14 +28,14 @@ class Planned:
 
 @dataclass(frozen=True)
 class Noted:
-    """Something that the user may want to know."""
+    """A note to the user."""
 
     text: str
 
 
 @dataclass(frozen=True)
 class StepDone:
-    """One optimizer step. `bits_per_char` is the training text's, smoothed; `progress` runs from 0 to 1."""
+    """One optimizer step. `bits_per_char` is of the training text, smoothed; `progress` runs from 0 to 1."""
 
     step: int
     tokens: int
@@ -49,7 +49,7 @@ class StepDone:
 
 @dataclass(frozen=True)
 class Validated:
-    """Held-out bits per char on the fixed subset; `best` if none was lower so far."""
+    """Held-out bits per char on the fixed subset; `best` if it is the lowest so far."""
 
     step: int
     bits_per_char: float
@@ -60,7 +60,7 @@ class Validated:
 
 @dataclass(frozen=True)
 class Sampled:
-    """A short continuation by the model as it is now."""
+    """A short sample of the model at this step."""
 
     step: int
     text: str
@@ -68,6 +68,8 @@ class Sampled:
 
 @dataclass(frozen=True)
 class CheckpointSaved:
+    """A checkpoint was written, in so many seconds."""
+
     step: int
     path: str
     seconds: float
@@ -75,7 +77,7 @@ class CheckpointSaved:
 
 @dataclass(frozen=True)
 class Annealing:
-    """Held-out text no longer gains: the learning rate goes to zero now, and the run then stops."""
+    """The held-out figure no longer improves: the learning rate now falls to zero, and the run ends."""
 
     step: int
     reason: str
@@ -83,7 +85,7 @@ class Annealing:
 
 @dataclass(frozen=True)
 class RolledBack:
-    """Step `failed` went wrong: the run goes on from `step` with `factor` times the learning rates it began with."""
+    """Step `failed` diverged: the run goes on from `step` with `factor` times its first learning rates."""
 
     failed: int
     step: int
@@ -93,7 +95,7 @@ class RolledBack:
 
 @dataclass(frozen=True)
 class Finished:
-    """The loop is over. `annealed` is False where it was interrupted."""
+    """The loop is over. `annealed` is False if it was interrupted."""
 
     step: int
     tokens: int
@@ -105,10 +107,10 @@ class Finished:
 
 @dataclass(frozen=True)
 class Evaluated:
-    """The model as stored, on all of the held-out text, beside its baselines on the same text.
+    """The final figures: the stored model and its baselines on the held-out text.
 
-    `recurrence`, `counts` and `unigram` are bits per `per`, None where there is no such part;
-    `bits_per_char` is None where `per` is "token".
+    `recurrence`, `counts` and `unigram` are bits per `per`, None if the model has no such part;
+    `bits_per_char` is None if `per` is "token".
     """
 
     bits_per_char: float | None
@@ -122,7 +124,7 @@ class Evaluated:
 
     @property
     def bits(self) -> float:
-        """Of the whole model, per `per`."""
+        """Bits of the whole model, per `per`."""
         return math.log2(self.perplexity) if self.bits_per_char is None else self.bits_per_char
 
 

@@ -1,5 +1,4 @@
-"""The end of a run: what the stored weights give on the held-out text, how the two experts are mixed, and what
-simpler models of the same training text give."""
+"""The final figures of a run: scores of the held-out text, the mixture's weights, and a unigram baseline."""
 
 from __future__ import annotations
 
@@ -21,9 +20,9 @@ from seqmodel.tokens.store import Ranges
 from seqmodel.tokens.stored_array import Stored
 from seqmodel.tokens.tokenizer import END, UNKNOWN, never_predicted
 from seqmodel.training.events import Evaluated, Per
-from seqmodel.training.loop import TrainingData, stretches
+from seqmodel.training.training_data import TrainingData, stretches
 
-_MOST_FOLDS, _FOLDED_TOKENS = 8, 1 << 16  # of a long text two folds, which tell as much and take less time
+_MOST_FOLDS, _FOLDED_TOKENS = 8, 1 << 16  # a long text has two folds: as exact, and faster
 _BATCH_TOKENS = 1 << 16  # scored at once
 _MOST_COUNTED = 1 << 25  # training tokens that the unigram model is estimated from
 _COUNTED_AT_ONCE = 1 << 20
@@ -33,7 +32,7 @@ Numbers = npt.NDArray[Any]
 
 @dataclass(frozen=True)
 class ExpertScores:
-    """Per held-out token: each expert's probability, the situation, and the stretch that it lies in."""
+    """Arrays (N,) over held-out tokens: each expert's probability, the situation (`where`) and the stretch's number."""
 
     recurrence: Numbers
     counts: Numbers
@@ -44,9 +43,10 @@ class ExpertScores:
 def final_figures(
     runtime: Runtime, counts: CountModel | None, data: TrainingData
 ) -> tuple[HeldOut | None, tuple[float, ...]]:
-    """Held-out figures on all of the held-out text, and the mixture's weights.
+    """Score the held-out text and fit the mixture's weights, one per situation.
 
-    The mixture's own figure is cross-validated: each part of the text is scored with weights fitted on the others.
+    The figures are None if there is no held-out text. The mixture's bits are cross-validated: each part of the text is
+    scored with weights fitted on the others.
     """
     number = counts.situations if counts is not None else 0
     parts = list(_expert_scores(runtime, counts, data)) if len(data.held_out) else []
@@ -74,7 +74,7 @@ def final_figures(
 
 
 def per_unit(data: TrainingData) -> Per:
-    """What bits are told per: where unknown words have lost their characters, per token."""
+    """The unit of the bits that are shown: tokens for a closed vocabulary, whose unknown words have no characters."""
     return "token" if data.store.header.closed else "char"
 
 
@@ -98,9 +98,9 @@ def evaluated(held_out: HeldOut, per: Per, elapsed: float) -> Evaluated:
 
 
 def unigram_bits(data: TrainingData) -> float:
-    """Bits of the held-out text where each token has its share of the training text, one added to each count.
+    """Bits of the held-out text by a unigram model of the training text with add-one smoothing: a baseline.
 
-    What every model must beat. Of a very large text as many tokens are counted as take next to no time.
+    Of a very large training text only `_MOST_COUNTED` tokens are counted.
     """
     header = data.store.header
     found = _token_counts(data.store.ids, data.train, header.vocabulary, _MOST_COUNTED) + 1
@@ -111,7 +111,7 @@ def unigram_bits(data: TrainingData) -> float:
 
 
 def _token_counts(ids: Stored, ranges: Ranges, vocabulary: int, most: int | None = None) -> Numbers:
-    """How often each id occurs in the ranges, or in the first part of each, so that at most about `most` are read."""
+    """Count each id (vocabulary,) in the ranges; with `most`, in the first part of each, about `most` ids in all."""
     share = 1.0 if most is None else min(1.0, most / max(1, token_count(ranges)))
     counts = np.zeros(vocabulary, np.int64)
     pieces: list[Numbers] = []
@@ -131,8 +131,11 @@ _COLUMNS = ("recurrence", "counts", "where", "stretch")
 
 
 def _fitted(scores: ExpertScores, number: int) -> tuple[Numbers, Numbers]:
-    """The mixture's weights, and its bits for each token, cross-validated. Where an expert alone predicts the text
-    better than weights that were fitted elsewhere, it gets nearly all of the mixture in every situation that occurs."""
+    """Fit the mixture's weights (number,) and cross-validate its bits (N,).
+
+    If one expert alone predicts the text better than the cross-validated mixture, it gets nearly all of the weight in
+    every situation that the text has.
+    """
     weights: Numbers = fit_weights(scores.recurrence, scores.counts, scores.where, number)
     bits = _cross_validated_bits(scores, number)
     for expert, share in ((scores.recurrence, 1 - LEAST_WEIGHT), (scores.counts, LEAST_WEIGHT)):
@@ -142,7 +145,7 @@ def _fitted(scores: ExpertScores, number: int) -> tuple[Numbers, Numbers]:
 
 
 def _cross_validated_bits(scores: ExpertScores, number: int) -> Numbers:
-    """Bits of each token by the mixture whose weights were fitted on the other folds."""
+    """Bits (N,) of each token by a mixture whose weights were fitted on the other folds."""
     folds = max(2, min(_MOST_FOLDS, _FOLDED_TOKENS // len(scores.where)))
     weights = np.empty(len(scores.where))
     for fold in range(folds):
@@ -155,7 +158,7 @@ def _cross_validated_bits(scores: ExpertScores, number: int) -> Numbers:
 
 
 def _mixture_bits(scores: ExpertScores, share: Numbers | float) -> Numbers:
-    """Bits of each token where the recurrence has a share (N,) in the mixture, and the counts the rest."""
+    """Bits (N,) of each token if the recurrence has this share of the mixture, a number or (N,)."""
     bits: Numbers = -np.log2(share * scores.recurrence + (1 - share) * scores.counts)
     return bits
 
@@ -180,8 +183,10 @@ def _expert_scores(runtime: Runtime, counts: CountModel | None, data: TrainingDa
 
 
 def _batches(cut: list[tuple[int, int]]) -> Iterator[tuple[int, Numbers, Numbers]]:
-    """Stretches in batches of about `_BATCH_TOKENS`, so that short ones cost no more than long ones: of each batch the
-    number of its first stretch, the stretches' sizes, and the positions of their tokens."""
+    """Group stretches into batches of about `_BATCH_TOKENS`, so that short ones are scored as fast as long ones.
+
+    Yields the number of the batch's first stretch, the stretches' sizes, and the positions of their tokens.
+    """
     bounds = np.array(cut)
     sizes = bounds[:, 1] - bounds[:, 0]
     batch = (np.cumsum(sizes) - sizes) // _BATCH_TOKENS
@@ -193,8 +198,10 @@ def _batches(cut: list[tuple[int, int]]) -> Iterator[tuple[int, Numbers, Numbers
 
 
 def _contexts(counts: CountModel, inputs: Numbers, stretch: Numbers) -> list[Numbers]:
-    """Rows of the count model's context at each input (N,), as `CountModel.find` gives them; a context reaches back to
-    the first input of its stretch."""
+    """Find the count model's rows (N,) of the context at each input, as `CountModel.find`.
+
+    A context reaches back no further than to the first input of its stretch.
+    """
     places = np.arange(len(inputs)) + counts.history * (1 + stretch)
     apart = np.full((places[-1] + 1, 1), UNKNOWN)
     apart[places, 0] = inputs
@@ -202,7 +209,7 @@ def _contexts(counts: CountModel, inputs: Numbers, stretch: Numbers) -> list[Num
 
 
 def held_out_chars(data: TrainingData) -> Iterator[int]:
-    """Characters of the held-out text, as `wc -m` counts them: a newline after every sequence but a stream."""
+    """Characters of each held-out sequence, as `wc -m` counts them: with a newline, except for a stream."""
     tokenizer = data.valid_store.tokenizer
     for begin, end in data.held_out:
         ids = np.asarray(data.valid_store.ids[begin:end]).astype(np.int64)
@@ -214,17 +221,16 @@ def held_out_chars(data: TrainingData) -> Iterator[int]:
 
 
 def held_out_lines(data: TrainingData, bits: Numbers) -> tuple[Numbers, Numbers]:
-    """Bits and length (lines,) of each whole line of the held-out text, as `score` tells them; `bits` (tokens,) are
-    those of its tokens in order, a stream's end symbols left out.
+    """Bits and length, both (lines,), of each whole line of the held-out text, as `score` shows them.
 
-    Length is in characters, or in tokens where characters are lost. Lines without text are left out, and so
-    are those that a stretch of a stream cuts.
+    `bits` (tokens,) are those of its tokens in order, without a stream's end symbols. Length is in characters, or in
+    tokens if the vocabulary is closed. Empty lines are left out, and lines of a stream that are cut.
     """
     store, tokenizer = data.valid_store, data.valid_store.tokenizer
     enders = [*tokenizer.newline_ids, END]
     ids = np.concatenate([np.asarray(store.ids[begin:end]) for begin, end in data.held_out]).astype(np.int64)
     counted = ids != END if data.is_stream else np.ones(len(ids), bool)
-    before = np.concatenate([[0], np.cumsum(counted)])  # how many of the bits come before each token
+    before = np.concatenate([[0], np.cumsum(counted)])  # entries of `bits` before each token
     ends = np.isin(ids, enders)
     sizes = data.held_out[:, 1] - data.held_out[:, 0]
     entries = np.cumsum(sizes) - sizes  # where each range begins in `ids`

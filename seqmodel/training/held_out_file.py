@@ -1,4 +1,4 @@
-"""The held-out text of a run as a file: the one that is given, and the one that is written for other models."""
+"""Files of held-out text: `--valid` is read, `--write-valid` is written."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from seqmodel.text.sequences import read_sequences
 from seqmodel.tokens.fitting import NoText
 from seqmodel.tokens.store import is_store
 from seqmodel.tokens.tokenizer import END
-from seqmodel.training.loop import TrainingData
 from seqmodel.training.run.request import TrainingRequest
+from seqmodel.training.training_data import TrainingData
 
 
 def check_held_out_files(request: TrainingRequest) -> None:
-    """See before the corpus is read that `--valid` can be, and that `--write-valid` replaces nothing.
+    """Check, before the corpus is read, that `--valid` is readable and `--write-valid` overwrites nothing.
 
     Raises:
-        DataError: if the held-out text cannot be read, or there is none.
-        UsageError: if standard input is to be both texts, or the file to be written exists.
+        DataError: if the held-out text cannot be read, or is empty.
+        UsageError: if standard input is named for both texts, or the file to write exists.
     """
     if request.write_valid is not None:
         refuse_existing(request.write_valid, request.force or request.resume)
@@ -33,7 +33,7 @@ def check_held_out_files(request: TrainingRequest) -> None:
         raise UsageError("standard input is both the corpus and --valid", "Name a file for one of them.")
     sources = find_sources([request.valid], request.corpus)
     readable = all(source.path is not None and source.path.is_file() for source in sources)
-    # How the text is read is fixed already by a checkpoint, a bundle or a token store, and not known here.
+    # A checkpoint, a bundle or a token store fixes how text is read; none is open yet.
     fixed = (
         request.resume
         or request.init is not None
@@ -46,10 +46,10 @@ def check_held_out_files(request: TrainingRequest) -> None:
 
 
 def write_held_out(path: Path, data: TrainingData, force: bool) -> None:
-    """Export the held-out text, one sequence after another, as the files held it (line ends become newlines).
+    """Write the held-out sequences as text; line ends become newlines.
 
     Raises:
-        UsageError: if the file exists and `force` is not given.
+        UsageError: if the file exists and `force` is False.
     """
     tokenizer = data.valid_store.tokenizer
     header = data.store.header
@@ -66,5 +66,5 @@ def write_held_out(path: Path, data: TrainingData, force: bool) -> None:
 
 
 def _between_records(separator: str) -> str:
-    """What is no text of a separator; see `RecordCutter`."""
+    """The text to write between two records; see `RecordCutter`."""
     return separator[: separator.rfind("\n") + 1] if "\n" in separator else f"\n{separator}\n"

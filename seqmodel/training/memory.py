@@ -1,4 +1,4 @@
-"""Whether a run fits into memory, found out before it begins: a process that takes more is ended without a word."""
+"""A check, before a run begins, that it fits into memory: the system kills a process that needs more."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from seqmodel.model.bundle import weight_shapes
 from seqmodel.settings import ModelSettings, TrainingSettings
 
 FLOAT = 4  # bytes
-OF_A_WEIGHT = 4  # itself, its gradient and both moments
-OF_A_LAYER = 8  # numbers per token and width that the backward pass comes back to, at the least
+PER_WEIGHT = 4  # numbers: the weight, its gradient and both moments
+PER_LAYER = 8  # numbers per token and unit of width that are kept for the backward pass, at least
 _LIMITS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")  # of a container
 _FREE = re.compile(r"^(?:MemAvailable|SwapFree): *([0-9]+) kB$", re.MULTILINE)
 
 
-def refuse_what_does_not_fit(model: ModelSettings, training: TrainingSettings, tokens: int) -> None:
-    """What training on so many tokens takes, against what there is.
+def check_memory(model: ModelSettings, training: TrainingSettings, tokens: int) -> None:
+    """Check that training on so many tokens can fit into memory.
 
     Raises:
-        ResourceError: if training surely takes more memory than there is.
+        ResourceError: if it surely needs more memory than is free.
     """
     needed, free = least_bytes(model, training, tokens), free_bytes()
     if needed > free:
@@ -33,14 +33,17 @@ def refuse_what_does_not_fit(model: ModelSettings, training: TrainingSettings, t
 
 
 def least_bytes(model: ModelSettings, training: TrainingSettings, tokens: int) -> int:
-    """What the weights with their optimizer and the activations of one step take; no step has more than all tokens."""
+    """A lower bound of the bytes of weights, optimizer and one step's activations.
+
+    A step reads at most all `tokens`.
+    """
     weights = sum(math.prod(shape) for shape in weight_shapes(model).values())
-    layers = model.networks * model.layers * model.width * OF_A_LAYER
-    return FLOAT * (OF_A_WEIGHT * weights + min(tokens, training.lanes * training.segment) * layers)
+    layers = model.networks * model.layers * model.width * PER_LAYER
+    return FLOAT * (PER_WEIGHT * weights + min(tokens, training.lanes * training.segment) * layers)
 
 
 def free_bytes() -> float:
-    """Memory that this process may still take, swap included; infinite where the system does not tell."""
+    """Bytes that this process may still take, swap included; infinity if the system does not say."""
     try:
         import resource
     except ImportError:  # on Windows

@@ -1,4 +1,4 @@
-"""The optimizers, the learning rate's course, and how many threads pay."""
+"""The optimizers, the learning-rate schedule, and torch's global settings during training."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ EPSILON = 1e-8
 
 
 class RowAdam:
-    """Adam (Kingma & Ba 2015) on the rows of a table that a step has touched; the moments of all others wait."""
+    """Adam (Kingma & Ba 2015) on the table rows that a step has used; the moments of other rows stay unchanged."""
 
     def __init__(self, table: NgramTable, learning_rate: float) -> None:
         self.table, self.learning_rate = table, learning_rate
@@ -32,7 +32,7 @@ class RowAdam:
 
     @torch.no_grad()
     def step(self, scale: float) -> None:
-        """Apply the gradient that the backward pass left with the table, and drop it."""
+        """Apply the table's gradient with `scale` times the learning rate, and drop it."""
         gradient, self.table.gradient = self.table.gradient, None
         if gradient is None:
             return
@@ -59,7 +59,7 @@ class RowAdam:
 
 
 def summed_rows(gradient: TableGradient) -> tuple[Tensor, Tensor]:
-    """The rows that occur (but row 0, which has no gradient) and the sum of what each is owed, (R,) and (R, D)."""
+    """Sum the gradient per row: the rows that occur (R,), except row 0, and their sums (R, D)."""
     per_position = gradient.rows.shape[1]
     flat, order = gradient.rows.flatten().sort(stable=True)
     rows, counts = torch.unique_consecutive(flat, return_counts=True)
@@ -70,9 +70,9 @@ def summed_rows(gradient: TableGradient) -> tuple[Tensor, Tensor]:
 
 
 class AdamW:
-    """AdamW (Loshchilov & Hutter 2019) by torch's own fused kernel; only matrices decay.
+    """AdamW (Loshchilov & Hutter 2019) with torch's fused kernel; only matrices decay.
 
-    Not `torch.optim.AdamW`: making any of torch's optimizers imports its compiler, which takes two seconds.
+    `torch.optim.AdamW` would import torch's compiler, which takes two seconds.
     """
 
     def __init__(self, parameters: Sequence[Tensor], learning_rate: float, weight_decay: float) -> None:
@@ -116,7 +116,7 @@ class AdamW:
 
 
 class Optimizers:
-    """AdamW for the dense weights; row-wise Adam, much faster, for the n-gram tables."""
+    """AdamW for the dense weights; row-wise Adam, which is much faster, for the n-gram tables."""
 
     def __init__(self, model: LanguageModel, settings: TrainingSettings) -> None:
         tables = [network.table for network in model.networks if network.table is not None]
@@ -128,7 +128,7 @@ class Optimizers:
 
     def step(self, scale: float) -> None:
         """Apply the gradients with `scale` times the peak learning rates, and drop them."""
-        for network in self.networks:  # each by itself, as if it were alone
+        for network in self.networks:  # each is clipped as if it were alone
             nn.utils.clip_grad_norm_(network, self.clip)
         self.adamw.step(scale)
         for table in self.tables:
@@ -156,9 +156,9 @@ class Optimizers:
 
 @dataclass
 class Schedule:
-    """The learning rate's share of its peak: a short rise, then straight down to zero at the end.
+    """The learning rate as a share of its peak: a short warm-up, then a linear descent to zero.
 
-    `anneal` begins the descent at once: from the present share to zero in a number of steps.
+    `anneal` starts a faster descent: from the present share to zero in a number of steps.
     """
 
     warmup_steps: int
@@ -181,11 +181,10 @@ class Schedule:
 
 @contextmanager
 def fast_arithmetic() -> Iterator[None]:
-    """What training switches on in the whole process, and back to what it was.
+    """Set torch's global flags for training, and restore them.
 
-    Numbers next to nothing are many times slower, so they become nothing. "medium" lets oneDNN carry out fp32
-    products: on processors with AVX-512 it is twice as fast as the default library, and as exact. On CUDA it
-    allows TF32.
+    Denormal numbers are flushed to zero: they are many times slower. "medium" lets oneDNN compute fp32 products: with
+    AVX-512 it is twice as fast as the default library, and as exact. On CUDA it allows TF32.
     """
     before, flushes = torch.get_float32_matmul_precision(), _flushes_denormals()
     torch.set_float32_matmul_precision("medium")
@@ -202,8 +201,8 @@ def _flushes_denormals() -> bool:
 
 
 @contextmanager
-def as_before() -> Iterator[None]:
-    """Give torch's threads and random states back as they were."""
+def restored_torch_state() -> Iterator[None]:
+    """Restore torch's thread count and random states at the end."""
     threads, seed, state = torch.get_num_threads(), torch.initial_seed(), torch.get_rng_state()
     used = torch.cuda.is_initialized()  # type: ignore[no-untyped-call]
     states = torch.cuda.get_rng_state_all() if used else []
@@ -222,10 +221,10 @@ def usable_cores() -> int:
 
 
 def choose_threads(width: int, rows: int, processes: int = 1) -> int:
-    """The thread count with which a product of a training step's shape is fastest here and now.
+    """Choose the thread count that is fastest for a matrix product (rows, width) × (width, 3 · width), by timing.
 
-    Counting cores does not tell: on a busy machine two threads can be ten times slower than one. `processes` of a run
-    on this machine share its cores.
+    The number of cores is no guide: on a busy machine two threads can be ten times slower than one. The cores are
+    shared by the run's `processes` on this machine.
     """
     cores = max(1, usable_cores() // processes)
     counts = sorted({min(2**k, cores) for k in range(cores.bit_length() + 1)})

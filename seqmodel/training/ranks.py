@@ -1,4 +1,4 @@
-"""Which of the processes of a run this one is, as `torchrun` tells it in the environment. No torch."""
+"""The rank of this process in a run, as `torchrun` sets it in the environment. No torch."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from seqmodel.errors import UsageError
 
 @dataclass(frozen=True)
 class Place:
-    """The number of a process among those of the run, and among those of its machine."""
+    """The number of a process among those of the run (`rank`) and of its machine (`local_rank`)."""
 
     rank: int = 0
     size: int = 1
@@ -20,14 +20,15 @@ class Place:
 
     @property
     def leads(self) -> bool:
-        """Whether this process writes, shows and decides; the others only share the work."""
+        """True for the process that writes, shows and decides; the others only share the work."""
         return self.rank == 0
 
 
 def place_of_process(environment: Mapping[str, str] = os.environ) -> Place:
-    """
+    """Read RANK, WORLD_SIZE, LOCAL_RANK and LOCAL_WORLD_SIZE.
+
     Raises:
-        UsageError: if the environment does not make sense.
+        UsageError: if one is no number, or they contradict each other.
     """
     rank, size = _number(environment, "RANK", 0), _number(environment, "WORLD_SIZE", 1)
     place = Place(rank, size, _number(environment, "LOCAL_RANK", rank), _number(environment, "LOCAL_WORLD_SIZE", size))

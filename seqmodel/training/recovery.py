@@ -1,4 +1,4 @@
-"""When a run has gone wrong: the loss is no number, or far above what it was. It knows figures and snapshots alone."""
+"""Recovery from divergence: a loss that is not finite, or far above its best. Knows losses and snapshots only."""
 
 from __future__ import annotations
 
@@ -9,34 +9,34 @@ from typing import TYPE_CHECKING
 from seqmodel.errors import SeqmodelError
 
 if TYPE_CHECKING:
-    from seqmodel.training.run.checkpoints import Checkpoint
+    from seqmodel.training.run.checkpoints import Snapshot
 
-KEEP_STEPS = 256  # between snapshots: some seconds, so that copying the weights costs next to nothing
+KEEP_STEPS = 256  # between snapshots: a few seconds, so that copying the weights costs little
 MOST_TRIES = 3
 SMOOTHING = 0.05
-SETTLED_STEPS = 100  # before which a loss may still be anything
-# A text that turns to another subject costs a fraction of a bit more; this much more, for so long, is no text's doing.
+SETTLED_STEPS = 100  # earlier losses are not judged
+# A change of subject costs a fraction of a bit; a rise of this size and length is a divergence.
 FAR_ABOVE_BITS, FAR_ABOVE_SHARE, FAR_ABOVE_STEPS = 2.0, 0.5, 50
 
 
 @dataclass
 class Recovery:
-    """`trouble` is told the loss of every step; `good` is the state to go back to; `factor` scales the rates."""
+    """Watches the loss. `good` is the state to go back to; `factor` scales the learning rates."""
 
     factor: float = 1.0
     tries: int = 0
-    good: Checkpoint | None = None
+    good: Snapshot | None = None
     _seen: int = field(default=0, init=False)
     _smooth: float = field(default=math.nan, init=False)
     _best: float = field(default=math.inf, init=False)
     _above: int = field(default=0, init=False)
 
     def is_due(self, step: int) -> bool:
-        """Whether a snapshot should be kept at this step; never of a state that may already be bad."""
+        """True if a snapshot should be taken at this step; never while the loss is suspicious."""
         return self.good is None or (step % KEEP_STEPS == 0 and not self._above)
 
     def trouble(self, bits: float) -> str:
-        """What is wrong after a step of so many bits per token; empty if nothing is."""
+        """Record a step's bits per token. Returns the reason if training has diverged, else an empty text."""
         if not math.isfinite(bits):
             return f"the loss became {bits}"
         self._seen += 1
@@ -48,16 +48,16 @@ class Recovery:
         self._above = self._above + 1 if far else 0
         return "the loss rose far above what it was" if self._above >= FAR_ABOVE_STEPS else ""
 
-    def roll_back(self, reason: str, step: int) -> Checkpoint:
-        """The state to go back to, for another try with half the learning rate.
+    def roll_back(self, reason: str, step: int) -> Snapshot:
+        """Halve the learning rates and return the state to go back to.
 
         Raises:
-            SeqmodelError: after a few tries.
+            SeqmodelError: after `MOST_TRIES` tries.
         """
         if self.tries >= MOST_TRIES or self.good is None:
             raise SeqmodelError(
                 f"{reason} at step {step}, and again with an eighth of the learning rate",
-                "Train with a much lower --learning-rate, or look for what is odd in the text.",
+                "Train with a much lower --learning-rate, or check the text for binary data and repetitions.",
             )
         self.tries += 1
         self.factor /= 2

@@ -1,6 +1,6 @@
-"""Tells lines that read on across their ends (prose, plays, verse, code, tunes) from lines that stand alone.
+"""Detection of running text: lines that continue each other (prose, plays, verse, code, tunes), not separate records.
 
-Knows lines as strings; nothing of tokens. When in doubt lines stand alone.
+Judges lines as strings. When in doubt, lines are separate.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _RUNS = ((re.compile(r"[^\W\d_]+"), "a"), (re.compile(r"\d+"), "0"))
 
 
 def looks_like_running_text(store: TokenStore) -> bool:
-    """True if the lines of a store, taken as sequences, read on across their ends."""
+    """True if a store's sequences are lines of one running text."""
     if store.header.sequence != "line" or store.header.sequences < LEAST_LINES:
         return False
     count = min(store.header.sequences - 1, LINES_LOOKED_AT)
@@ -37,7 +37,7 @@ def looks_like_running_text(store: TokenStore) -> bool:
 
 
 def lines_run_on(lines: Sequence[str]) -> bool:
-    """True if lines that follow each other in a file, blank ones left out, are parts of something longer."""
+    """True if consecutive lines of a file, without the blank ones, are parts of one text."""
     lines = [line for line in lines if line.strip()]
     if len(lines) < LEAST_LINES or _are_rows(lines):
         return False
@@ -45,7 +45,7 @@ def lines_run_on(lines: Sequence[str]) -> bool:
 
 
 def _are_rows(lines: Sequence[str]) -> bool:
-    """True for tables, objects, and what begins alike with a number or a date, as logs and move lists do."""
+    """True for tables, JSON objects, and lines that begin with the same kind of number, as in logs and move lists."""
     most = 0.9 * len(lines)
     tabs, commas = (Counter(line.count(mark) for line in lines).most_common(1)[0] for mark in "\t,")
     if (tabs[0] and tabs[1] >= most) or (commas[0] >= 2 and commas[1] >= most):
@@ -58,15 +58,18 @@ def _are_rows(lines: Sequence[str]) -> bool:
 
 
 def _shape(text: str) -> str:
-    """The kinds of its characters, a run of letters or digits as one: `12:30,` is `0:0,`."""
+    """Replace each run of letters by `a` and of digits by `0`. Example: `12:30,` -> `0:0,`."""
     for pattern, kind in _RUNS:
         text = pattern.sub(kind, text)
     return text[:12]
 
 
 def _alternate(lines: Sequence[str]) -> bool:
-    """True if some kind of line never follows itself, as often as it comes: the first lines of tunes, of subtitles, of
-    FASTA's records, the names of those who speak in a play. Where lines stand alone, chance lets it."""
+    """True if some frequent kind of line hardly ever follows itself.
+
+    Such are the first lines of tunes, subtitles and FASTA records, and the speakers' names in a play; separate lines
+    of a kind follow each other by chance.
+    """
     kinds = [_kind(line) for line in lines]
     counts = Counter(kinds)
     follows = Counter(kind for before, kind in pairwise(kinds) if kind == before)
@@ -74,14 +77,13 @@ def _alternate(lines: Sequence[str]) -> bool:
         by_chance = count * count / len(lines)
         if by_chance >= 5 and follows[kind] <= by_chance / 10:
             return True
-    # Of many kinds that come in turn, as the fields of tunes do, each may be too rare to tell.
+    # Many kinds that alternate, as the fields of tunes do, may each be too rare to judge alone.
     by_chance = sum(count * count for kind, count in counts.items() if _LABEL.match(kind)) / len(lines)
     return by_chance >= 8 and sum(follows[kind] for kind in counts if _LABEL.match(kind)) <= by_chance / 4
 
 
 def _kind(line: str) -> str:
-    """What a line is by its beginning: a label that ends in a colon, a name alone on its line, or the shape of its
-    first word."""
+    """Classify a line by its beginning: a label such as `T:`, a name alone on its line, or its first word's shape."""
     label = _LABEL.match(line)
     if label:
         return label[0]
@@ -91,13 +93,13 @@ def _kind(line: str) -> str:
 
 
 def _are_indented(lines: Sequence[str]) -> bool:
-    """True for code and other text in which some lines belong to those above."""
+    """True for code and other text in which some lines are indented."""
     inside = sum(line.startswith(("  ", "\t")) for line in lines)
     return 0.15 * len(lines) <= inside <= 0.95 * len(lines)
 
 
 def _are_wrapped(lines: Sequence[str]) -> bool:
-    """True for lines of words with the marks of sentences, many of which stop before a sentence does."""
+    """True for punctuated lines of words, many of which end within a sentence."""
     words = [line for line in lines if _words(line) >= 3]
     if len(words) < len(lines) / 2:
         return False
@@ -111,13 +113,12 @@ def _are_wrapped(lines: Sequence[str]) -> bool:
 
 
 def _go_on(lines: Sequence[str]) -> bool:
-    """True if lines that stop before a sentence does are followed by ones that begin in lower case, or are of a script
-    without cases and blanks."""
+    """True if the lines after an unfinished sentence begin in lower case, or in a script without case and blanks."""
     nexts = [after for line, after in pairwise(lines) if line.rstrip()[-1] not in _SENTENCE_END]
     begins = [after.lstrip()[0] for after in nexts]
     return sum(char.islower() or _WIDE.match(char) is not None for char in begins) > 0.4 * len(begins)
 
 
 def _words(line: str) -> int:
-    """Words by blanks; in scripts without blanks two characters are about one."""
+    """Count words by blanks; in scripts without blanks two characters count as one."""
     return max(len(line.split()), (len(_WIDE.findall(line)) + 1) // 2)

@@ -1,23 +1,22 @@
-"""How the time of a run is shared, and whether it has become slow. Knows clock readings and counts alone."""
+"""The division of a run's time, and the detection of a slow-down. Knows clock readings and counts only."""
 
 from __future__ import annotations
 
 import math
 from collections import deque
 
-WINDOW_SECONDS = 5.0  # over which a rate is taken
-REST_SECONDS = 30.0  # of training between one re-timing and the next
+WINDOW_SECONDS = 5.0  # over which a rate is measured
+REST_SECONDS = 30.0  # of training, at least, between two timings of the threads
 COLLAPSE = 0.5  # of the best rate
-ENDING_SHARE = 0.05  # of the budget, at most, is kept for the end
+ENDING_SHARE = 0.05  # of the budget, at most, is reserved for the end
 ONE_VALIDATION_SHARE = 0.01
-SAVING_SECONDS = 0.2  # for writing the bundle, beside what is measured
-FINAL_COST = 1.5  # the final figures' time for a token, in that of a validation
-LEAST_SCORED = 1 << 12  # tokens, below which a figure is mostly noise
+SAVING_SECONDS = 0.2  # to write the bundle, which is not measured
+FINAL_COST = 1.5  # time per token of the final figures, relative to a validation
+LEAST_SCORED = 1 << 12  # tokens; figures of fewer are mostly noise
 
 
-class Cadence:
-    """When something is due again, so that it takes at most `share` of the time and comes at most every `least`
-    seconds."""
+class Timer:
+    """A timer for repeated work: due at most every `least` seconds, and for at most `share` of the time."""
 
     def __init__(self, least: float, share: float, now: float) -> None:
         self.least, self.share = least, share
@@ -27,21 +26,21 @@ class Cadence:
         return now - self.last > self.wait
 
     def done(self, began: float, now: float) -> None:
-        """It took from `began` until `now`."""
+        """Record that the work was done from `began` until `now`."""
         self.wait, self.last = max(self.least, (now - began) / self.share), now
 
 
-class Pace:
-    """Watches the tokens per second of training alone, and tells when they have collapsed."""
+class SlowdownWatch:
+    """Watches the training speed for a collapse."""
 
     def __init__(self) -> None:
         self.spent = 0.0
-        self.asked = -REST_SECONDS + 2 * WINDOW_SECONDS  # the first seconds tell nothing
+        self.asked = -REST_SECONDS + 2 * WINDOW_SECONDS  # the first seconds are not representative
         self.best = 0.0
         self.recent: deque[tuple[float, int]] = deque()
 
     def has_collapsed(self, seconds: float, tokens: int) -> bool:
-        """Count a step; whether it is time to time the threads again. Having said so, it begins anew."""
+        """Record a step. Returns True when the threads should be timed again, and then starts anew."""
         self.spent += seconds
         self.recent.append((seconds, tokens))
         length = sum(each for each, _ in self.recent)
@@ -58,20 +57,20 @@ class Pace:
         return True
 
 
-class Ending:
-    """The time kept for the end of a run of `budget` seconds: the last validation, the final figures, the files.
+class EndReserve:
+    """The time reserved for the end of a run of `budget` seconds: the last validation, the final figures, the files.
 
-    How fast held-out text is scored is learned from what has been scored. The end gets a small share of the budget at
-    most; where that is not enough, `affordable` tells how much of the held-out text can be scored.
+    The scoring speed is measured during the run. The end gets at most `ENDING_SHARE` of the budget; if that is too
+    little, `affordable` returns the number of held-out tokens that can be scored.
     """
 
     def __init__(self, budget: float | None, held_out: int) -> None:
         self.budget, self.held_out = budget, held_out
-        self.validated = 0  # tokens of a validation
+        self.validated = 0  # tokens per validation
         self.per_token = 0.0
 
     def scored(self, tokens: int, seconds: float) -> None:
-        """So many tokens of held-out text were scored in so many seconds."""
+        """Record that so many held-out tokens were scored in so many seconds."""
         self.per_token = seconds / max(1, tokens)
 
     @property
@@ -80,26 +79,25 @@ class Ending:
 
     @property
     def most(self) -> float:
-        """Seconds that the end may take."""
+        """Seconds that the end may take at most."""
         return math.inf if self.budget is None else ENDING_SHARE * self.budget
 
     @property
     def seconds(self) -> float:
-        """To be kept for the end."""
+        """Seconds to reserve for the end."""
         if self.budget is None:
             return 0.0
         figures = FINAL_COST * self.held_out * self.per_token
         return min(self.most, SAVING_SECONDS + self.validation_seconds + figures)
 
     def validation_tokens(self, most: int) -> int:
-        """Tokens of a validation, at most `most`, that takes a small share of the budget."""
+        """The tokens per validation, at most `most`, so that one takes a small share of the budget."""
         if self.budget is None or not self.per_token:
             return most
         return max(LEAST_SCORED, min(most, int(ONE_VALIDATION_SHARE * self.budget / self.per_token)))
 
     def affordable(self, left: float) -> int:
-        """Tokens of the held-out text that the final figures may be of, where `left` seconds are left; never so few
-        that they tell nothing."""
+        """The number of held-out tokens that can be scored in the `left` seconds, at least `LEAST_SCORED`."""
         if self.budget is None or not self.per_token:
             return self.held_out
         seconds = max(left, self.seconds - self.validation_seconds) - SAVING_SECONDS

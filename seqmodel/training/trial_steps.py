@@ -1,4 +1,4 @@
-"""A few real steps, timed before a plan is made: what this machine trains in a second."""
+"""The training speed of this machine, from a few timed steps before a plan is made."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ import torch
 from seqmodel.model.ngram_embeddings import NgramIndex
 from seqmodel.settings import ModelSettings, TrainingSettings
 from seqmodel.training.events import StepDone
-from seqmodel.training.loop import Trainer, TrainingData
+from seqmodel.training.loop import Trainer
+from seqmodel.training.training_data import TrainingData
 
 TIMED_STEPS, TIMED_SHARE = 8, 0.01  # of training and of its budget; the first step is left out
 
@@ -20,7 +21,7 @@ TIMED_STEPS, TIMED_SHARE = 8, 0.01  # of training and of its budget; the first s
 def training_speed(
     data: TrainingData, model: ModelSettings, training: TrainingSettings, index: NgramIndex, device: torch.device
 ) -> float:
-    """Tokens a second with which one network of a plan is trained here, from some steps."""
+    """Train one network of a plan for a few steps. Returns its tokens per second."""
     listed = tuple((order, len(keys)) for order, keys in zip(index.orders, index.keys, strict=True))
     one = model.model_copy(update={"networks": 1, "ngram_rows": listed})
     alone = dataclasses.replace(data, held_out=np.empty((0, 2), np.int64))

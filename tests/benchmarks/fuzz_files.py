@@ -316,13 +316,15 @@ def _use_tokenizer(tokenizer: Tokenizer) -> None:
 def use_checkpoint(path: Path, store: bytes) -> None:
     """Resume, go on for a step, and save."""
     from seqmodel.api.verbs import run_training
-    from seqmodel.settings import CorpusSettings, TokenizerSettings
+    from seqmodel.settings import CorpusSettings, NetworkSettings, TokenizerSettings, TrainingSettings
     from seqmodel.training.run.request import TrainingRequest
     from tests.training.test_resume import stop_after
 
     path.with_suffix(".tokens").write_bytes(store)
     output = path.with_suffix(".seqmodel")
-    request = TrainingRequest((), output, TokenizerSettings(), CorpusSettings(), {}, {}, resume=True)
+    request = TrainingRequest(
+        (), output, TokenizerSettings(), CorpusSettings(), NetworkSettings(), TrainingSettings(), resume=True
+    )
     run_training(request, should_stop=stop_after(2))
     seqmodel.load(output).score(LINES)
 

@@ -17,7 +17,7 @@ from seqmodel.api.verbs import run_training
 from seqmodel.cli.train import _StopSignals
 from seqmodel.errors import ModelError, UsageError
 from seqmodel.files import exclusive
-from seqmodel.settings import CorpusSettings, TokenizerSettings
+from seqmodel.settings import CorpusSettings, NetworkSettings, TokenizerSettings, TrainingSettings
 from seqmodel.training.events import Event, StepDone
 from seqmodel.training.run.request import TrainingRequest, TrainingResult
 from tests.cli.command import command, environment, run, run_here, told
@@ -276,8 +276,8 @@ def request(corpus: Path, output: Path, *, resume: bool = False, **budget: Any) 
         output=output,
         tokenizer=TokenizerSettings(),
         corpus=CorpusSettings(),
-        model={} if resume else {"width": 16, "layers": 1},
-        training={"threads": 1, **budget},
+        model=NetworkSettings() if resume else NetworkSettings(width=16, layers=1),
+        training=TrainingSettings(threads=1, **budget),
         resume=resume,
     )
 

@@ -16,7 +16,7 @@ from seqmodel.api.model import MixedModel, Model, mix
 from seqmodel.api.verbs import run_training
 from seqmodel.choices import CellKind, SequenceKind, Unit
 from seqmodel.scoring.tokens import score_sequences
-from seqmodel.settings import CorpusSettings, TokenizerSettings
+from seqmodel.settings import CorpusSettings, NetworkSettings, TokenizerSettings, TrainingSettings
 from seqmodel.tokens.tokenizer import END, FIRST_BYTE, FIRST_PIECE, START, UNKNOWN
 from seqmodel.training.run.request import TrainingRequest
 
@@ -43,8 +43,8 @@ def make(tmp_path_factory: pytest.TempPathFactory) -> Make:
             output=folder / "m.seqmodel",
             tokenizer=TokenizerSettings(unit=unit, closed=closed),
             corpus=CorpusSettings(sequence=sequence),
-            model={"cell": cell, "width": 16, "layers": 1},
-            training={"steps": 12, "threads": 1, "warmup_steps": 1, "learning_rate": 0.02},
+            model=NetworkSettings(cell=cell, width=16, layers=1),
+            training=TrainingSettings(steps=12, threads=1, warmup_steps=1, learning_rate=0.02),
             counts=counts,
         )
         run_training(request)

@@ -420,9 +420,10 @@ def test_a_bundle_from_before_a_field_was_there_is_read(path: Path, tmp_path: Pa
 
 def test_a_checkpoint_is_no_bundle(tmp_path: Path) -> None:
     from seqmodel.training.run.checkpoints import Checkpoint, write_checkpoint
+    from tests.training.test_resume import progress
 
     checkpoint = tmp_path / "x.checkpoint"
-    write_checkpoint(checkpoint, Checkpoint({}, {"step": 3}))
+    write_checkpoint(checkpoint, Checkpoint({}, progress(3)))
     for read in (read_bundle, read_bundle_header, seqmodel.load):
         with pytest.raises(ModelError, match="not a model bundle"):
             read(checkpoint)

@@ -15,7 +15,7 @@ from seqmodel.api.verbs import run_training
 from seqmodel.errors import ResourceError, SeqmodelError
 from seqmodel.training import loop
 from seqmodel.training.ranks import place_of_process
-from seqmodel.training.run.worker import FollowingRun
+from seqmodel.training.run.worker import WorkerRun
 from tests.training.test_resume import request, stop_after
 
 TRAINING = {"lanes": 5, "steps": 16, "dropout": 0.2, "ngram_dropout": 0.3}
@@ -49,7 +49,7 @@ def main(corpus: Path, folder: Path) -> None:
     loop.write_checkpoint = full_disk  # type: ignore[assignment, attr-defined]
     ends["full disk"] = train("full")
     (folder / f"{place_of_process().rank}.json").write_text(json.dumps(ends))
-    FollowingRun._trainer = lost  # type: ignore[assignment, method-assign]
+    WorkerRun._trainer = lost  # type: ignore[assignment, method-assign]
     (folder / "lost.json").write_text(json.dumps(train("lost")))
 
 

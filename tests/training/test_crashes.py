@@ -27,13 +27,13 @@ from seqmodel.api.verbs import run_training, tokenize
 from seqmodel.files import exclusive, temporary_for
 from seqmodel.training import loop
 from seqmodel.training.events import Event, StepDone
-from seqmodel.training.run import run
+from seqmodel.training.run import result as run_result
 from seqmodel.training.run.checkpoints import Checkpoint, read_checkpoint, write_checkpoint
 from seqmodel.training.run.log import STEP_SECONDS, RunLog
 from tests.cli.command import Result, run_here, told
 from tests.conftest import little_text
 from tests.dying import CALLS, DEAD, exit_code, lay_bomb, names
-from tests.training.test_resume import request
+from tests.training.test_resume import progress, request
 
 KILLS = 4
 SHAPE = ("--width", "12", "--layers", "1", "--threads", "1", "-q")
@@ -67,7 +67,7 @@ def train(output: Path, corpus: Path, steps: int, resume: bool) -> None:
 
 
 def some_checkpoint(step: int) -> Checkpoint:
-    return Checkpoint({"weights": {name: torch.full((40, 50), float(step)) for name in "abc"}}, {"step": step})
+    return Checkpoint({"weights": {name: torch.full((40, 50), float(step)) for name in "abc"}}, progress(step))
 
 
 def write_and_die(path: Path, call: str, at: int) -> None:
@@ -140,7 +140,7 @@ def train_with_a_long_end(folder: Path, *arguments: str) -> None:
         (folder / "ending").touch()
         time.sleep(60)
 
-    vars(run)["final_figures"] = last
+    vars(run_result)["final_figures"] = last
     command_line(folder, *arguments)
 
 
@@ -163,7 +163,7 @@ def test_a_run_that_is_killed_again_and_again_gives_the_bytes_of_one_that_never_
         time.sleep(0.05 * choose.random())
         process.kill()
         assert exit_code(process) == -signal.SIGKILL, "it was through before it could be killed"
-        resumed_at.append(read_checkpoint(checkpoint).progress["step"])
+        resumed_at.append(read_checkpoint(checkpoint).progress.step)
     assert resumed_at[0] > 0 and sorted(set(resumed_at)) == resumed_at and resumed_at[-1] < steps
     assert exit_code(start(train, output, corpus, steps, True)) == 0
     assert output.read_bytes() == whole.read_bytes()
@@ -181,7 +181,7 @@ def test_a_death_in_any_call_that_writes_leaves_the_old_checkpoint_or_the_new_on
     for at in count(1):
         code = exit_code(start(write_and_die, path, call, at))
         kept = read_checkpoint(path)
-        step = kept.progress["step"]
+        step = kept.progress.step
         assert all((tensor == step).all() and tensor.shape == (40, 50) for tensor in kept.groups["weights"].values())
         with exclusive(tmp_path / "m.seqmodel"):
             assert names(tmp_path) == {"m.checkpoint", ".m.seqmodel-lock"}
@@ -317,7 +317,7 @@ def test_a_second_ctrl_c_ends_the_run_at_once(corpus: Path, tmp_path: Path, star
     assert process.exitcode == 130
     assert text_of(folder / "out") == text_of(folder / "err") == ""
     assert names(tmp_path) - {"streams"} == {"m.checkpoint", "m.tokens", "m.jsonl"}
-    assert read_checkpoint(tmp_path / "m.checkpoint").progress["step"] > 0
+    assert read_checkpoint(tmp_path / "m.checkpoint").progress.step > 0
 
 
 def wait_for(happened: Callable[[], bool]) -> None:

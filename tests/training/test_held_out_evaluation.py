@@ -22,7 +22,7 @@ from seqmodel.tokens.store import make_store, open_store
 from seqmodel.tokens.tokenizer import END, START, never_predicted
 from seqmodel.training import held_out_evaluation as final
 from seqmodel.training.held_out_evaluation import ExpertScores, evaluated, held_out_lines, per_unit, unigram_bits
-from seqmodel.training.loop import TrainingData
+from seqmodel.training.training_data import TrainingData
 from tests.conftest import little_text
 from tests.scoring.test_tokens import Remembering
 

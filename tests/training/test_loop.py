@@ -19,15 +19,16 @@ from seqmodel.api.verbs import run_training
 from seqmodel.choices import CellKind, SequenceKind
 from seqmodel.model.ngram_embeddings import build_index
 from seqmodel.scoring.tokens import score_ranges, score_sequences
-from seqmodel.settings import CorpusSettings, ModelSettings, TokenizerSettings, TrainingSettings
+from seqmodel.settings import CorpusSettings, ModelSettings, NetworkSettings, TokenizerSettings, TrainingSettings
 from seqmodel.tokens.batches import split_tokens
 from seqmodel.tokens.store import make_store, open_store
 from seqmodel.training import loop
 from seqmodel.training.events import Annealing, CheckpointSaved, Event, Finished, StepDone, Validated
-from seqmodel.training.loop import STRETCH, Trainer, TrainingData, stretches
+from seqmodel.training.loop import Trainer
 from seqmodel.training.run.checkpoints import read_checkpoint
 from seqmodel.training.run.request import TrainingRequest
-from seqmodel.training.throughput import Ending
+from seqmodel.training.throughput import EndReserve
+from seqmodel.training.training_data import STRETCH, TrainingData, stretches
 
 CELLS: tuple[CellKind, ...] = ("mingru", "lstm", "gru", "rnn")
 
@@ -129,8 +130,8 @@ def test_the_bits_approach_those_of_the_true_source_from_above(cell: CellKind, c
         output=tmp_path / "m.seqmodel",
         tokenizer=TokenizerSettings(),
         corpus=CorpusSettings(),
-        model={"cell": cell, "width": 16, "layers": 1},
-        training={"steps": 300, "threads": 1, "learning_rate": 0.01, "dropout": 0.0, "lanes": 16, "segment": 32},
+        model=NetworkSettings(cell=cell, width=16, layers=1),
+        training=TrainingSettings(steps=300, threads=1, learning_rate=0.01, dropout=0.0, lanes=16, segment=32),
         counts=counts,
     )
     run_training(request)
@@ -149,13 +150,14 @@ def test_the_bits_approach_those_of_the_true_source_from_above(cell: CellKind, c
 def test_a_closed_vocabulary_can_be_trained(unit: str, rate: float | None, tmp_path: Path) -> None:
     """Its bytes are never predicted: none may be put among the targets, whatever the rate."""
     (tmp_path / "corpus.txt").write_text(ALPHABETS)
+    chosen = TrainingSettings(steps=20, threads=1)
     request = TrainingRequest(
         inputs=(str(tmp_path / "corpus.txt"),),
         output=tmp_path / "m.seqmodel",
         tokenizer=TokenizerSettings.model_validate({"unit": unit, "closed": True}),
         corpus=CorpusSettings(),
-        model={"width": 8, "layers": 1},
-        training={"steps": 20, "threads": 1, "unseen_rate": rate},
+        model=NetworkSettings(width=8, layers=1),
+        training=chosen if rate is None else chosen.model_copy(update={"unseen_rate": rate}),
     )
     assert not run_training(request).interrupted
 
@@ -229,7 +231,7 @@ def test_time_that_was_spent_before_counts(alphabets: TrainingData) -> None:
     """Half of the budget is gone when a resumed run begins: its first rate is half of the peak."""
     clock = Clock(tick=0.001)
     trainer = trainer_of(alphabets, clock, seconds=2.0, warmup_steps=0)
-    trainer.ending = Ending(None, 0)  # nothing is kept for the end
+    trainer.end_reserve = EndReserve(None, 0)  # nothing is kept for the end
     now = clock.now
     done, finished = steps_of(trainer.events(now + 1.0, began=now - 1.0))
     assert done[0].progress == pytest.approx(0.5, abs=0.01)
@@ -258,7 +260,7 @@ def test_how_long_the_end_takes_is_learned_from_many_lines_at_once(
     clock = Clock()
     trainer = trainer_of(alphabets, clock, seconds=5.0)
     list(trainer.events(clock.now + 5.0))
-    assert min(scored) == len(alphabets.held_out) and trainer.ending.per_token > 0
+    assert min(scored) == len(alphabets.held_out) and trainer.end_reserve.per_token > 0
 
 
 def test_a_resumed_run_validates_on_the_lines_of_the_figure_that_it_compares_with(
@@ -269,7 +271,7 @@ def test_a_resumed_run_validates_on_the_lines_of_the_figure_that_it_compares_wit
     trainer.best = dict(trainer._weights())
     trainer.best_progress = 0.25
     trainer._validate_on(50)
-    trainer._save(tmp_path / "x.checkpoint", clock(), {})
+    trainer._save(tmp_path / "x.checkpoint", clock(), None)
     other = trainer_of(alphabets, clock, seconds=5.0)
     other.restore(read_checkpoint(tmp_path / "x.checkpoint"))
     assert other.best_progress == 0.25

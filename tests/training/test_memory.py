@@ -15,7 +15,7 @@ from seqmodel.errors import ResourceError
 from seqmodel.model.language_model import LanguageModel
 from seqmodel.settings import ModelSettings, TrainingSettings
 from seqmodel.training import memory
-from seqmodel.training.memory import free_bytes, least_bytes, refuse_what_does_not_fit
+from seqmodel.training.memory import check_memory, free_bytes, least_bytes
 from seqmodel.training.optimization import Optimizers
 from tests.cli.command import run, told
 
@@ -57,10 +57,10 @@ def test_the_least_is_no_more_than_a_step_keeps(shape: ModelSettings) -> None:
 def test_what_does_not_fit_is_refused_and_what_may_is_not(monkeypatch: pytest.MonkeyPatch) -> None:
     needed = least_bytes(SMALL, STEPS, 1000)
     monkeypatch.setattr(memory, "free_bytes", lambda: needed)
-    refuse_what_does_not_fit(SMALL, STEPS, 1000)
+    check_memory(SMALL, STEPS, 1000)
     monkeypatch.setattr(memory, "free_bytes", lambda: needed - 1)
     with pytest.raises(ResourceError, match="GB are free"):
-        refuse_what_does_not_fit(SMALL, STEPS, 1000)
+        check_memory(SMALL, STEPS, 1000)
 
 
 def test_the_least_of_what_the_system_says_is_free(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -17,7 +17,7 @@ from seqmodel.model.language_model import LanguageModel
 from seqmodel.training.events import Finished, Noted, RolledBack
 from seqmodel.training.loop import Trainer
 from seqmodel.training.recovery import FAR_ABOVE_STEPS, MOST_TRIES, SETTLED_STEPS, Recovery
-from seqmodel.training.throughput import REST_SECONDS, Cadence, Pace
+from seqmodel.training.throughput import REST_SECONDS, SlowdownWatch, Timer
 from tests.cli.command import run_here, told
 from tests.training.test_loop import ALPHABETS, data_of, trainer_of
 
@@ -109,18 +109,18 @@ def test_a_loss_far_above_its_best_for_long_is_trouble() -> None:
     assert told_at and told_at[0] >= FAR_ABOVE_STEPS - 1
 
 
-# Pace
+# A slow-down
 
 
 def test_what_takes_long_comes_seldom() -> None:
-    cadence = Cadence(1.0, 0.05, 0.0)
+    cadence = Timer(1.0, 0.05, 0.0)
     assert not cadence.is_due(1.0) and cadence.is_due(1.1)
     cadence.done(1.1, 2.1)
     assert not cadence.is_due(22.0) and cadence.is_due(22.2)
 
 
 def test_a_collapse_is_told_once_and_again_only_after_a_rest() -> None:
-    pace = Pace()
+    pace = SlowdownWatch()
     assert not any(pace.has_collapsed(0.1, 1000) for _ in range(400))
     told_at = [step for step in range(2000) if pace.has_collapsed(0.1, 100)]
     assert len(told_at) == 1 and told_at[0] * 0.1 < 10  # slow is usual from then on
@@ -131,7 +131,7 @@ def test_a_collapse_is_told_once_and_again_only_after_a_rest() -> None:
 
 
 def test_neither_the_first_seconds_nor_a_single_slow_step_are_a_collapse() -> None:
-    pace = Pace()
+    pace = SlowdownWatch()
     assert not pace.has_collapsed(20.0, 10)
     assert not any(pace.has_collapsed(0.1, 1000) for _ in range(100))
     assert not pace.has_collapsed(2.0, 1000)
@@ -139,7 +139,7 @@ def test_neither_the_first_seconds_nor_a_single_slow_step_are_a_collapse() -> No
 
 
 def test_the_loop_times_the_threads_again_only_where_it_may(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Pace, "has_collapsed", lambda *_: True)
+    monkeypatch.setattr(SlowdownWatch, "has_collapsed", lambda *_: True)
     for given_settings, expected in (({"seconds": 0.5, "steps": None}, True), ({"steps": 3}, False)):
         trainer: Trainer = trainer_of(data_of(tmp_path, ALPHABETS), threads=None, **given_settings)
         notes = [event for event in trainer.events(trainer.clock() + 0.5) if isinstance(event, Noted)]

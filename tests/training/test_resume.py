@@ -18,9 +18,9 @@ from seqmodel.api.verbs import run_training
 from seqmodel.choices import CellKind, SequenceKind, Unit
 from seqmodel.errors import ModelError, SeqmodelError, UsageError
 from seqmodel.model.language_model import LanguageModel
-from seqmodel.settings import CorpusSettings, TokenizerSettings
+from seqmodel.settings import CorpusSettings, ModelSettings, NetworkSettings, TokenizerSettings, TrainingSettings
 from seqmodel.training.events import CheckpointSaved, Event, Finished, StepDone, Validated
-from seqmodel.training.run.checkpoints import read_checkpoint
+from seqmodel.training.run.checkpoints import AnnealState, Progress, RecoveryState, read_checkpoint
 from seqmodel.training.run.request import TrainingRequest, TrainingResult
 from tests.conftest import little_text
 
@@ -39,9 +39,28 @@ def request(output: Path, corpus: Path, **changes: Any) -> TrainingRequest:
         output=output,
         tokenizer=TokenizerSettings(unit=unit),
         corpus=CorpusSettings(sequence=sequence),
-        model=model,
-        training=training,
+        model=NetworkSettings(**model),
+        training=TrainingSettings(**training),
         **changes,
+    )
+
+
+def progress(step: int) -> Progress:
+    """The numbers of a trainer that belongs to no run."""
+    return Progress(
+        step=step,
+        tokens=0,
+        epoch=0.0,
+        bits_per_char=None,
+        elapsed=0.0,
+        best_bits=None,
+        worse=0,
+        anneal=AnnealState(None, 1, 1.0),
+        recovery=RecoveryState(1.0, 0),
+        settings=TrainingSettings(steps=STEPS),
+        model=ModelSettings(vocabulary=300),
+        threads=1,
+        corpus_digest="0" * 64,
     )
 
 
@@ -158,7 +177,7 @@ def test_a_run_that_is_stopped_before_its_first_step_still_gives_a_model(corpus:
     result = run_training(request(output, corpus), should_stop=lambda: True)
     assert result.interrupted and result.header.training.steps == 0
     assert seqmodel.load(output).score(["anna"])[0].bits > 0
-    assert read_checkpoint(tmp_path / "m.checkpoint").progress["step"] == 0
+    assert read_checkpoint(tmp_path / "m.checkpoint").progress.step == 0
 
 
 def test_a_stop_that_comes_with_the_last_step_is_no_interruption(corpus: Path, tmp_path: Path) -> None:
@@ -258,7 +277,7 @@ def test_a_resumed_run_may_be_given_a_budget_of_another_kind(
 
 def with_budget(output: Path, corpus: Path, budget: dict[str, Any], **changes: Any) -> TrainingRequest:
     made = request(output, corpus, **changes)
-    return replace(made, training={**made.training, "steps": None, **budget})
+    return replace(made, training=made.training.model_copy(update={"steps": None, **budget}))
 
 
 def test_the_same_command_with_resume_goes_on_though_it_wrote_its_held_out_text(corpus: Path, tmp_path: Path) -> None:
@@ -425,11 +444,11 @@ def test_a_checkpoint_gives_back_what_was_saved(corpus: Path, tmp_path: Path) ->
     events: list[Event] = []
     run_training(request(output, corpus, model={"cell": cell}), on_event=events.append, should_stop=stop_after(7))
     checkpoint = read_checkpoint(tmp_path / "m.checkpoint")
-    assert checkpoint.progress["step"] == 7
-    assert checkpoint.progress["model"]["cell"] == cell
-    assert checkpoint.progress["settings"]["steps"] == STEPS
+    assert checkpoint.progress.step == 7
+    assert checkpoint.progress.model.cell == cell
+    assert checkpoint.progress.settings.steps == STEPS
     validated = [event for event in events if isinstance(event, Validated)]
-    assert checkpoint.progress["best_bits"] == min(event.bits_per_char for event in validated[:-1])
+    assert checkpoint.progress.best_bits == min(event.bits_per_char for event in validated[:-1])
     assert {"weights", "best", "optimizer", "lanes", "random"} <= checkpoint.groups.keys()
     assert (
         checkpoint.groups["weights"]["networks.0.token.weight"].shape

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from seqmodel.training.throughput import ENDING_SHARE, FINAL_COST, LEAST_SCORED, SAVING_SECONDS, Ending
+from seqmodel.training.throughput import ENDING_SHARE, FINAL_COST, LEAST_SCORED, SAVING_SECONDS, EndReserve
 
 
-def ending(budget: float | None, held_out: int, *, validated: int = 10_000, per_second: int = 50_000) -> Ending:
-    made = Ending(budget, held_out)
+def ending(budget: float | None, held_out: int, *, validated: int = 10_000, per_second: int = 50_000) -> EndReserve:
+    made = EndReserve(budget, held_out)
     made.validated = validated
     made.scored(per_second, 1.0)
     return made

@@ -12,7 +12,7 @@ from seqmodel.reports.speed import made_up_corpus
 from seqmodel.settings import ModelSettings, TrainingSettings
 from seqmodel.training import trial_steps
 from seqmodel.training.events import StepDone
-from seqmodel.training.loop import TrainingData
+from seqmodel.training.training_data import TrainingData
 from seqmodel.training.trial_steps import training_speed
 
 

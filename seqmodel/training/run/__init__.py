@@ -1,1 +1,1 @@
-"""One training run: options, request, start, checkpoints, log and the run itself."""
+"""One training run: its options, request, plan, checkpoints and log."""

@@ -1,11 +1,11 @@
-"""The `.checkpoint` file: all that a run needs to go on as if it had not stopped. Safetensors, no pickle."""
+"""The `.checkpoint` file, from which an interrupted run is resumed exactly. Safetensors, no pickle."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, NamedTuple, TypeVar
 
 import numpy as np
 import torch
@@ -32,17 +32,110 @@ from seqmodel.settings import (
 FORMAT = 3
 KIND = "checkpoint"
 
+Groups = Mapping[str, Mapping[str, Tensor]]  # "weights", "best", "optimizer", "lanes", "random", "ngrams"
+
+
+# The contents
+
+
+class StartRecord(Settings):
+    """The record of a run's start: how its text was read, and from which stores and bundle it began."""
+
+    counts: bool
+    began_from: Digest | None
+    learned: bool  # the vocabulary's settings are known
+    tokenizer: TokenizerSettings
+    corpus: CorpusSettings
+    store: Digest
+    own_store: bool  # the run made the store, and removes it
+    valid_store: Digest | None
+    valid: Digest | None
+
+
+class AnnealState(NamedTuple):
+    """The annealing of `optimization.Schedule`; `start` is None before it has begun."""
+
+    start: Count | None
+    steps: Annotated[int, Field(ge=1, lt=1 << 63)]
+    scale: float
+
+
+class RecoveryState(NamedTuple):
+    """The factor of the learning rates, and the number of times that the run went back."""
+
+    factor: Annotated[float, Field(gt=0, le=1)]
+    tries: Count
+
+
+class StepProgress(Settings):
+    """The numbers that a step changes."""
+
+    step: Annotated[int, Field(ge=0, lt=1 << 62)]
+    tokens: Annotated[int, Field(ge=0, lt=1 << 62)]
+    epoch: float = Field(ge=0, le=MAX_EPOCHS)
+    bits_per_char: float | None
+
+
+class Progress(StepProgress):
+    """The numbers and settings of a trainer; see `loop.Trainer`. `notes` is None if it belongs to no run."""
+
+    elapsed: float = Field(ge=0)
+    best_bits: float | None
+    best_progress: float = Field(0.0, ge=0, le=1)
+    worse: Count
+    validated: Count = 0  # tokens per validation; 0 in older checkpoints
+    anneal: AnnealState
+    recovery: RecoveryState
+    settings: TrainingSettings
+    model: ModelSettings
+    threads: int = Field(ge=1, le=MAX_THREADS)
+    corpus_digest: Digest
+    notes: StartRecord | None = None
+
+
+class RunProgress(Progress):
+    """The progress of a run that can be resumed."""
+
+    notes: StartRecord
+
+    @model_validator(mode="after")
+    def _one_budget(self) -> RunProgress:
+        budgets = (self.settings.seconds, self.settings.steps, self.settings.epochs)
+        if sum(budget is not None for budget in budgets) != 1:
+            raise ValueError("a run has one budget")
+        return self
+
+
+AnyProgress = TypeVar("AnyProgress", bound=Progress)
+
 
 @dataclass(frozen=True)
-class Checkpoint:
-    """Tensors by group ("weights", "best", "optimizer", "lanes", "random", "ngrams") and numbers beside them."""
+class Snapshot:
+    """The state that a step changes: tensors by group, and numbers."""
 
-    groups: Mapping[str, Mapping[str, Tensor]]
-    progress: Mapping[str, Any]
+    groups: Groups
+    progress: StepProgress
+
+
+@dataclass(frozen=True)
+class Checkpoint(Snapshot):
+    """The state of a trainer."""
+
+    progress: Progress
+
+
+@dataclass(frozen=True)
+class RunCheckpoint(Checkpoint):
+    """The state of a run that can be resumed."""
+
+    progress: RunProgress
+
+
+# The file
 
 
 def write_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
-    """Write atomically.
+    """Write a checkpoint atomically.
 
     Raises:
         ResourceError: if the disk is full; the old checkpoint stays.
@@ -52,14 +145,33 @@ def write_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
         for name, tensor in tensors.items():
             flat[f"{group}/{name}"] = tensor.detach().cpu().numpy()
     ordered = dict(sorted(flat.items(), key=lambda item: (-item[1].dtype.itemsize, item[0])))
-    write_tensors(path, ordered, {"format": FORMAT, "kind": KIND, "progress": dict(checkpoint.progress)})
+    progress = checkpoint.progress.model_dump(mode="json")
+    write_tensors(path, ordered, {"format": FORMAT, "kind": KIND, "progress": progress})
 
 
 def read_checkpoint(path: Path) -> Checkpoint:
-    """
+    """Read a checkpoint.
+
     Raises:
-        ModelError: if it is missing, damaged or of a newer format.
+        ModelError: if it is missing, damaged or of another format.
     """
+    groups, progress = _read(path, Progress)
+    return Checkpoint(groups, progress)
+
+
+def read_run(path: Path) -> RunCheckpoint:
+    """Read the checkpoint of a run that is to be resumed, and check that its parts fit together.
+
+    Raises:
+        ModelError: as `read_checkpoint`, and if they do not.
+    """
+    groups, progress = _read(path, RunProgress)
+    if not _groups_fit(groups, progress.model):
+        raise _misfit(path)
+    return RunCheckpoint(groups, progress)
+
+
+def _read(path: Path, kind: type[AnyProgress]) -> tuple[Groups, AnyProgress]:
     file, tensors = read_tensors(path)
     if file.metadata.get("kind") != KIND:
         raise ModelError(f"{path}: not a checkpoint", "Name the model whose training is to be resumed with -o.")
@@ -69,74 +181,18 @@ def read_checkpoint(path: Path) -> Checkpoint:
     for name, array in tensors.items():
         group, _, rest = name.partition("/")
         groups.setdefault(group, {})[rest] = torch.from_numpy(array)
-    progress = file.metadata.get("progress")
-    return Checkpoint(groups, progress if isinstance(progress, dict) else {})
-
-
-# What a checkpoint of a run holds
-
-
-class Notes(Settings):
-    """What a run keeps of its beginning."""
-
-    counts: bool
-    began_from: Digest | None
-    learned: bool
-    tokenizer: TokenizerSettings
-    corpus: CorpusSettings
-    store: Digest
-    own_store: bool
-    valid_store: Digest | None
-    valid: Digest | None
-
-
-class Progress(Settings):
-    """The numbers of a run; see `Trainer`."""
-
-    step: Annotated[int, Field(ge=0, lt=1 << 62)]
-    tokens: Annotated[int, Field(ge=0, lt=1 << 62)]
-    epoch: float = Field(ge=0, le=MAX_EPOCHS)
-    bits_per_char: float | None
-    elapsed: float = Field(ge=0)
-    best_bits: float | None
-    best_progress: float = Field(0.0, ge=0, le=1)
-    worse: Count
-    validated: Count = 0  # tokens of a validation; 0 in checkpoints made before it was kept
-    anneal: tuple[Count | None, Annotated[int, Field(ge=1, lt=1 << 63)], float]
-    recovery: tuple[Annotated[float, Field(gt=0, le=1)], Count]
-    settings: TrainingSettings
-    model: ModelSettings
-    threads: int = Field(ge=1, le=MAX_THREADS)
-    corpus_digest: Digest
-    notes: Notes
-
-    @model_validator(mode="after")
-    def _one_budget(self) -> Progress:
-        budgets = (self.settings.seconds, self.settings.steps, self.settings.epochs)
-        if sum(budget is not None for budget in budgets) != 1:
-            raise ValueError("a run has one budget")
-        return self
-
-
-def read_run(path: Path) -> Checkpoint:
-    """Read the checkpoint of a run that is to be resumed, and see that its parts fit together.
-
-    Raises:
-        ModelError: as `read_checkpoint`, and if they do not.
-    """
-    checkpoint = read_checkpoint(path)
-    misfit = ModelError(f"{path}: the parts of the checkpoint do not fit together", "Start anew with --force.")
     try:
-        progress = Progress.model_validate(checkpoint.progress, strict=False)
+        return groups, kind.model_validate(file.metadata.get("progress"), strict=False)
     except ValidationError:
-        raise misfit from None
-    if not _groups_fit(checkpoint.groups, progress.model):
-        raise misfit
-    return Checkpoint(checkpoint.groups, progress.model_dump(mode="json"))
+        raise _misfit(path) from None
 
 
-def _groups_fit(groups: Mapping[str, Mapping[str, Tensor]], model: ModelSettings) -> bool:
-    """Whether the tensors are those of a model: so no more memory is asked for than the file had."""
+def _misfit(path: Path) -> ModelError:
+    return ModelError(f"{path}: the parts of the checkpoint do not fit together", "Start anew with --force.")
+
+
+def _groups_fit(groups: Groups, model: ModelSettings) -> bool:
+    """True if the tensors have the shapes of the model, so that it needs no more memory than the file had."""
     kinds = ("weights", "best", "ngrams", "lanes", "random")
     weights, best, keys, lanes, random = (
         {name: tensor.numpy() for name, tensor in groups.get(kind, {}).items()} for kind in kinds
@@ -159,7 +215,7 @@ def _weights_fit(weights: Mapping[str, Array], model: ModelSettings) -> bool:
 
 
 def _lanes_fit(lanes: Mapping[str, Array], random: Mapping[str, Array], model: ModelSettings, history: int) -> bool:
-    """Whether the lanes' states are there, all of as many lanes, with ids before them; or no lane has begun."""
+    """True if every state has the same number of lanes, with their earlier ids; or if no lane has begun."""
     ids, noise = random.get("history"), random.get("torch")
     if ids is None or noise is None or ids.dtype != np.int64 or ids.ndim != 2 or noise.dtype != np.uint8:
         return False

@@ -1,34 +1,38 @@
-"""Options that contradict what is fixed already: by a token store, by a checkpoint, by the bundle to begin from.
+"""Checks for options that contradict a token store, a checkpoint or the bundle of `--init`.
 
-They are refused, never passed over; those that say the same are fine. No torch.
+A contradiction is an error, never ignored; an option that repeats a fixed value is allowed. No torch.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from seqmodel.errors import UsageError
 from seqmodel.model.bundle import Bundle, BundleHeader
-from seqmodel.settings import CorpusSettings, ModelSettings, TokenizerSettings, TrainingSettings
+from seqmodel.settings import CorpusSettings, ModelSettings, NetworkSettings, TokenizerSettings
 from seqmodel.tokens.store import StoreHeader, TokenStore
 from seqmodel.training.planning import SIZES
 from seqmodel.training.run.options import BUDGETS, OPTIONS, named, options_of
 from seqmodel.training.run.request import TrainingRequest
 
+if TYPE_CHECKING:
+    from seqmodel.training.run.checkpoints import RunProgress
+
 OF_A_STORE = {"unit", "vocab_size", "subword", "closed_vocab", "sequence", "keep_blank"}
 OF_A_STORE |= {"include", "exclude", "column", "input", "record_separator"}
 OF_A_BUNDLE = {
     *("unit", "vocab_size", "subword", "closed_vocab", "ngram_embeddings"),
-    *(name for name, option in OPTIONS.items() if option.kind is ModelSettings),
+    *(name for name, option in OPTIONS.items() if option.kind is NetworkSettings),
 }
 FREE_IN_RESUMING = {*BUDGETS, "threads", "device"}
 
 
 def agree_with_store(request: TrainingRequest, header: StoreHeader) -> None:
-    """
+    """Check a request against the token store that it names.
+
     Raises:
-        UsageError: if the request says otherwise than the store that it names.
+        UsageError: if an option contradicts the store.
     """
     stored = _text(header.tokenizer, header.corpus)
     stored |= {"unit": header.unit, "closed_vocab": header.closed, "sequence": header.sequence}
@@ -36,27 +40,29 @@ def agree_with_store(request: TrainingRequest, header: StoreHeader) -> None:
 
 
 def agree_with_bundle(request: TrainingRequest, header: BundleHeader) -> None:
-    """
+    """Check a request against the bundle of `--init`.
+
     Raises:
-        UsageError: if the request says otherwise than the bundle that it begins from.
+        UsageError: if an option contradicts the bundle.
     """
     stored = _text(header.tokenizer) | {"unit": header.unit, "closed_vocab": header.closed}
-    _compare(_given(request, OF_A_BUNDLE), stored | _model(header.model.model_dump()), "the bundle to begin from")
+    _compare(_given(request, OF_A_BUNDLE), stored | _model(header.model), "the bundle to begin from")
     if "sequence" in request.corpus.model_fields_set:
         _compare_ends(request.corpus.sequence != "stream", header)
 
 
 def fit_together(store: TokenStore, bundle: Bundle) -> None:
-    """
+    """Check that a bundle can be trained further on a token store.
+
     Raises:
-        UsageError: if training cannot begin from the bundle on the ids of the store.
+        UsageError: if their vocabularies or their ends of sequences differ.
     """
     _compare_ends(store.header.sequence != "stream", bundle.header)
     own, other = bundle.tokenizer, store.tokenizer
     if not own.spells_as(other):
         raise UsageError(
-            f"{store.path} holds the ids of another vocabulary than that of the bundle to begin from",
-            "Make it with seqmodel tokenize -m and that bundle.",
+            f"{store.path} was made with another vocabulary than the bundle to begin from",
+            "Make the store with seqmodel tokenize -m and that bundle.",
         )
 
 
@@ -69,31 +75,29 @@ def _compare_ends(ends: bool, header: BundleHeader) -> None:
         )
 
 
-def agree_with_checkpoint(request: TrainingRequest, progress: Mapping[str, Any]) -> None:
-    """
+def agree_with_checkpoint(request: TrainingRequest, progress: RunProgress) -> None:
+    """Check a request against the run to resume; budget, threads and device may change.
+
     Raises:
-        UsageError: if the request says otherwise than the run to resume, of more than the budget and threads.
+        UsageError: if another option contradicts the checkpoint.
     """
-    notes = progress["notes"]
-    stored = named(TokenizerSettings, notes["tokenizer"])
-    stored |= named(CorpusSettings, CorpusSettings(**notes["corpus"]).model_dump())
-    stored |= named(TrainingSettings, progress["settings"]) | {"ngram": "on" if notes["counts"] else "off"}
+    notes = progress.notes
+    stored = _text(notes.tokenizer, notes.corpus) | named(progress.settings)
+    stored |= {"ngram": "on" if notes.counts else "off"}
     given = _given(request, OPTIONS.keys() - FREE_IN_RESUMING)
-    _compare(given, stored | _model(progress["model"]), "the checkpoint")
+    _compare(given, stored | _model(progress.model), "the checkpoint")
 
 
 def _text(*settings: TokenizerSettings | CorpusSettings | None) -> dict[str, Any]:
-    known = [some for some in settings if some is not None]
-    return {name: value for some in known for name, value in named(type(some), some.model_dump()).items()}
+    return {name: value for some in settings if some is not None for name, value in named(some).items()}
 
 
-def _model(fields: Mapping[str, Any]) -> dict[str, Any]:
-    own = {"vocab_size": fields["vocabulary"], "ngram_embeddings": bool(fields["ngram_rows"])}
-    return named(ModelSettings, fields) | own
+def _model(model: ModelSettings) -> dict[str, Any]:
+    return named(model) | {"vocab_size": model.vocabulary, "ngram_embeddings": bool(model.ngram_rows)}
 
 
 def _given(request: TrainingRequest, names: set[str]) -> dict[str, Any]:
-    """Which of these options the request has; a size stands for its layers and width."""
+    """The request's options among `names`; a size is replaced by its layers and width."""
     given = options_of(request)
     if "size" in given:
         given = dict(zip(("layers", "width"), SIZES[given.pop("size")], strict=True)) | given

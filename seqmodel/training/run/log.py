@@ -1,4 +1,4 @@
-"""The `.jsonl` log beside a bundle: one JSON object per event, for plots and for those who ask later."""
+"""The `.jsonl` log beside a bundle: one JSON object per event."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from typing import Any, TextIO
 from seqmodel.files import file_failure
 from seqmodel.training.events import CheckpointSaved, Event, Sampled, StepDone
 
-STEP_SECONDS, STEP_SHARE = 1.0, 0.01  # steps are logged this far apart, at first a share of the time so far
+STEP_SECONDS, STEP_SHARE = 1.0, 0.01  # between logged steps: this share of the elapsed time, at most these seconds
 
 
 class RunLog:
-    """Appends events to a file; a context manager. Sampled text stays out of it."""
+    """Appends events, but no sampled text, to a file; a context manager."""
 
     def __init__(self, path: Path, append: bool) -> None:
         self.path = path
@@ -33,11 +33,12 @@ class RunLog:
         return self
 
     def __exit__(self, *exc: object) -> None:
-        with suppress(OSError):  # each event was flushed; what a full disk did not take is told once
+        with suppress(OSError):  # each event was flushed; `add` has reported a full disk
             self.file.close()
 
     def add(self, event: Event) -> None:
-        """
+        """Append an event, if it is logged.
+
         Raises:
             ResourceError: if the disk is full.
         """
@@ -56,12 +57,12 @@ class RunLog:
 
 
 def _drop_cut_line(path: Path) -> None:
-    """What a full disk or a power failure left of the last event is no JSON: what follows must not be added to it."""
+    """Remove an incomplete last line, which a full disk or a power failure may have left."""
     os.truncate(path, path.read_bytes().rfind(b"\n") + 1)
 
 
 def _as_json(fields: dict[str, Any]) -> dict[str, Any]:
-    """JSON has no number that is none."""
+    """Replace infinities and NaN, which JSON lacks, by None."""
     return {
         name: None if isinstance(value, float) and not math.isfinite(value) else value for name, value in fields.items()
     }

@@ -1,29 +1,29 @@
-"""What a run is asked to do, and what it gives. No torch."""
+"""The request and the result of a training run. No torch."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from seqmodel.choices import Size
 from seqmodel.model.bundle import BundleHeader
-from seqmodel.settings import CorpusSettings, TokenizerSettings
+from seqmodel.settings import CorpusSettings, NetworkSettings, TokenizerSettings, TrainingSettings
 
 
 @dataclass(frozen=True)
 class TrainingRequest:
-    """`model` and `training` hold the settings that the user gave by name; None stands for "you choose".
+    """The settings and files of a run that the user gave.
 
-    Of `tokenizer` and `corpus` the fields that were set are those that the user gave.
+    Of `tokenizer`, `corpus`, `model` and `training` the user gave the fields that are set (`model_fields_set`); the
+    run chooses the others.
     """
 
     inputs: tuple[str, ...]
     output: Path
     tokenizer: TokenizerSettings
     corpus: CorpusSettings
-    model: dict[str, Any]
-    training: dict[str, Any]
+    model: NetworkSettings
+    training: TrainingSettings
     size: Size | None = None
     ngram_embeddings: bool | None = None
     counts: bool | None = None
@@ -36,7 +36,7 @@ class TrainingRequest:
 
 @dataclass(frozen=True)
 class TrainingResult:
-    """Where the bundle is, what it says of itself, and how the run ended."""
+    """The bundle's file and header, and how the run ended."""
 
     path: Path
     header: BundleHeader

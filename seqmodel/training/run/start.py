@@ -1,11 +1,10 @@
-"""What a run begins with: settings of its own, a bundle to go on from, or the run that it resumes."""
+"""The start of a run: new, from the bundle of `--init`, or from the checkpoint of the run to resume."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from os.path import realpath
 from pathlib import Path
-from typing import Any
 
 from seqmodel.errors import ModelError, UsageError
 from seqmodel.files import beside, refuse_existing
@@ -13,28 +12,86 @@ from seqmodel.model.bundle import Bundle, read_bundle
 from seqmodel.settings import CorpusSettings, TokenizerSettings
 from seqmodel.tokens.characters import Characters
 from seqmodel.tokens.store import TokenStore, is_store
-from seqmodel.training.run.checkpoints import Checkpoint, read_run
+from seqmodel.training.run.checkpoints import RunCheckpoint, StartRecord, read_run
 from seqmodel.training.run.conflicts import agree_with_bundle, agree_with_checkpoint
 from seqmodel.training.run.request import TrainingRequest
 
 
 @dataclass(frozen=True)
-class Beginning:
-    """How text is read and becomes tokens; `init` is the bundle whose vocabulary and weights come first."""
+class Start:
+    """The start of a run: how its text is read and tokenized, and the bundle or checkpoint that it continues."""
 
     tokenizer: TokenizerSettings
     corpus: CorpusSettings
     init: Bundle | None = None
+    checkpoint: RunCheckpoint | None = None
+
+    @classmethod
+    def of(cls, request: TrainingRequest, checkpoint: RunCheckpoint | None) -> Start:
+        """The start of a run that is new, begins from a bundle, or is resumed.
+
+        Raises:
+            UsageError: if the request contradicts the bundle of `--init`, or the checkpoint to resume.
+            ModelError: if that bundle cannot be read.
+        """
+        if checkpoint is not None:
+            return cls.resumed(request, checkpoint)
+        return cls.new(request) if request.init is None else cls.from_bundle(request, read_bundle(request.init))
+
+    @classmethod
+    def new(cls, request: TrainingRequest) -> Start:
+        """The start with random weights."""
+        return cls(request.tokenizer, request.corpus)
+
+    @classmethod
+    def from_bundle(cls, request: TrainingRequest, init: Bundle) -> Start:
+        """The start with a bundle's vocabulary and weights.
+
+        Raises:
+            UsageError: if the request contradicts the bundle.
+        """
+        header, corpus = init.header, request.corpus
+        agree_with_bundle(request, header)
+        if "sequence" not in corpus.model_fields_set:
+            corpus = corpus.model_copy(update={"sequence": header.sequence})
+        return cls(header.tokenizer or TokenizerSettings(unit=header.unit, closed=header.closed), corpus, init)
+
+    @classmethod
+    def resumed(cls, request: TrainingRequest, checkpoint: RunCheckpoint) -> Start:
+        """The start at a checkpoint.
+
+        Raises:
+            UsageError: if the request contradicts the checkpoint.
+        """
+        record = checkpoint.progress.notes
+        agree_with_checkpoint(request, checkpoint.progress)
+        init = read_bundle(request.init) if request.init is not None else None
+        if init is not None and init.digest != record.began_from:
+            raise UsageError("the run to resume did not begin from the bundle of --init", "Leave --init out.")
+        return cls(record.tokenizer, record.corpus, init, checkpoint)
+
+    @property
+    def is_new(self) -> bool:
+        """True unless the run is resumed."""
+        return self.checkpoint is None
+
+    @property
+    def record(self) -> StartRecord | None:
+        """The record of the start of the run that is resumed."""
+        return None if self.checkpoint is None else self.checkpoint.progress.notes
 
     def with_earlier(self, found: Characters) -> Characters:
-        """The characters of the training text, with those that the bundle to begin from was trained on."""
+        """The characters of the training text, and of the text that the bundle of `--init` was trained on."""
         earlier = self.init.written_characters if self.init is not None else None
         return found if earlier is None else found | earlier
 
 
 def refuse_own_inputs(request: TrainingRequest) -> None:
-    """No input, and no text that is held out, may be a file that this run writes (a token store to train on is only
-    read)."""
+    """Check that no input, and no held-out text, is a file that this run writes.
+
+    Raises:
+        UsageError: if one is, or the output has the suffix of another kind of file.
+    """
     output = request.output
     if output.suffix in (".tokens", ".checkpoint", ".jsonl"):
         raise UsageError(f"{output} has the name of another kind of file", "Call the bundle something.seqmodel.")
@@ -51,12 +108,12 @@ def refuse_own_inputs(request: TrainingRequest) -> None:
         raise UsageError(f"{export} is an input of this run", "Choose another name with --write-valid.")
 
 
-def checkpoint_of(request: TrainingRequest) -> Checkpoint | None:
-    """The checkpoint of the run to resume; None for a new run.
+def checkpoint_of(request: TrainingRequest) -> RunCheckpoint | None:
+    """Read the checkpoint of the run to resume; None for a new run.
 
     Raises:
         ModelError: if there is nothing to resume, or the checkpoint cannot be read.
-        UsageError: if a new run would overwrite a file, and may not.
+        UsageError: if a new run would overwrite a file without --force.
     """
     output, path = request.output, beside(request.output, ".checkpoint")
     if request.resume:
@@ -79,47 +136,20 @@ def checkpoint_of(request: TrainingRequest) -> Checkpoint | None:
     return None
 
 
-def beginning_of(request: TrainingRequest, checkpoint: Checkpoint | None) -> Beginning:
-    """
-    Raises:
-        UsageError: if the request contradicts the bundle to begin from, or the checkpoint to resume.
-        ModelError: if that bundle cannot be read.
-    """
-    if checkpoint is not None:
-        return _resumed(request, checkpoint.progress)
-    if request.init is None:
-        return Beginning(request.tokenizer, request.corpus)
-    init = read_bundle(request.init)
-    header, corpus = init.header, request.corpus
-    agree_with_bundle(request, header)
-    if "sequence" not in corpus.model_fields_set:
-        corpus = corpus.model_copy(update={"sequence": header.sequence})
-    return Beginning(header.tokenizer or TokenizerSettings(unit=header.unit, closed=header.closed), corpus, init)
-
-
-def _resumed(request: TrainingRequest, progress: Any) -> Beginning:
-    notes = progress["notes"]
-    agree_with_checkpoint(request, progress)
-    init = read_bundle(request.init) if request.init is not None else None
-    if init is not None and init.digest != notes["began_from"]:
-        raise UsageError("the run to resume did not begin from the bundle of --init", "Leave --init out.")
-    return Beginning(TokenizerSettings(**notes["tokenizer"]), CorpusSettings(**notes["corpus"]), init)
-
-
-def notes_of(
+def record_of(
     request: TrainingRequest, init: Bundle | None, store: TokenStore, valid: TokenStore | None, own_store: bool
-) -> Any:
-    """What a checkpoint keeps of a run's beginning, as JSON; `own_store`: the run made the store, and may remove it."""
+) -> StartRecord:
+    """The record of a run's start for its checkpoint; `own_store`: the run made the store, and may remove it."""
     header = store.header
     learned = init.header.tokenizer if init is not None else header.tokenizer
-    return {
-        "counts": request.counts is not False,
-        "began_from": init.digest if init is not None else None,
-        "learned": learned is not None,
-        "tokenizer": (learned or TokenizerSettings(unit=header.unit, closed=header.closed)).model_dump(),
-        "corpus": (header.corpus or CorpusSettings(sequence=header.sequence)).model_dump(),
-        "store": header.digest,
-        "own_store": own_store,
-        "valid_store": valid.header.digest if valid is not None else None,
-        "valid": valid.header.corpus_digest if valid is not None else None,
-    }
+    return StartRecord(
+        counts=request.counts is not False,
+        began_from=init.digest if init is not None else None,
+        learned=learned is not None,
+        tokenizer=learned or TokenizerSettings(unit=header.unit, closed=header.closed),
+        corpus=header.corpus or CorpusSettings(sequence=header.sequence),
+        store=header.digest,
+        own_store=own_store,
+        valid_store=valid.header.digest if valid is not None else None,
+        valid=valid.header.corpus_digest if valid is not None else None,
+    )

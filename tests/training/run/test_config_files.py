@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 import seqmodel
 from seqmodel.errors import ModelError
-from seqmodel.training.run.options import OPTIONS, read_options
-from seqmodel.training.run_config import run_config, toml
+from seqmodel.training.run.config_files import read_options, run_config, toml
+from seqmodel.training.run.options import OPTIONS
 from tests.conftest import little_text
 
 SCALARS = (

@@ -12,9 +12,10 @@ import pytest
 
 from seqmodel.cli import train
 from seqmodel.errors import UsageError
-from seqmodel.settings import ModelSettings, TrainingSettings
+from seqmodel.settings import ModelSettings, NetworkSettings, TrainingSettings
 from seqmodel.training.planning import SIZES, Task, describe, plan_model
-from seqmodel.training.run.options import OPTIONS, checked_options, merged, options_of, read_options, request_of
+from seqmodel.training.run.config_files import read_options
+from seqmodel.training.run.options import OPTIONS, checked_options, merged, options_of, request_of
 
 ALL = """
 inputs = ["a.txt", "b"]
@@ -92,10 +93,10 @@ def test_every_option_can_stand_in_a_file(write: Write) -> None:
     assert (request.corpus.max_line, request.corpus.keep_blank, request.corpus.errors) == (3 << 20, True, "replace")
     assert (request.corpus.include, request.corpus.exclude) == (("*.csv",), ("old/*",))
     assert (request.corpus.column, request.corpus.table) == ("text", "csv")
-    assert request.training["seconds"] == 5400.0 and request.training["table_learning_rate"] == 1.0
+    assert request.training.seconds == 5400.0 and request.training.table_learning_rate == 1.0
     assert (request.size, request.counts, request.ngram_embeddings) == ("l", False, False)
-    ModelSettings(vocabulary=300, **request.model)
-    TrainingSettings(**request.training)
+    ModelSettings(vocabulary=300, **request.model.model_dump())
+    TrainingSettings(**request.training.model_dump())
 
 
 def test_a_request_gives_back_what_it_was_told_and_no_defaults(write: Write) -> None:
@@ -123,7 +124,7 @@ def test_an_empty_file_says_nothing_and_one_input_needs_no_list(write: Write) ->
 def test_flags_win_over_the_file_and_the_file_over_defaults(write: Write) -> None:
     file = read_options(write('[text]\nunit = "word"\n[model]\nwidth = 40\n[training]\nseed = 3\n'))
     request = request_of(merged(file, checked_options({"unit": "byte", "seed": None})))
-    assert (request.tokenizer.unit, request.model["width"], request.training["seed"]) == ("byte", 40, 3)
+    assert (request.tokenizer.unit, request.model.width, request.training.seed) == ("byte", 40, 3)
     assert request.corpus.sequence == "line" and request.output == Path("model.seqmodel")
 
 
@@ -145,11 +146,11 @@ def test_a_size_takes_the_place_of_the_files_shape_but_not_of_a_shape_given_with
 
 @pytest.mark.parametrize("size", SIZES)
 def test_a_size_is_layers_and_width_and_is_told(size: Any) -> None:
-    task = Task("char", False, True, 300, 1000, {"steps": 10})
-    model = plan_model(task, {}, size)
+    task = Task("char", False, True, 300, 1000, TrainingSettings(steps=10))
+    model = plan_model(task, NetworkSettings(), size)
     assert (model.layers, model.width) == SIZES[size]
     assert f"(size {size})" in describe(model, TrainingSettings(steps=1), 0, "char", 300)
-    other = plan_model(task, {"width": 77}, size)
+    other = plan_model(task, NetworkSettings(width=77), size)
     assert (other.layers, other.width) == (SIZES[size][0], 77)
     assert "size" not in describe(other, TrainingSettings(steps=1), 0, "char", 300)
 
