@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from seqmodel.choices import SequenceKind, TextErrors
-from seqmodel.errors import DataError, ResourceError, UsageError
+from seqmodel.errors import DataError, ResourceError, UsageError, system_reason
 from seqmodel.settings import CorpusSettings
 from seqmodel.text.archives import archive_failure, compression_of, open_archive, unpacked
 from seqmodel.text.encodings import refuse_lone_returns, refuse_wide_encoding
@@ -132,8 +132,8 @@ def find_sources(
         try:
             found.extend(_named(name, patterns, seen, on_note))
         except OSError as error:  # too long a name, a loop of links, a folder that may not be read
-            reason = os.strerror(error.errno or 5)
-            raise DataError(f"{shown_name(error.filename or name)}: cannot be read: {reason}", _CHECK_NAME) from None
+            failed = shown_name(error.filename or name)
+            raise DataError(f"{failed}: cannot be read: {system_reason(error)}", _CHECK_NAME) from None
         except ValueError:
             raise DataError("an input's name holds a NUL", _CHECK_NAME) from None
     if sum(source.file is not None for source in found) > 1:
@@ -207,9 +207,7 @@ class _opened:
             else:
                 self.handle = source.path.open("rb", buffering=0)
         except OSError as error:
-            raise DataError(
-                f"{source.name}: cannot be read: {os.strerror(error.errno or 5)}", "Check the file."
-            ) from error
+            raise _unreadable(source, error) from error
         return self.handle
 
     def __exit__(self, *exc: object) -> None:
@@ -237,8 +235,11 @@ def _reads(source: Source, file: BinaryIO, any_bytes: bool) -> Iterator[bytes]:
 def _read_failure(source: Source, error: Exception) -> DataError:
     if source.compression:
         return archive_failure(source.name, source.compression, error)
-    reason = os.strerror(error.errno) if isinstance(error, OSError) and error.errno else type(error).__name__
-    return DataError(f"{source.name}: cannot be read: {reason}", "Check the file.")
+    return _unreadable(source, error)
+
+
+def _unreadable(source: Source, error: Exception) -> DataError:
+    return DataError(f"{source.name}: cannot be read: {system_reason(error)}", "Check the file.")
 
 
 def _is_pipe(file: BinaryIO) -> bool:

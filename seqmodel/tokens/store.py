@@ -23,7 +23,7 @@ import numpy.typing as npt
 from pydantic import Field, ValidationError
 
 from seqmodel.choices import SequenceKind, Unit
-from seqmodel.errors import ModelError, UsageError
+from seqmodel.errors import ModelError, UsageError, system_reason
 from seqmodel.files import atomic_write
 from seqmodel.settings import MAX_VOCABULARY, CorpusSettings, Count, Digest, Settings, TokenizerSettings
 from seqmodel.text.corpus import CorpusSummary, find_sources, spooled
@@ -256,8 +256,7 @@ def open_store(path: Path) -> TokenStore:
                 if not _ranges_fit(held_out, header, ends):
                     raise damaged
     except OSError as error:
-        reason = os.strerror(error.errno) if error.errno else "it cannot be read"
-        raise ModelError(f"{path}: {reason}", "Make a token store with seqmodel tokenize.") from error
+        raise ModelError(f"{path}: {system_reason(error)}", "Make a token store with seqmodel tokenize.") from error
     except (ValidationError, json.JSONDecodeError, UnicodeDecodeError):
         raise damaged from None
     tokenizer = Tokenizer(proto, header.unit, header.closed)

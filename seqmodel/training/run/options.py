@@ -21,7 +21,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, ValidationError, field_validator
 
 from seqmodel.choices import Size
-from seqmodel.errors import UsageError
+from seqmodel.errors import UsageError, system_reason
 from seqmodel.model.bundle import DEFAULT_NAME
 from seqmodel.settings import (
     SHORTER,
@@ -175,8 +175,7 @@ def _parsed(path: str | os.PathLike[str]) -> dict[str, Any]:
             with Path(path).open("rb") as file:
                 data = file.read(MAX_FILE + 1)
     except OSError as error:
-        reason = os.strerror(error.errno) if error.errno else "it cannot be read"
-        raise UsageError(f"{os.fspath(path)}: {reason}", "Name a TOML file with --config.") from None
+        raise UsageError(f"{os.fspath(path)}: {system_reason(error)}", "Name a TOML file with --config.") from None
     if len(data) > MAX_FILE:
         raise UsageError(f"{os.fspath(path)}: larger than 1 MiB", "Name a TOML file with --config.")
     try:
