@@ -16,7 +16,7 @@ PART = 1 << 20  # bytes, or characters
 
 
 def word_count(text: str) -> int:
-    """The number of words between white space, counted part by part: splitting a long text takes many times its memory."""
+    """Count the words between white space, part by part: splitting a long text would take many times its memory."""
     count = 0
     for at in range(0, len(text), PART):
         part = text[at : at + PART]
@@ -25,7 +25,10 @@ def word_count(text: str) -> int:
 
 
 class Unfinished:
-    """The beginning of a line whose end has not been read yet; a long one that may be cut is kept in a temporary file."""
+    """The beginning of a line whose end has not been read yet.
+
+    A long one that may be cut is kept in a temporary file.
+    """
 
     def __init__(self, cuts: Cuts | None) -> None:
         self.cuts = cuts
