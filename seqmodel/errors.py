@@ -13,6 +13,8 @@ table lacks a column is told with the names of those it has.
 
 from __future__ import annotations
 
+import os
+
 
 class SeqmodelError(Exception):
     """Base of every error that seqmodel raises on purpose."""
@@ -56,3 +58,11 @@ class StoppedElsewhere(SeqmodelError):
     def __init__(self, exit_code: int) -> None:
         super().__init__("the first process of this run has failed", "See what it says.")
         self.exit_code = exit_code
+
+
+def system_reason(error: Exception) -> str:
+    """The operating system's reason for a failure, or the error's type if it gives none.
+
+    Example: FileNotFoundError gives "No such file or directory".
+    """
+    return os.strerror(error.errno) if isinstance(error, OSError) and error.errno else type(error).__name__

@@ -9,7 +9,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
-from seqmodel.errors import ResourceError, SeqmodelError, UsageError
+from seqmodel.errors import ResourceError, SeqmodelError, UsageError, system_reason
 
 
 def temporary_for(path: Path) -> Path:
@@ -21,8 +21,7 @@ def file_failure(error: OSError, path: Path | str, doing: str) -> SeqmodelError:
     """The error of ours that tells what an operating-system error means for the user."""
     if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
         return ResourceError(f"no space left while {doing} {path}", "Free some disk space, or choose another folder.")
-    reason = os.strerror(error.errno) if error.errno else type(error).__name__
-    return SeqmodelError(f"{path}: {doing} failed: {reason}", "Check the path and its permissions.")
+    return SeqmodelError(f"{path}: {doing} failed: {system_reason(error)}", "Check the path and its permissions.")
 
 
 @contextmanager

@@ -12,7 +12,7 @@ from contextlib import suppress
 from typing import NoReturn, ParamSpec
 
 from seqmodel.console.signals import Stopped, die_on_signals, stopped
-from seqmodel.errors import DataError, ResourceError, SeqmodelError, StoppedElsewhere, UsageError
+from seqmodel.errors import DataError, ResourceError, SeqmodelError, StoppedElsewhere, UsageError, system_reason
 from seqmodel.text.visible import one_line
 
 P = ParamSpec("P")
@@ -56,7 +56,7 @@ def _as_ours(error: Exception) -> SeqmodelError:
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
         return ResourceError("no space left on the output", "Free some disk space, or write elsewhere.")
     if isinstance(error, OSError) and error.errno:
-        return SeqmodelError(f"the system says: {os.strerror(error.errno)}", "Run again with --debug for more.")
+        return SeqmodelError(f"the system says: {system_reason(error)}", "Run again with --debug for more.")
     # The message of a foreign error may hold the user's text, so it is not shown.
     return SeqmodelError(f"internal error ({type(error).__name__})", "Run again with --debug and report what it shows.")
 

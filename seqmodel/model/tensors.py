@@ -25,7 +25,7 @@ from typing import Any, BinaryIO
 import numpy as np
 import numpy.typing as npt
 
-from seqmodel.errors import ModelError
+from seqmodel.errors import ModelError, system_reason
 from seqmodel.files import atomic_write
 
 Array = npt.NDArray[Any]
@@ -204,7 +204,7 @@ def _damaged(path: Path) -> ModelError:
 
 
 def _unreadable(path: Path, error: Exception) -> ModelError:
-    reason = os.strerror(error.errno) if isinstance(error, OSError) and error.errno else "no file has such a name"
+    reason = system_reason(error) if isinstance(error, OSError) else "no file has such a name"  # a name with a NUL
     return ModelError(f"{path}: cannot be read: {reason}", "Name a model with -m or SEQMODEL_MODEL.")
 
 

@@ -9,13 +9,12 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
-import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple, NoReturn, get_args
 
-from seqmodel.errors import DataError
+from seqmodel.errors import DataError, system_reason
 from seqmodel.training.events import Evaluated, Event, Finished, Per, Planned, StepDone, Validated
 
 LONGEST_ROW = 1 << 20
@@ -150,7 +149,7 @@ def _rows(path: Path) -> Iterator[tuple[int, Any]]:
     except FileNotFoundError:
         raise DataError(f"{path}: no such file", _HINT) from None
     except OSError as error:
-        raise DataError(f"{path}: cannot be read: {os.strerror(error.errno or 5)}", _HINT) from error
+        raise DataError(f"{path}: cannot be read: {system_reason(error)}", _HINT) from error
 
 
 def _parsed(path: Path, file: BinaryIO) -> Iterator[tuple[int, Any]]:

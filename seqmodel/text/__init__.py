@@ -1,1 +1,1 @@
-"""Text as it comes: files, folders, pipes and archives, cut into lines and sequences in bounded memory."""
+"""Input text: files, folders, pipes and archives, cut into lines and sequences in bounded memory."""

@@ -1,4 +1,4 @@
-"""Reading compressed files to their very end."""
+"""Decompression of gzip, bzip2, xz and Zstandard files, all their streams included."""
 
 from __future__ import annotations
 
@@ -16,24 +16,24 @@ from seqmodel.errors import DataError
 
 COMPRESSED = (".gz", ".bz2", ".xz", ".zst")
 _CHUNK, _PART = 1 << 16, 1 << 20
-_BEGINS = {  # the first bytes of archives
+_BEGINS = {  # signatures: the first bytes of an archive
     b"\x1f\x8b\x08": ".gz",
     b"\xfd7zXZ\0": ".xz",
     b"\x28\xb5\x2f\xfd": ".zst",
     **{b"BZh%d1AY&SY" % level: ".bz2" for level in range(1, 10)},
 }
-_MEMORY_LOG = 27  # 128 MiB: what xz -9 and zstd --long may need
+_MEMORY_LOG = 27  # 128 MiB, enough for xz -9 and zstd --long
 _TEST_WITH = {".gz": "gzip -t", ".bz2": "bzip2 -t", ".xz": "xz -t", ".zst": "zstd -t"}
 
 
 def compression_of(path: Path) -> str | None:
-    """The suffix of a compressed file."""
+    """The suffix of a compressed file in lower case, or None for any other file."""
     suffix = path.suffix.lower()
     return suffix if suffix in COMPRESSED else None
 
 
 def open_archive(path: Path, suffix: str) -> BinaryIO:
-    """What is packed in a file of this suffix. No other program is run."""
+    """Open a compressed file for reading its unpacked bytes, in this process."""
     if suffix != ".gz":
         return cast(BinaryIO, _Streams(path.open("rb", buffering=0), suffix))
     import xopen
@@ -42,11 +42,12 @@ def open_archive(path: Path, suffix: str) -> BinaryIO:
 
 
 def unpacked(name: str, parts: Iterator[bytes]) -> Iterator[bytes]:
-    """What is packed in bytes that come part by part through a pipe, or in a file whose name says nothing; bytes that
-    do not begin as an archive does pass as they come.
+    """Yield the bytes of a source unpacked if they begin with the signature of an archive, else unchanged.
+
+    For pipes, and for files whose names have no archive suffix.
 
     Raises:
-        DataError: if the archive is damaged; `name` is that of the source.
+        DataError: if the archive is damaged; the message begins with `name`.
     """
     start = b""
     for part in parts:
@@ -75,7 +76,7 @@ def _unpacked(file: BinaryIO, suffix: str) -> Iterator[bytes]:
 
 
 class _Joined(io.RawIOBase):
-    """Parts of bytes as a file."""
+    """A readable file over an iterator of byte strings."""
 
     def __init__(self, parts: Iterator[bytes]) -> None:
         self.parts, self.rest = parts, b""
@@ -92,7 +93,7 @@ class _Joined(io.RawIOBase):
 
 
 def archive_failure(name: str, suffix: str, error: Exception) -> DataError:
-    """What is wrong with the file of that name, which could not be unpacked."""
+    """The error to raise for a file that could not be unpacked."""
     if "memory" in str(error).lower():
         return DataError(
             f"{name}: the compressed file needs more than {1 << _MEMORY_LOG - 20} MiB of memory",
@@ -102,9 +103,11 @@ def archive_failure(name: str, suffix: str, error: Exception) -> DataError:
 
 
 class _Streams(io.RawIOBase):
-    """The streams of bzip2, xz or Zstandard in a file, one after another. Python's own readers take what is damaged at
-    the beginning of a later one for the end of the file, and what stands there is lost without a word; and they take
-    whatever memory a file asks for."""
+    """The concatenated bzip2, xz or Zstandard streams of a file, as one readable file.
+
+    Python's own readers take damage at the start of a later stream for the end of the file and silently drop the rest,
+    and they allocate whatever memory a file asks for.
+    """
 
     def __init__(self, file: BinaryIO, suffix: str) -> None:
         self.suffix, self.file = suffix, file
@@ -125,10 +128,11 @@ class _Streams(io.RawIOBase):
         return True
 
     def readinto(self, buffer: object) -> int:
-        """
+        """Fill the buffer with unpacked bytes; returns their number, 0 at the end.
+
         Raises:
-            EOFError: if a stream has no end.
-            OSError, lzma.LZMAError, ZstdError: if what stands there is no stream, or needs too much memory.
+            EOFError: if the last stream is incomplete.
+            OSError, lzma.LZMAError, ZstdError: if the data are no valid stream, or need too much memory.
         """
         view = memoryview(buffer)  # type: ignore[arg-type]
         while True:
@@ -148,7 +152,7 @@ class _Streams(io.RawIOBase):
                 return len(data)
 
     def _next_stream(self, rest: bytes) -> bytes:
-        """Its first bytes; xz pads with zeros."""
+        """The first bytes of the next stream, after the zeros with which xz pads; empty at the end of the file."""
         while not (begin := rest.lstrip(b"\0") if self.suffix == ".xz" else rest):
             rest = self.file.read(_CHUNK)
             if not rest:

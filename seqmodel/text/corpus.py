@@ -1,7 +1,7 @@
-"""From files to text: where a corpus lies, how its bytes are read, and how its lines become sequences.
+"""Reads files as lines and as blocks of sequences.
 
-Knows files, encodings and line ends; knows nothing of tokens. A corpus travels as blocks of text in which
-`END_MARK` stands for the end of a sequence, so that memory is bounded by the longest line, not by the corpus.
+Knows encodings and line ends; knows nothing of tokens. A corpus is passed on as blocks of text in which `END_MARK`
+marks the end of a sequence, so that the longest line bounds the memory, not the corpus.
 
 Example, `line` sequences: the file b"one\\n\\ntwo" gives the block "one" END_MARK "two" END_MARK.
 """
@@ -22,21 +22,21 @@ from pathlib import Path
 from typing import BinaryIO
 
 from seqmodel.choices import SequenceKind, TextErrors
-from seqmodel.errors import DataError, ResourceError, UsageError
+from seqmodel.errors import DataError, ResourceError, UsageError, system_reason
 from seqmodel.settings import CorpusSettings
 from seqmodel.text.archives import archive_failure, compression_of, open_archive, unpacked
 from seqmodel.text.encodings import refuse_lone_returns, refuse_wide_encoding
 from seqmodel.text.folders import Identity, Patterns, shown_name, text_files
 from seqmodel.text.long_lines import Cuts, Unfinished, word_count
 
-END_MARK = "\ud800"  # a lone surrogate: no UTF-8 text can hold it
+END_MARK = "\ud800"  # a lone surrogate, which UTF-8 text cannot contain
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 REPLACEMENT = "\ufffd"
 READ_SIZE = 1 << 20
 STDIN = "-"
-LINES_AT_ONCE = 1 << 14  # in a batch of lines: an empty one costs far more than its byte
+LINES_AT_ONCE = 1 << 14  # lines in a batch at most: empty lines take far more memory than their byte
 
-Bytes = bytes  # `CorpusSummary` has a field of that name
+Bytes = bytes  # the field `bytes` of `CorpusSummary` hides the type
 
 _CHECK_NAME = "Check the name; use - for standard input."
 _BLANK_LINE = re.compile(r"(?m)^[^\S\n]+$")
@@ -45,8 +45,10 @@ _NEWLINES = re.compile(r"\n{2,}")
 
 @dataclass(frozen=True)
 class Source:
-    """One input: a path, or an open binary file (standard input, or what was spooled from it). `name` is for people:
-    what is no UTF-8 in a path stands there as an escape."""
+    """One input: a path, or an open binary file (standard input, or a temporary copy of it).
+
+    `name` is shown to people: bytes of the path that are not UTF-8 are escaped in it.
+    """
 
     name: str
     path: Path | None = None
@@ -54,42 +56,42 @@ class Source:
 
     @property
     def compression(self) -> str | None:
-        """The suffix of a compressed file."""
+        """The suffix of a compressed file, or None."""
         return compression_of(self.path) if self.path is not None else None
 
 
 @dataclass(frozen=True)
 class Line:
-    """A line without its terminator, or a part of one. `number` counts from 1 within its file."""
+    """A line, or a part of a long line, without its terminator. `number` counts from 1 within its file."""
 
     number: int
     text: str
     terminated: bool
-    given: str | None = None  # what it is to be scored given, where that stands beside it
-    raw: bytes | None = None  # its bytes, where some were replaced in the text
-    open: bool = False  # it goes on in the next one
-    alone: bool = False  # no line of a file but a text by itself, scored and counted as a line that ends
+    given: str | None = None  # the context from a table's --given column
+    raw: bytes | None = None  # the bytes as read, if invalid ones were replaced in `text`
+    open: bool = False  # a part of a long line that continues in the next `Line`
+    alone: bool = False  # a single text rather than a line of a file; scored and counted as a terminated line
 
     @property
     def is_ended(self) -> bool:
-        """True if a line end counts among its characters in the totals of a corpus."""
+        """True if the line counts one line-end character in the totals of a corpus."""
         return self.terminated or self.alone
 
     @property
     def body(self) -> str:
-        """The text without its line end: a carriage return before the newline is part of that."""
+        """The text without the carriage return of a CRLF line end."""
         return self.text.removesuffix("\r") if self.terminated else self.text
 
     @property
     def as_read(self) -> bytes:
-        """What stood in the file, the newline included."""
+        """The bytes of the line in its file, the newline included."""
         body = self.text.encode("utf-8", "surrogateescape") if self.raw is None else self.raw
         return body + b"\n" * self.terminated
 
 
 @dataclass
 class CorpusSummary:
-    """What was read so far; `digest` is the SHA-256 over the (decompressed) bytes, file after file."""
+    """Totals of the text read so far; `digest` is the SHA-256 of all (decompressed) bytes in order."""
 
     files: int = 0
     bytes: int = 0
@@ -101,7 +103,7 @@ class CorpusSummary:
     def add(self, data: Bytes, text: str) -> None:
         self._hash.update(data)
         self.bytes += len(data)
-        self.chars += len(text) - text.count("\r\n")  # a line end is one character
+        self.chars += len(text) - text.count("\r\n")  # CRLF is one character
         self.words += word_count(text)
         self.lines += data.count(b"\n") + (not data.endswith(b"\n"))
 
@@ -115,12 +117,13 @@ def find_sources(
     settings: CorpusSettings | None = None,
     on_note: Callable[[str], None] = lambda note: None,
 ) -> list[Source]:
-    """The inputs that the names of files and folders, and `-` for standard input, stand for.
+    """The sources for the given names of files and folders; `-` is standard input.
 
-    Folders are searched for text, compressed or not, in sorted order; `on_note` is told which files are taken.
+    Folders are searched for text files, compressed or not, in sorted order; `on_note` gets a line on the files taken.
 
     Raises:
         DataError: if a name does not exist, cannot be read, or is a folder without text.
+        UsageError: if standard input is named twice.
     """
     found: list[Source] = []
     patterns = Patterns(settings.include, settings.exclude) if settings is not None else Patterns()
@@ -131,9 +134,9 @@ def find_sources(
             continue
         try:
             found.extend(_named(name, patterns, seen, on_note))
-        except OSError as error:  # too long a name, a loop of links, a folder that may not be read
-            reason = os.strerror(error.errno or 5)
-            raise DataError(f"{shown_name(error.filename or name)}: cannot be read: {reason}", _CHECK_NAME) from None
+        except OSError as error:  # e.g. the name is too long, links form a loop, a folder is not readable
+            failed = shown_name(error.filename or name)
+            raise DataError(f"{failed}: cannot be read: {system_reason(error)}", _CHECK_NAME) from None
         except ValueError:
             raise DataError("an input's name holds a NUL", _CHECK_NAME) from None
     if sum(source.file is not None for source in found) > 1:
@@ -142,11 +145,11 @@ def find_sources(
 
 
 def only_source(name: str) -> Source:
-    """The one input of that name.
+    """The single source of that name.
 
     Raises:
         DataError: as `find_sources`.
-        UsageError: if it is a folder with several files.
+        UsageError: if the name is a folder with several files.
     """
     sources = find_sources([name])
     if len(sources) > 1:
@@ -155,7 +158,7 @@ def only_source(name: str) -> Source:
 
 
 def _named(name: str, patterns: Patterns, seen: set[Identity], on_note: Callable[[str], None]) -> list[Source]:
-    """The file, or the text files in the folder, of that name."""
+    """The file of that name, or the text files in the folder of that name."""
     path = Path(name)
     if path.is_dir():
         found = text_files(path, patterns, seen)
@@ -169,11 +172,11 @@ def _named(name: str, patterns: Patterns, seen: set[Identity], on_note: Callable
 
 
 def spooled(source: Source, max_line: int) -> Source:
-    """A source that can be read more than once: standard input, FIFOs and devices are copied to a temporary file.
+    """A source that can be read repeatedly: standard input, FIFOs and devices are copied to a temporary file.
 
     Raises:
-        DataError: if it cannot be read, or a line is over the limit: a device may never end.
-        ResourceError: if there is no space.
+        DataError: if it cannot be read, or a line is longer than `max_line` bytes (a device may never end).
+        ResourceError: if the copy does not fit on the disk.
     """
     if source.path is not None and source.path.is_file():
         return source
@@ -189,7 +192,7 @@ def spooled(source: Source, max_line: int) -> Source:
 
 
 class _opened:
-    """Opens a source for one reading, decompressing by suffix; leaves standard input and spools open."""
+    """Context manager: opens a source, decompressed by its suffix; does not close standard input and spooled files."""
 
     def __init__(self, source: Source) -> None:
         self.source = source
@@ -207,9 +210,7 @@ class _opened:
             else:
                 self.handle = source.path.open("rb", buffering=0)
         except OSError as error:
-            raise DataError(
-                f"{source.name}: cannot be read: {os.strerror(error.errno or 5)}", "Check the file."
-            ) from error
+            raise _unreadable(source, error) from error
         return self.handle
 
     def __exit__(self, *exc: object) -> None:
@@ -218,8 +219,10 @@ class _opened:
 
 
 def _reads(source: Source, file: BinaryIO, any_bytes: bool) -> Iterator[bytes]:
-    """The bytes of an open source, as they come: what is ready now is joined, what is not is not waited for. An archive
-    that no name tells of is unpacked, unless any bytes are text."""
+    """Yield the bytes of an open source as soon as they are ready, those ready together joined.
+
+    Archives without an archive's suffix are unpacked, unless the text may be `any_bytes`.
+    """
     read = partial(_read_ready, file) if _is_pipe(file) else partial(file.read, READ_SIZE)
     parts = iter(read, b"") if source.compression or any_bytes else unpacked(source.name, iter(read, b""))
     try:
@@ -237,8 +240,11 @@ def _reads(source: Source, file: BinaryIO, any_bytes: bool) -> Iterator[bytes]:
 def _read_failure(source: Source, error: Exception) -> DataError:
     if source.compression:
         return archive_failure(source.name, source.compression, error)
-    reason = os.strerror(error.errno) if isinstance(error, OSError) and error.errno else type(error).__name__
-    return DataError(f"{source.name}: cannot be read: {reason}", "Check the file.")
+    return _unreadable(source, error)
+
+
+def _unreadable(source: Source, error: Exception) -> DataError:
+    return DataError(f"{source.name}: cannot be read: {system_reason(error)}", "Check the file.")
 
 
 def _is_pipe(file: BinaryIO) -> bool:
@@ -246,9 +252,9 @@ def _is_pipe(file: BinaryIO) -> bool:
 
 
 def _read_ready(file: BinaryIO) -> bytes:
-    """Wait for some bytes, then take all that is ready, up to READ_SIZE."""
+    """Wait for input, then return all that is ready, about READ_SIZE bytes at most."""
     descriptor = file.fileno()
-    select.select([descriptor], [], [])  # who shares the pipe may have said that reading never waits
+    select.select([descriptor], [], [])  # another user of the pipe may have made it non-blocking
     data = os.read(descriptor, READ_SIZE)
     parts = [data]
     size = len(data)
@@ -261,8 +267,10 @@ def _read_ready(file: BinaryIO) -> bytes:
 
 @dataclass(frozen=True)
 class _Block:
-    """Whole lines of one file: their bytes, where they begin (byte offset), and the first one's number. A block that is
-    `open` is a part of a line, which goes on in the next one."""
+    """Whole lines of one file: their bytes, the byte offset of the first, and its number.
+
+    An `open` block is a part of a long line that continues in the next block.
+    """
 
     data: bytes
     offset: int
@@ -273,12 +281,18 @@ class _Block:
 def _line_blocks(
     source: Source, max_line: int, begin: int = 0, cuts: Cuts | None = None, any_bytes: bool = False
 ) -> Iterator[_Block]:
-    """The source's bytes, from the first line that begins at byte `begin` or later, in blocks of whole lines; only the
-    last may lack its newline. With `cuts` long lines come in parts, once they are known not to be too long."""
+    """Yield a source from the first line that begins at byte `begin` or later, in blocks of whole lines.
+
+    Only the last block may lack its newline. With `cuts`, a long line comes in parts, but only once it is known to be
+    within `max_line`.
+
+    Raises:
+        DataError: if the source cannot be read, or a line is longer than `max_line` bytes.
+    """
     pending = Unfinished(cuts)
     with _opened(source) as file:
         offset, line = _sought(source, file, begin) if begin else (0, 1)
-        for data in chain(_reads(source, file, any_bytes), [b""]):  # which is the end
+        for data in chain(_reads(source, file, any_bytes), [b""]):  # b"" marks the end
             head, newline, tail = data.rpartition(b"\n")
             if pending.size + (data.index(b"\n") if newline else len(tail)) > max_line:
                 raise _too_long(source, line, max_line)
@@ -295,7 +309,7 @@ def _line_blocks(
 
 
 def _sought(source: Source, file: BinaryIO, begin: int) -> tuple[int, int]:
-    """Go to the first line that begins at byte `begin` or later; its offset and number."""
+    """Move to the first line that begins at byte `begin` or later; returns its offset and number."""
     offset, line = 0, 1
     for data in _reads(source, file, True):
         cut = data.find(b"\n", max(0, begin - 1 - offset)) + 1
@@ -308,7 +322,7 @@ def _sought(source: Source, file: BinaryIO, begin: int) -> tuple[int, int]:
 
 
 def _before(blocks: Iterator[_Block], end: int) -> Iterator[_Block]:
-    """The lines that begin before byte `end`."""
+    """Yield the lines that begin before byte `end`."""
     begun = False
     for block in blocks:
         if block.offset >= end and not begun:
@@ -355,9 +369,10 @@ def read_lines(
     part: tuple[int, int] | None = None,
     cuts: Cuts | None = None,
 ) -> Iterator[list[Line]]:
-    """The lines of a source in batches; a batch ends where no further input is ready. `part` limits them to those that
-    begin between two bytes (begin, end); they keep their numbers. With `cuts` long lines come in parts: all but the
-    last of a line are `open`, and batches of their own.
+    """Yield the lines of a source in batches; a batch ends where no further input is ready.
+
+    `part` (begin, end) limits them to the lines that begin in this range of bytes; they keep their numbers. With
+    `cuts`, long lines come in parts, each in a batch of its own; all but a line's last part are `open`.
 
     Raises:
         DataError: on invalid UTF-8, a line over the limit or a file that cannot be read.
@@ -377,7 +392,7 @@ def read_lines(
 
 
 def _raw_parts(block: _Block, parts: Sequence[str]) -> list[bytes | None]:
-    """The bytes of those lines of a block in which something may have been replaced."""
+    """The bytes of each line of a block that contains U+FFFD, and so perhaps a replaced byte; None for other lines."""
     raws = (block.data if block.offset else block.data.removeprefix(BYTE_ORDER_MARK)).split(b"\n")
     return [raw if REPLACEMENT in part else None for raw, part in zip(raws, parts, strict=True)]
 
@@ -388,7 +403,9 @@ def read_blocks(
     summary: CorpusSummary | None = None,
     any_bytes: bool = False,
 ) -> Iterator[str]:
-    """A corpus as blocks of text with `END_MARK` after each sequence; blocks are cut at line starts.
+    """Yield a corpus as blocks of text with `END_MARK` after each sequence; blocks begin at line starts.
+
+    `summary` counts what is read; with `any_bytes`, invalid UTF-8 is kept as lone surrogates.
 
     Raises:
         DataError: on invalid UTF-8, a line over the limit or a file that cannot be read.
@@ -412,14 +429,14 @@ def read_blocks(
 class _Cutter:
     """Marks the ends of sequences in one file's blocks.
 
-    In paragraphs and documents the newline after a line is held back until another line follows: the
-    newline before an end is no part of the sequence.
+    In paragraphs and documents a newline is held back until another line follows, because the newline before the end
+    is not part of the sequence.
     """
 
     def __init__(self, kind: SequenceKind, keep_blank: bool) -> None:
         self.kind = kind
         self.keep_blank = keep_blank
-        self.open = False  # a sequence has begun and not ended; outside streams its last newline is held back
+        self.open = False  # inside a sequence; unless in a stream, its last newline is held back
 
     def cut(self, text: str) -> str:
         text = text.replace("\r\n", "\n")

@@ -1,7 +1,7 @@
 """Records of cells between separators, quoted as `csv.excel` and `csv.excel_tab` quote.
 
-A cell that holds the separator, a quotation mark or a line end stands in quotation marks, those inside it doubled.
-Knows nothing of what cells mean.
+A cell that contains the separator, a quotation mark or a line end is enclosed in quotation marks; those inside it are
+doubled. Knows nothing of what cells mean.
 
 Example: `a,"say ""b"", c"` has the cells `a` and `say "b", c`.
 """
@@ -15,13 +15,15 @@ from dataclasses import dataclass
 from seqmodel.text.corpus import Line
 
 QUOTE = '"'
-_QUOTED = re.compile('["\r\n]')  # what, beside the separator, puts a cell into quotation marks
+_QUOTED = re.compile('["\r\n]')  # a cell with one of these, or the separator, is quoted
 
 
 @dataclass(frozen=True)
 class Layout:
-    """What divides cells and ends records. `quoting`: cells may be quoted; `spaced`: blanks before a cell are no part
-    of it, as in `a, b`."""
+    """The separator of cells and the end of records.
+
+    `quoting`: cells may be quoted; `spaced`: blanks before a cell are skipped, as in `a, b`.
+    """
 
     separator: str
     quoting: bool = True
@@ -30,20 +32,19 @@ class Layout:
 
 
 def joined(cells: Sequence[str], layout: Layout) -> str:
-    """The record of these cells, its line end included. Without quoting, a cell's own tabs and line ends are escaped by
-    a backslash."""
+    """Join cells to a record with its line end; without quoting, tabs and line ends in cells become \\t and \\n."""
     separator = layout.separator
     if not layout.quoting:
         return separator.join(cell.translate(_ESCAPES) for cell in cells) + layout.newline
     if len(cells) == 1 and not cells[0]:
-        return QUOTE * 2 + layout.newline  # a blank line is no record to most readers
+        return QUOTE * 2 + layout.newline  # most readers skip blank lines
     record = separator.join(cells)
     if _QUOTED.search(record) or record.count(separator) >= len(cells):
         record = separator.join(_quoted(cell, separator) for cell in cells)
     return record + layout.newline
 
 
-_ESCAPES = str.maketrans({"\t": "\\t", "\n": "\\n"})  # of a file's name: no cell of a raw table holds them
+_ESCAPES = str.maketrans({"\t": "\\t", "\n": "\\n"})  # only file names can hold them: cells of a raw table never do
 
 
 def _quoted(cell: str, separator: str) -> str:
@@ -51,24 +52,24 @@ def _quoted(cell: str, separator: str) -> str:
 
 
 class NotARecord(ValueError):
-    """Lines that are no record; says why."""
+    """The lines are not a valid record; the message is the reason."""
 
 
 class RecordReader:
-    """Takes lines until they are a record: one goes on over line ends while a quotation mark is open."""
+    """Joins lines to records: a record continues over line ends while a quotation mark is open."""
 
     def __init__(self, layout: Layout) -> None:
         self.separator, self.quoting, self.spaced = layout.separator, layout.quoting, layout.spaced
         self.lines: list[Line] = []
-        self.size = 0  # characters of these
+        self.size = 0  # characters in `lines`
         self._cells: list[str] = []
-        self._open: list[str] | None = None  # the parts of a cell whose quotation mark is not closed
+        self._open: list[str] | None = None  # the parts of a cell whose quotation mark is still open
 
     def feed(self, line: Line) -> list[str] | None:
-        """Take a line; the record's cells, if it is complete. Its lines are in `lines` until it is taken.
+        """Add a line; returns the record's cells if it is now complete, else None. `take` then returns its lines.
 
         Raises:
-            NotARecord: if a quoted cell goes on after its closing quotation mark.
+            NotARecord: if text follows the closing quotation mark of a cell.
         """
         self.lines.append(line)
         self.size += len(line.text) + 1
@@ -84,13 +85,13 @@ class RecordReader:
         return None
 
     def take(self) -> list[Line]:
-        """The lines that have been fed, which are forgotten."""
+        """Return the lines fed so far and forget them."""
         lines = self.lines
         self.lines, self.size, self._cells, self._open = [], 0, [], None
         return lines
 
     def _after_cell(self, body: str, at: int) -> int | None:
-        """Take the cell, or the rest of one, that begins at `at`; where the next one begins."""
+        """Read the cell, or the rest of one, at `at`; returns the start of the next cell, or None at the line's end."""
         if self._open is None and self.spaced:
             at = len(body) - len(body[at:].lstrip(" "))
         if self._open is None and not (self.quoting and body.startswith(QUOTE, at)):
@@ -113,7 +114,7 @@ class RecordReader:
 
 
 def _closing(text: str, at: int) -> int | None:
-    """Where the quotation mark stands that closes the cell; doubled ones do not."""
+    """The index of the quotation mark that closes the cell, doubled ones skipped; None if the cell stays open."""
     while (at := text.find(QUOTE, at)) >= 0:
         if not text.startswith(QUOTE, at + 1):
             return at

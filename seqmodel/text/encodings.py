@@ -1,13 +1,13 @@
-"""Tells by its first bytes a text that must be converted: UTF-16 and UTF-32, line ends of old Macs."""
+"""Detects, from its first bytes, text that must be converted first: UTF-16, UTF-32, and CR line ends."""
 
 from __future__ import annotations
 
 from seqmodel.errors import DataError
 
 _LOOKED_AT = 1 << 12
-_LEAST = 32  # bytes without a mark from which an encoding is told
+_LEAST = 32  # bytes that are needed to detect an encoding without a byte order mark
 _CONTROLS = bytes(code for code in range(32) if code not in b"\t\n\r\f")
-_MARKS = {  # UTF-32's first: that of UTF-16 is the beginning of one
+_MARKS = {  # UTF-32 first, because its mark begins with that of UTF-16
     b"\xff\xfe\0\0": "UTF-32",
     b"\0\0\xfe\xff": "UTF-32",
     b"\xff\xfe": "UTF-16",
@@ -16,9 +16,9 @@ _MARKS = {  # UTF-32's first: that of UTF-16 is the beginning of one
 
 
 def wide_encoding(start: bytes) -> str | None:
-    """The encoding, as `iconv` names it, of a text of two or four bytes a character.
+    """The encoding, by its `iconv` name, if the text has two or four bytes per character; else None.
 
-    Without a mark it is told by where the zeros stand: at one place of two, or at two of four.
+    Without a byte order mark, the position of zeros tells: one of every two bytes, or two of every four.
     """
     for mark, name in _MARKS.items():
         if start.startswith(mark):
@@ -34,18 +34,20 @@ def wide_encoding(start: bytes) -> str | None:
 
 
 def refuse_wide_encoding(name: str, start: bytes) -> None:
-    """
+    """Refuse UTF-16 and UTF-32, by the first bytes of a file.
+
     Raises:
-        DataError: if the file of that name, which begins with these bytes, is UTF-16 or UTF-32.
+        DataError: if the file is in one of them.
     """
     if wide := wide_encoding(start):
         raise DataError(f"{name}: the text is {wide}", f"Convert it first: iconv -f {wide} -t UTF-8.")
 
 
 def refuse_lone_returns(name: str, start: bytes) -> None:
-    """
+    """Refuse line ends of CR alone, by the first bytes of a file.
+
     Raises:
-        DataError: if the lines of the file of that name, which begins with these bytes, end in CR alone.
+        DataError: if the file has them.
     """
     if b"\n" not in start and start.rstrip(b"\r").count(b"\r") > 3:
         raise DataError(
@@ -54,8 +56,11 @@ def refuse_lone_returns(name: str, start: bytes) -> None:
 
 
 def _two_bytes(start: bytes) -> str | None:
-    """The encoding of a text of two bytes a character. ASCII and Cyrillic are valid UTF-8 in it, and known by how many
-    bytes are control codes; other scripts by the zeros of their blanks and line ends alone."""
+    """The UTF-16 byte order of a text, or None if it is not UTF-16.
+
+    ASCII and Cyrillic in UTF-16 are valid UTF-8 too, and are recognised by their many control codes; other scripts by
+    the zeros of their blanks and line ends.
+    """
     is_utf8 = _is_utf8(start)
     codes, least = (_CONTROLS, 0.3) if is_utf8 else (b"\0", 0.005)
     even, odd = _share(start[0::2], codes), _share(start[1::2], codes)
@@ -68,19 +73,21 @@ def _two_bytes(start: bytes) -> str | None:
 
 def _is_text(text: str) -> bool:
     odd = sum(not (char.isprintable() or char.isspace()) or char == "\ufffd" for char in text)
-    return odd <= 0.02 * len(text) + 1  # a pair of surrogates may be cut at the end
+    return odd <= 0.02 * len(text) + 1  # one more, as a surrogate pair may be cut at the end
 
 
 def _is_foreign(text: str) -> bool:
-    """True for a text in another script with some blanks and line ends. UTF-8 that was read as pairs of bytes is a text
-    of characters that are made of two ASCII codes."""
+    """True for a text in a non-Latin script with some blanks and line ends.
+
+    UTF-8 read as UTF-16 by mistake consists of characters that are made of two ASCII codes instead.
+    """
     ascii_pairs = sum(0x80 > ord(char) & 0xFF >= 9 and 0x8000 > ord(char) >= 0x900 for char in text)
     narrow = [char for char in text if ord(char) < 0x100]
     return ascii_pairs <= len(text) / 2 and len(narrow) >= 3 and all(map(str.isascii, narrow))
 
 
 def _share(data: bytes, codes: bytes) -> float:
-    """The share of bytes that are one of these."""
+    """The share of `data` that consists of the bytes in `codes`."""
     return 1 - len(data.translate(None, codes)) / max(1, len(data))
 
 
@@ -88,5 +95,5 @@ def _is_utf8(start: bytes) -> bool:
     try:
         start.decode()
     except UnicodeDecodeError as error:
-        return len(start) == _LOOKED_AT and error.start >= len(start) - 3  # the last character is cut
+        return len(start) == _LOOKED_AT and error.start >= len(start) - 3  # only the last character is cut
     return True

@@ -1,6 +1,6 @@
-"""Which files of a folder are taken as text: those that hold text, by their content, or that match patterns.
+"""Selects the text files of a folder, by their content or by patterns.
 
-Knows names, links and the first bytes of a file; knows no sequences.
+Knows names, links and the first bytes of a file; knows nothing of sequences.
 """
 
 from __future__ import annotations
@@ -16,21 +16,23 @@ from seqmodel.errors import DataError
 from seqmodel.text.archives import compression_of, open_archive
 from seqmodel.text.encodings import wide_encoding
 
-LOOKED_AT = 1 << 16  # bytes from which a file's kind is told
-SHOWN = 3  # files that are left out, by name
-_VERSION_CONTROL = {"CVS", "_darcs"}  # the other systems' folders are hidden
+LOOKED_AT = 1 << 16  # bytes that decide whether a file is text
+SHOWN = 3  # left-out files that a summary names
+_VERSION_CONTROL = {"CVS", "_darcs"}  # those of other systems have hidden names
 _TEXT_CONTROLS = b"\t\n\r\f\b\x1b\x1a\x85"
 _CONTROLS = bytes(code for code in range(32) if code not in _TEXT_CONTROLS)
 _MOST_CONTROLS = 0.005
-_TRAINING_LOG = b'{"event": "Planned", '  # how the log beside a bundle begins
+_TRAINING_LOG = b'{"event": "Planned", '  # the beginning of the log beside a bundle
 
-Identity = tuple[int, int]  # a file, whatever its names: device and inode
+Identity = tuple[int, int]  # device and inode: the same for all names of a file
 
 
 @dataclass(frozen=True)
 class Patterns:
-    """Shell patterns, matched against a file's name and its path below the folder. `include` None takes what holds
-    text; else what matches is taken, whatever it holds."""
+    """Shell patterns, matched against a file's name and its path below the folder.
+
+    With `include` None, files that contain text are taken; else the files that match, whatever they contain.
+    """
 
     include: Sequence[str] | None = None
     exclude: Sequence[str] | None = None
@@ -41,14 +43,14 @@ class Patterns:
 
 @dataclass
 class FolderFiles:
-    """The files below a folder that are taken, in order, and why others are not."""
+    """The files taken from a folder, in order, and the reasons against the others."""
 
     folder: Path
     taken: list[Path] = field(default_factory=list)
     left: list[tuple[Path, str]] = field(default_factory=list)
 
     def summary(self) -> str:
-        """One line, which may hold any characters that stand in names.
+        """One line on the files taken and left out; it may contain any character that file names do.
 
         Example: `tunes: 12 files taken (11 .abc, 1 .md); 2 left out: cover.png (no text), old.abc (a second name)`.
         """
@@ -66,20 +68,21 @@ class FolderFiles:
 
 
 def shown_name(name: str) -> str:
-    """A path for people, and for columns of UTF-8."""
+    """A path as valid UTF-8, other bytes escaped."""
     return os.fsencode(name).decode("utf-8", "backslashreplace")
 
 
 def text_files(folder: Path, patterns: Patterns, seen: set[Identity]) -> FolderFiles:
-    """The text files below a folder, compressed ones too. Hidden files, and the folders of version control, are passed
-    over. `seen` are the files that were taken before, to which this one's are added: none is taken twice.
+    """Find the text files below a folder, compressed ones included; hidden files and version control are skipped.
+
+    Files in `seen` are left out, and those taken are added to it, so that no file is taken twice.
 
     Raises:
-        OSError: if a folder below it may not be read: what lies there is not left out without a word.
+        OSError: if a folder below it cannot be read.
         DataError: if there is no text.
     """
     found = FolderFiles(folder)
-    # A file of its own goes before the links to it.
+    # Files come before links to them.
     for path in sorted(_files_below(folder, found), key=lambda path: (path.is_symlink(), path)):
         reason = _reason_against(path, path.relative_to(folder).as_posix(), patterns, seen)
         if reason is None:
@@ -108,7 +111,7 @@ def _refuse(error: OSError) -> None:
 
 
 def _reason_against(path: Path, below: str, patterns: Patterns, seen: set[Identity]) -> str | None:
-    """Why a file is left out; None if it is taken, and is now one of those seen."""
+    """The reason to leave a file out; None if it is taken, which adds it to `seen`."""
     if patterns.excludes(below):
         return "excluded" if _matches(below, patterns.exclude or ()) else "not included"
     if not path.exists():
@@ -125,11 +128,13 @@ def _reason_against(path: Path, below: str, patterns: Patterns, seen: set[Identi
 
 
 def _kind_against(path: Path) -> str | None:
-    """Why a file's content is no text. What cannot be read, or is text in another encoding, is not left out: reading
-    it tells what is wrong."""
+    """The reason that a file's content is not text, or None.
+
+    Unreadable files and text in another encoding are taken, so that reading them raises the error.
+    """
     try:
         start = _beginning(path)
-    except Exception:  # each decompressor has errors of its own
+    except Exception:  # each decompressor raises its own errors
         return None
     if not start:
         return "empty"
@@ -139,7 +144,7 @@ def _kind_against(path: Path) -> str | None:
 
 
 def _beginning(path: Path) -> bytes:
-    """The first bytes of a file, or of what is packed in it."""
+    """The first (unpacked) bytes of a file."""
     packed = compression_of(path)
     with open_archive(path, packed) if packed else path.open("rb") as file:
         parts = [b""]

@@ -1,4 +1,4 @@
-"""What a command reads: texts from its command line, lines of files, a column of tables, or a share of a file."""
+"""Inputs of a command: texts from its command line, lines of files, a column of tables, or a share of a file."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ _SHARD = re.compile("([0-9]{1,9})/([0-9]{1,9})")
 
 @dataclass(frozen=True)
 class Shard:
-    """The `number`-th (from 1) of `of` shares of a file."""
+    """Share `number` (from 1) of `of` equal shares of a file."""
 
     number: int
     of: int
 
     @classmethod
     def parse(cls, text: str) -> Shard:
-        """The share that `2/4` names.
+        """Parse a share such as `2/4`.
 
         Raises:
-            UsageError: if it names none.
+            UsageError: if `text` is not a valid share.
         """
         match = _SHARD.fullmatch(text)
         number, of = (int(part) for part in match.groups()) if match else (0, 0)
@@ -36,13 +36,13 @@ class Shard:
         return cls(number, of)
 
     def bounds(self, size: int) -> tuple[int, int]:
-        """The bytes (begin, end) of a file in which this share's lines begin; those of all shares follow each other."""
+        """The range (begin, end) of bytes in which this share's lines begin, in a file of `size` bytes."""
         return size * (self.number - 1) // self.of, size * self.number // self.of
 
 
 @dataclass(frozen=True)
 class LineInputs:
-    """Lines to be read, file by file."""
+    """Lines to read, file by file."""
 
     sources: Sequence[Source]
     texts: Sequence[str] = ()
@@ -50,7 +50,7 @@ class LineInputs:
     any_bytes: bool = False
     table: TableReader | None = None
     shard: Shard | None = None
-    cuts: Cuts | None = None  # where long lines, of no table, may be cut
+    cuts: Cuts | None = None  # where long lines may be cut; not used for tables
 
     @classmethod
     def of(
@@ -61,11 +61,12 @@ class LineInputs:
         any_bytes: bool,
         on_note: Callable[[str], None] = lambda note: None,
     ) -> LineInputs:
-        """What the names of files and folders, or texts themselves, stand for; standard input if there are none.
-        `on_note` is told which files of a folder are taken.
+        """The inputs for names of files and folders, or for texts; standard input if both are empty.
+
+        `on_note` gets a line on the files taken from a folder.
 
         Raises:
-            UsageError: if both are given.
+            UsageError: if both names and texts are given.
             DataError: if a file is missing.
         """
         names = list(names)
@@ -74,7 +75,7 @@ class LineInputs:
         return cls([] if texts else find_sources(names or ["-"], settings, on_note), texts, settings, any_bytes)
 
     def streams(self) -> Iterator[tuple[str, Iterator[list[Line]]]]:
-        """The name of each file, and its lines in batches: a batch ends where no further input is ready."""
+        """Yield each file's name and its lines in batches; a batch ends where no further input is ready."""
         if self.texts:
             given = [Line(number, text, False, alone=True) for number, text in enumerate(self.texts, start=1)]
             yield "", iter([given])

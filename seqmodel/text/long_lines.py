@@ -1,6 +1,6 @@
-"""Long texts in parts, so that what is made of them takes the memory of a part.
+"""Cuts long lines into parts, so that processing them takes the memory of one part.
 
-Knows where a line may be cut so that its tokens stay what they are; knows nothing of tokens.
+Knows the places where a cut does not change the tokens; knows nothing else of tokens.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ PART = 1 << 20  # bytes, or characters
 
 
 def word_count(text: str) -> int:
-    """Words by white space; those of a long text, as strings, would take many times its memory."""
+    """Count the words between white space, part by part: splitting a long text would take many times its memory."""
     count = 0
     for at in range(0, len(text), PART):
         part = text[at : at + PART]
@@ -25,7 +25,10 @@ def word_count(text: str) -> int:
 
 
 class Unfinished:
-    """The beginning of a line whose end has not come. A long one that may be cut waits in a temporary file."""
+    """The beginning of a line whose end has not been read yet.
+
+    A long one that may be cut is kept in a temporary file.
+    """
 
     def __init__(self, cuts: Cuts | None) -> None:
         self.cuts = cuts
@@ -34,9 +37,10 @@ class Unfinished:
         self.file: BinaryIO | None = None
 
     def add(self, data: bytes) -> None:
-        """
+        """Append bytes to the line.
+
         Raises:
-            ResourceError: if there is no space for the file.
+            ResourceError: if the disk is full.
         """
         self.size += len(data)
         self.last.append(data)
@@ -53,7 +57,7 @@ class Unfinished:
                 ) from error
 
     def parts(self) -> Iterator[bytes]:
-        """Take parts off a line in a file, until there is only a last one, which is never empty."""
+        """Yield the parts of a line kept in a file, except the last, which is never empty."""
         file, self.file = self.file, None
         if file is None:
             return
@@ -67,16 +71,16 @@ class Unfinished:
                 self.last.append(data[at:])
 
     def take(self) -> bytes:
-        """What is left of the line, all if it is a short one."""
+        """Return the rest of the line (the whole line if it was not cut) and forget it."""
         rest = b"".join(self.last)
         self.size, self.last = 0, []
         return rest
 
     def _cut(self, data: bytes) -> int:
-        """Where to cut, so that the last character, or what follows the last blank, is left over. 0: nowhere."""
+        """The index of the last possible cut, before the last character or the last blank; 0 if there is none."""
         if self.cuts == "blanks":
             return max(0, data.rfind(b" "))
         for at in range(len(data) - 1, max(-1, len(data) - 5), -1):
             if not 0x80 <= data[at] < 0xC0:
                 return at
-        return len(data) - 1 if len(data) > 3 else 0  # no character has four such bytes
+        return len(data) - 1 if len(data) > 3 else 0  # no UTF-8 character has four continuation bytes

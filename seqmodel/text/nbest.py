@@ -1,11 +1,11 @@
-"""N-best lists: the hypotheses that a recogniser or translator gives for each utterance, best first.
+"""N-best lists: the hypotheses of a recogniser or translator for each utterance, best first.
 
-Kaldi's layout has a line `id words…` for each; the id is the utterance's, with `-1`, `-2` … after it that number its
-hypotheses, or without. A number has no leading zero: `1089-134686-0007` is an utterance, `1089-134686-0007-2` its
-second hypothesis. Words are what ASCII white space divides; an id alone is an empty hypothesis.
+Kaldi's layout is a line `id words…` per hypothesis; the id is the utterance's, optionally followed by the hypothesis's
+number: `-1`, `-2` … A number has no leading zero: `1089-134686-0007` is an utterance, `1089-134686-0007-2` its second
+hypothesis. ASCII white space separates words; a line with only an id is an empty hypothesis.
 
-Moses' layout has lines `number ||| words ||| features ||| total`, features as `LM0= -1.5 TM0= -2 -3`; what comes after
-is kept. Where only a total comes after the words, there are no features.
+Moses' layout is a line `number ||| words ||| features ||| total`, with features such as `LM0= -1.5 TM0= -2 -3`; fields
+after the total are kept. A line may have a total and no features.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from seqmodel.text.tables import TableRow
 _FIELD = re.compile(r"[^ \t\n\r\f\v]+")
 _NUMBERED = re.compile(r"(.+)-(?:0|[1-9][0-9]*)")
 _NUMBER = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?")
-_FEATURE = re.compile(r"[\w.]{1,40}")  # the name of one
+_FEATURE = re.compile(r"[\w.]{1,40}")  # a feature's name
 _DIGIT = re.compile("[0-9]")
 BAR = "|||"  # between Moses' fields
 TOTAL = "total"  # Moses' own score of a hypothesis
@@ -41,9 +41,9 @@ U = TypeVar("U")
 
 @dataclass(frozen=True)
 class Hypothesis:
-    """One of an utterance's: its text, the scores that others gave it, and the line that it was read from.
+    """A hypothesis of an utterance: its text, the scores that came with it, and the line that it was read from.
 
-    `id` names it; in a table, where it has no name, that is empty.
+    `id` names the hypothesis; it is empty in tables.
     """
 
     utterance: str
@@ -57,12 +57,12 @@ NbestList = list[Hypothesis]
 
 
 def fields(text: str) -> list[str]:
-    """What stands between ASCII white space."""
+    """Split a text at ASCII white space."""
     return _FIELD.findall(text)
 
 
 def _each(batches: Iterable[list[T]], made: Callable[[T], U]) -> Iterator[list[U]]:
-    """What is made of each, in the same batches; what comes before a bad one comes before the error."""
+    """Apply `made` to each item, batch by batch; the items before a bad one are yielded before its error is raised."""
     for batch in batches:
         out = []
         try:
@@ -75,7 +75,7 @@ def _each(batches: Iterable[list[T]], made: Callable[[T], U]) -> Iterator[list[U
 
 
 def layout_of(batches: Iterator[list[Line]]) -> tuple[Literal["kaldi", "moses"], Iterator[list[Line]]]:
-    """The layout of n-best lists by their first line, and all batches."""
+    """The layout of n-best lists, told by their first line, and the batches with that line still in them."""
     first = next(batches, [])
     is_moses = bool(first) and BAR in fields(first[0].text)
     return "moses" if is_moses else "kaldi", chain([first], batches)
@@ -84,11 +84,13 @@ def layout_of(batches: Iterator[list[Line]]) -> tuple[Literal["kaldi", "moses"],
 def kaldi_hypotheses(
     batches: Iterable[list[Line]], name: str, whole_ids: bool = False, guessed: bool = False
 ) -> Iterator[NbestList]:
-    """The hypotheses of Kaldi's layout, in the batches that its lines come in. With `whole_ids` an id names its
-    utterance, whatever it ends with; where the layout is `guessed`, lines that look like another one are refused.
+    """Yield the hypotheses of lines in Kaldi's layout, in the same batches.
+
+    With `whole_ids` the whole id names the utterance, even if it ends in a number. If the layout was `guessed`, lines
+    that look like another layout are refused.
 
     Raises:
-        DataError: if a line is blank, or of another layout.
+        DataError: if a line is blank or has another layout.
     """
 
     def made(line: Line) -> Hypothesis:
@@ -102,7 +104,7 @@ def kaldi_hypotheses(
 
 
 def _other_layout(line: Line, key: str) -> str:
-    """What tells that a line is not one of id and words; nothing if it may be."""
+    """A description of the other layout that a line seems to have; empty if it may be Kaldi's."""
     before, tab, after = line.body.rpartition("\t")
     if BAR in line.body:
         return f"{BAR} as in Moses' layout, which line 1 has not"
@@ -118,8 +120,9 @@ def _other_layout(line: Line, key: str) -> str:
 
 
 def moses_hypotheses(batches: Iterable[list[Line]], name: str, scores: Sequence[str] = ()) -> Iterator[NbestList]:
-    """The hypotheses of Moses' layout. `scores` names features, else the total is the score; `TM0.2` is the second of
-    the feature's numbers.
+    """Yield the hypotheses of lines in Moses' layout, in the same batches.
+
+    `scores` names the features to read, `TM0.2` being the second number of `TM0`; by default the total is the score.
 
     Raises:
         DataError: if a line has another layout, or lacks a score.
@@ -134,7 +137,7 @@ def moses_hypotheses(batches: Iterable[list[Line]], name: str, scores: Sequence[
 
 @dataclass(frozen=True)
 class MosesLine:
-    """The fields of a line in Moses' layout; `rest` is what comes after the total."""
+    """The fields of a line in Moses' layout; `rest` is the text after the total."""
 
     line: Line
     utterance: str
@@ -145,9 +148,10 @@ class MosesLine:
 
     @classmethod
     def of(cls, line: Line, name: str) -> MosesLine:
-        """
+        """Parse a line of the file `name`.
+
         Raises:
-            DataError: if the line has no such fields, or no number of the sentence.
+            DataError: if the fields or the sentence's number are missing.
         """
         utterance, *parts = (part.strip(" \t") for part in line.body.split(BAR))
         if not parts or fields(utterance) != [utterance]:
@@ -161,10 +165,10 @@ class MosesLine:
         return cls(line, utterance, text, features, total, tuple(rest))
 
     def score(self, wanted: str, name: str) -> float:
-        """A feature's number, or the total.
+        """The number of a feature, or the total.
 
         Raises:
-            DataError: if there is none.
+            DataError: if the line lacks it.
         """
         found = self._named()
         if wanted not in found:
@@ -203,11 +207,12 @@ def _keyed(line: Line, name: str) -> tuple[str, list[str]]:
 def table_hypotheses(
     batches: Iterable[list[Line]], name: str, skip: Callable[[DataError], None] | None = None
 ) -> Iterator[NbestList]:
-    """The hypotheses of a table's rows; a row's `others` are its utterance and the scores. `skip` is told of a row
-    whose score cannot be read, and may raise.
+    """Yield the hypotheses of a table's rows, whose `others` are the utterance and the scores.
+
+    `skip` is called with the error of a row whose score is not a finite number; it may raise it.
 
     Raises:
-        DataError: if a score is no finite number and that is not skipped.
+        DataError: if a score is not a finite number and there is no `skip`.
     """
 
     def made(line: Line) -> Hypothesis | None:
@@ -234,17 +239,17 @@ def _number(text: str, name: str, line: int) -> float:
 
 
 class ScoreFile:
-    """Scores of the hypotheses in Kaldi's layout, `id score`, read beside them: the same ids in the same order."""
+    """A file of scores, `id score`, with the ids of the hypotheses in the same order."""
 
     def __init__(self, name: str, settings: CorpusSettings, any_bytes: bool = False) -> None:
         self.name = name
         self._lines = _lines(name, settings, any_bytes)
 
     def score(self, hypothesis: Hypothesis) -> float:
-        """The score of the next hypothesis.
+        """Read the score of the next hypothesis.
 
         Raises:
-            DataError: if the next line has another id, or no finite number.
+            DataError: if the next line has another id, or its score is not a finite number.
         """
         line = next(self._lines, None)
         if line is None:
@@ -259,7 +264,8 @@ class ScoreFile:
         return _number(" ".join(rest), self.name, line.number)
 
     def finish(self) -> None:
-        """
+        """Check that no scores are left.
+
         Raises:
             DataError: if there are more scores than hypotheses.
         """
@@ -271,18 +277,19 @@ class ScoreFile:
 
 
 def with_scores(batches: Iterable[NbestList], files: Sequence[ScoreFile]) -> Iterator[NbestList]:
-    """Hypotheses with the scores that stand in other files."""
+    """Yield the hypotheses with the scores of other files appended."""
     yield from _each(batches, lambda one: replace(one, scores=tuple(file.score(one) for file in files)))
     for file in files:
         file.finish()
 
 
 def nbest_lists(batches: Iterable[NbestList], name: str) -> Iterator[list[NbestList]]:
-    """The lists of utterances, in batches: a list is complete when that of another begins, or the input ends. Lists
-    that are complete before a bad line come before the error.
+    """Group hypotheses into one list per utterance, in batches; a list ends where the next one begins.
+
+    Lists that are complete before a bad line are yielded before its error is raised.
 
     Raises:
-        DataError: if a list goes on after another has begun, or names a numbered hypothesis twice.
+        DataError: if a list continues after another has begun, or has two hypotheses with the same id.
     """
     done, current, ids = set[str](), NbestList(), set[str]()
 
@@ -305,9 +312,10 @@ def nbest_lists(batches: Iterable[NbestList], name: str) -> Iterator[list[NbestL
 
 
 def _check_place(one: Hypothesis, name: str, done: set[str], ids: set[str]) -> None:
-    """
+    """Check a hypothesis against the lists in `done` and the `ids` of its own list.
+
     Raises:
-        DataError: if the list that a hypothesis belongs to has ended, or has one of its number.
+        DataError: if its list has ended, or has a hypothesis of the same id.
     """
     if one.utterance in done:
         raise DataError(
@@ -323,7 +331,7 @@ def _check_place(one: Hypothesis, name: str, done: set[str], ids: set[str]) -> N
 
 @dataclass(frozen=True)
 class References:
-    """What was really said: the text of each utterance, and the line that it stands in."""
+    """The reference transcript of each utterance, and its line."""
 
     name: str
     texts: dict[str, str]
@@ -331,10 +339,10 @@ class References:
 
     @classmethod
     def read(cls, name: str, settings: CorpusSettings, any_bytes: bool = False) -> References:
-        """Read Kaldi's layout, `id words…`.
+        """Read references in Kaldi's layout, `id words…`.
 
         Raises:
-            DataError: if an id stands there twice, or a line is blank.
+            DataError: if an id occurs twice, or a line is blank.
         """
         texts: dict[str, str] = {}
         lines: dict[str, int] = {}
@@ -346,10 +354,10 @@ class References:
         return cls(name, texts, lines)
 
     def of(self, lists: Sequence[NbestList]) -> list[str]:
-        """The references of all lists, in their order.
+        """The references of the lists, in the same order.
 
         Raises:
-            DataError: if an utterance has no reference, or a reference no list.
+            DataError: if an utterance has no reference, or a reference has no list.
         """
         utterances = {one[0].utterance for one in lists}
         without = [one[0].line.number for one in lists if one[0].utterance not in self.texts]
@@ -370,6 +378,6 @@ class References:
 
 
 def _lines(name: str, settings: CorpusSettings, any_bytes: bool) -> Iterator[Line]:
-    """The lines of one file."""
+    """Yield the lines of one file."""
     for batch in read_lines(only_source(name), settings, any_bytes):
         yield from batch

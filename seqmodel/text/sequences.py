@@ -1,7 +1,7 @@
-"""A corpus as sequences, whatever they stand in: lines and larger parts of files, rows of tables, records.
+"""Reads a corpus as sequences: lines, paragraphs or whole files, rows of tables, or records.
 
-All come as blocks of text with `END_MARK` after each sequence, as `read_blocks` gives them; memory is bounded by the
-longest line or row.
+All are yielded as blocks of text with `END_MARK` after each sequence, as by `read_blocks`; the longest line or row
+bounds the memory.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from seqmodel.text.corpus import END_MARK, CorpusSummary, Source, read_blocks, r
 from seqmodel.text.tables import TableReader, format_of
 
 _TABLES = (".csv", ".tsv", ".jsonl", ".ndjson")
-_MOST_NAMED = 8  # columns, in a note
+_MOST_NAMED = 8  # columns that a note names
 
 
 def read_sequences(
@@ -24,7 +24,7 @@ def read_sequences(
     summary: CorpusSummary | None = None,
     any_bytes: bool = False,
 ) -> Iterator[str]:
-    """A corpus as blocks of text with `END_MARK` after each sequence.
+    """Yield a corpus as blocks of text with `END_MARK` after each sequence; `summary` counts what is read.
 
     Raises:
         DataError: as `read_blocks` and `TableReader.rows`.
@@ -39,8 +39,10 @@ def read_sequences(
 def _rows(
     sources: Sequence[Source], settings: CorpusSettings, column: str, summary: CorpusSummary | None, any_bytes: bool
 ) -> Iterator[str]:
-    """The texts of a column. Each is a sequence, whatever line ends it holds; in a stream they follow each other as
-    lines. The totals and the digest are those of the texts, a line end after each."""
+    """Yield the texts of a column, each a sequence even if it contains line ends; in a stream each is a line.
+
+    `summary` counts and hashes the texts with a line end after each, not the table.
+    """
     stream = settings.sequence == "stream"
     for source in sources:
         if summary is not None:
@@ -60,8 +62,8 @@ def _rows(
 def _records(
     sources: Sequence[Source], settings: CorpusSettings, separator: str, summary: CorpusSummary | None, any_bytes: bool
 ) -> Iterator[str]:
-    """Documents that follow each other in a file."""
-    whole = settings.model_copy(update={"sequence": "stream"})  # a file is one text, line ends and all
+    """Yield the documents of files in which a separator stands between them."""
+    whole = settings.model_copy(update={"sequence": "stream"})  # keeps each file's text whole, with its line ends
     for source in sources:
         cutter = RecordCutter(separator)
         for block in read_blocks([source], whole, summary, any_bytes):
@@ -73,8 +75,8 @@ def _records(
 class RecordCutter:
     """Marks the ends of records in one file's blocks of text.
 
-    What follows the separator's last newline begins the next record and stays in it; the rest of the separator is no
-    text. Nor are the line ends around a record, and records without text.
+    The text after the separator's last newline is kept as the beginning of the next record; the rest of the separator,
+    line ends around a record, and empty records are dropped.
 
     Example, the separator "\\n\\nX:": "X:1\\nabc\\n\\nX:2\\ndef\\n" gives "X:1\\nabc" END_MARK "X:2\\ndef" END_MARK.
     """
@@ -82,8 +84,8 @@ class RecordCutter:
     def __init__(self, separator: str) -> None:
         kept = separator[separator.rfind("\n") + 1 :] if "\n" in separator else ""
         self.separator, self.mark = separator, END_MARK + kept
-        self.rest = ""  # which may go on as a separator, or is white space that may stand before one
-        self.open = False  # a record has begun and not ended
+        self.rest = ""  # the end of the last block: perhaps the beginning of a separator, or white space before one
+        self.open = False  # inside a record
 
     def cut(self, text: str) -> str:
         text = (self.rest + text.replace("\r\n", "\n")).replace(self.separator, self.mark)
@@ -112,11 +114,11 @@ class RecordCutter:
         return END_MARK if was_open else ""
 
 
-# Tables that are not read as such
+# Notes on tables read as plain text
 
 
 def table_notes(sources: Sequence[Source], settings: CorpusSettings) -> Iterator[str]:
-    """A line for the first file whose name says that it is a table, where no column is asked for."""
+    """Yield a note on the first file with a table's suffix, if no column was chosen."""
     if settings.column is not None:
         return
     for source in sources:
@@ -131,7 +133,7 @@ def table_notes(sources: Sequence[Source], settings: CorpusSettings) -> Iterator
 
 
 def _columns(source: Source, settings: CorpusSettings) -> list[str]:
-    """The names in a table's first line; none where it is no table."""
+    """The column names in a table's first line; none if it is not a table."""
     first = next(read_lines(source, settings.model_copy(update={"errors": "replace"})), None)
     if not first:
         return []

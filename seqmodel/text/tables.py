@@ -1,7 +1,7 @@
-"""Tables whose column is the text: TSV, CSV and JSON lines, row by row, the other columns kept.
+"""Reads texts from a column of TSV, CSV or JSON lines, row by row, and keeps the other columns.
 
-A row of a table is a `Line` that also holds its cells; a JSON object stands in its line as it was written. TSV and CSV
-are quoted as pandas and R write them by default; raw TSV has no quoting at all.
+A row is a `Line` with its cells; a JSON object's line is kept as written. TSV and CSV are quoted as pandas and R do by
+default; raw TSV is not quoted.
 """
 
 from __future__ import annotations
@@ -19,19 +19,21 @@ from seqmodel.errors import DataError, UsageError
 from seqmodel.text.corpus import Line
 from seqmodel.text.delimited import Layout, NotARecord, RecordReader
 
-_NUMBER = re.compile("[0-9]{1,9}")  # of a column
+_NUMBER = re.compile("[0-9]{1,9}")  # a column's number
 _NUMBER_AS_NAME = re.compile("=+[0-9]{1,9}")
-_NAME_LIKE = re.compile(r"[\w .()%#/-]{1,40}")  # what an error shows of a header, which may be a text after all
-_SHOWN = 12  # column names, in an error
+_NAME_LIKE = re.compile(r"[\w .()%#/-]{1,40}")  # names that an error may show: others may be the user's text
+_SHOWN = 12  # column names that an error shows
 _TAB, _COMMA = Layout("\t"), Layout(",")
-_OTHERS = {"csv": (Layout(";"), _TAB, Layout(",", spaced=True))}  # what a file of that name may hold
+_OTHERS = {"csv": (Layout(";"), _TAB, Layout(",", spaced=True))}  # other layouts that files with this suffix may have
 _NEXT = "Mend the line, or check the column's name and --input."
 
 
 @dataclass(frozen=True)
 class TableRow(Line):
-    """A row: `text` is that of the chosen column, `given` that of another, `others` those of further ones; `cells` are
-    all of them; for JSON lines, a dictionary. `lines` are those of the file that it stands on."""
+    """A row of a table: `text` from the chosen column, `given` from the context column, `others` from further columns.
+
+    `cells` are all of its cells (a dictionary for JSON lines), `lines` its lines in the file.
+    """
 
     cells: Sequence[str] | dict[str, Any] = ()
     others: tuple[str, ...] = ()
@@ -44,11 +46,11 @@ class TableRow(Line):
 
 
 class TableReader:
-    """Makes rows of lines.
+    """Parses lines as rows.
 
-    A column is named by the header, or is a number from 1 in a table without a header; `=7` is the name 7. `skip_bad`:
-    lines that are no rows are left out and counted; None where the user has no such choice. `layout` is that of TSV
-    and CSV as they are read, known with the first line.
+    A column is a name in the header, or a number from 1 in a table without a header; `=7` is the name 7. With
+    `skip_bad`, lines that are not rows are left out and counted; None if the user has no such option. `layout` is that
+    of the TSV or CSV, known after the first line.
     """
 
     def __init__(
@@ -67,7 +69,7 @@ class TableReader:
         self.column, self.given, self.others = _plain(column), given and _plain(given), [_plain(one) for one in others]
         self.header: list[str] | None = None
         self.header_lines: Sequence[Line] = ()
-        self.width: int | None = None  # columns, of TSV and CSV
+        self.width: int | None = None  # columns, in TSV and CSV
         self.skipped, self.example_skipped = 0, ""
         self.layout = replace(_COMMA if kind == "csv" else _TAB, quoting=kind != "raw-tsv")
         self.name, self.longest, self.errors = "", sys.maxsize, "strict"
@@ -77,18 +79,19 @@ class TableReader:
 
     @property
     def kind_written(self) -> Literal["tsv", "csv", "jsonl"]:
-        """The format of rows that are written as they were read."""
+        """The format for writing rows as they were read."""
         return "tsv" if self.kind == "raw-tsv" else self.kind
 
     def rows(
         self, batches: Iterable[list[Line]], name: str, longest: int = sys.maxsize, any_bytes: bool = False
     ) -> Iterator[list[Line]]:
-        """The rows of one file, in the batches that its lines come in; the header is kept apart. `any_bytes`: cells may
-        hold bytes that are no UTF-8. The rows before a bad one come before the error.
+        """Yield the rows of one file, in the batches of its lines, without the header.
+
+        Rows before a bad one are yielded before its error is raised. With `any_bytes`, cells may be invalid UTF-8.
 
         Raises:
-            DataError: if a line is no row of the table and bad ones are not skipped, or the header lacks a column or
-                differs from that of the first file.
+            DataError: if a line is not a row and bad ones are not skipped; if the header lacks a column or differs from
+                that of the first file.
         """
         self.name, self.longest, self.errors = name, longest, "surrogateescape" if any_bytes else "strict"
         self._header_due = self.has_header
@@ -104,7 +107,7 @@ class TableReader:
         """Count a bad row.
 
         Raises:
-            DataError: the error, if bad rows are not skipped, or it is that of a header.
+            DataError: the given error, if bad rows are not skipped or the row is the header.
         """
         if not self.skip_bad or self._header_due:
             raise error
@@ -132,7 +135,7 @@ class TableReader:
             yield out
 
     def _records(self, lines: Iterable[Line]) -> Iterator[tuple[Sequence[Line], Any]]:
-        """The lines of each record, and its cells. After a bad line the next one may begin a record."""
+        """Yield the lines and the cells of each record; after a bad line, the next one may begin a record."""
         waiting = deque(lines)
         while waiting:
             line = waiting.popleft()
@@ -146,7 +149,7 @@ class TableReader:
                     yield [line] if self.kind == "jsonl" else self._record.take(), cells
 
     def _cells(self, line: Line) -> list[str] | None:
-        """The cells of the record that ends with this line, if one does."""
+        """The cells of the record that ends with this line, or None."""
         try:
             cells = self._record.feed(line)
         except NotARecord as error:
@@ -159,7 +162,7 @@ class TableReader:
             )
         return cells
 
-    # The header
+    # Header
 
     def _take_header(self, lines: Sequence[Line], cells: list[str]) -> None:
         line = lines[0]
@@ -184,7 +187,7 @@ class TableReader:
         return all(cells.count(name) == 1 for name in self._chosen)
 
     def _in_other_layout(self, lines: Sequence[Line]) -> tuple[Layout, list[str]] | None:
-        """Another layout in which the header names the columns, and its cells."""
+        """Another layout in which the header has the chosen columns, with the header's cells; None if there is none."""
         for layout in _OTHERS.get(self.kind, ()):
             cells = _only_record(lines, layout)
             plain = _only_record(lines, replace(layout, spaced=False))
@@ -210,7 +213,7 @@ class TableReader:
         )
 
     def _first(self, lines: Sequence[Line], cells: Sequence[str]) -> None:
-        """Take the shape of the table from its first record."""
+        """Set the table's header and width from its first record."""
         self.width = len(cells)
         beyond = [place + 1 for place in self._places.values() if place not in range(len(cells))]
         if beyond:
@@ -235,7 +238,7 @@ class TableReader:
         return TableRow(line.number, text, False, given, cells=cells, others=others, lines=lines)
 
     def _cell(self, line: Line, cells: Any, column: str, numbers: bool = False) -> str:
-        """A cell's text; with `numbers` one that is a JSON number too."""
+        """The text of a cell; with `numbers`, a JSON number is accepted too."""
         if self.kind != "jsonl":
             return str(cells[self._places[column]])
         value = cells.get(column)
@@ -250,7 +253,7 @@ class TableReader:
         return value
 
     def _refuse_surrogates(self, line: Line, text: str) -> None:
-        """An escape in JSON may spell half a character."""
+        """Refuse text with a lone surrogate, which a JSON escape may spell."""
         try:
             text.encode("utf-8", self.errors)
         except UnicodeEncodeError:
@@ -275,12 +278,12 @@ class TableReader:
 
 
 def _plain(column: str) -> str:
-    """A column's name without the sign that a number is one."""
+    """A column's name without the `=` that marks a number as a name."""
     return column[1:] if _NUMBER_AS_NAME.fullmatch(column) else column
 
 
 def _only_record(lines: Sequence[Line], layout: Layout) -> list[str] | None:
-    """The cells of lines that are one record, if they are."""
+    """The cells of lines that form exactly one record, else None."""
     reader = RecordReader(layout)
     try:
         fed = [reader.feed(line) for line in lines]
@@ -294,7 +297,7 @@ def _columns(cells: Sequence[str]) -> str:
 
 
 def _found(names: Sequence[str]) -> str:
-    """The columns there are, for an error. What looks like no name may be a text, and is not shown."""
+    """The existing columns, for an error; only their number if some do not look like names, as they may be text."""
     if not all(map(_NAME_LIKE.fullmatch, names)):
         return f"found {_columns(names)}"
     more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
@@ -302,7 +305,7 @@ def _found(names: Sequence[str]) -> str:
 
 
 def _without_mark(batches: Iterable[list[Line]]) -> Iterator[list[Line]]:
-    """Lines without the byte order mark, which stays in a text of any bytes, but is no part of a cell."""
+    """Yield the lines without the byte order mark, which reading as `any_bytes` keeps."""
     for batch in batches:
         if batch and batch[0].number == 1:
             batch = [replace(batch[0], text=batch[0].text.removeprefix("\ufeff")), *batch[1:]]
@@ -310,7 +313,7 @@ def _without_mark(batches: Iterable[list[Line]]) -> Iterator[list[Line]]:
 
 
 def format_of(names: Sequence[str]) -> TableFormat:
-    """The format of a table by its files' names; TSV where they do not say."""
+    """The format of a table by the suffixes of its files; TSV if they have none or disagree."""
     kinds: dict[str, TableFormat] = {".csv": "csv", ".jsonl": "jsonl", ".ndjson": "jsonl", ".tsv": "tsv"}
     found = {kind for name in names for suffix, kind in kinds.items() if suffix in name.lower().split("/")[-1]}
     return found.pop() if len(found) == 1 else "tsv"

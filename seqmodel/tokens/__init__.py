@@ -1,1 +1,1 @@
-"""Tokens: the vocabulary, the store of ids, and the batches that training reads from it."""
+"""Tokens: the vocabulary, the store of token ids, and the batches that training reads from it."""

@@ -1,10 +1,10 @@
-"""What training reads: which part of a store is held out, and the order in which the rest becomes batches.
+"""Splits a store into training and held-out ranges, and reads the training ranges as batches.
 
 Every order is a pure function of seed, epoch and step, so that a resumed run reads what the uninterrupted one
 would have read. Memory does not grow with the corpus.
 
-In the ids each sequence ends with the end symbol. The input at a position is the token before it; where that
-is an end symbol (or nothing) the input is the start symbol, at which a model forgets all that came before.
+In the ids each sequence ends with the end symbol. The input at a position is the token before it. After an end
+symbol, and at the beginning, the input is the start symbol, at which a model forgets everything before.
 """
 
 from __future__ import annotations
@@ -22,19 +22,19 @@ from seqmodel.tokens.tokenizer import END, FIRST_BYTE, FIRST_PIECE, START, Token
 
 MAX_BLOCKS = 1 << 16
 _WINDOW = 16  # segments read at once
-_LINE_SEARCH = 4096  # tokens in which a lane of a stream looks for the start of a line
+_LINE_SEARCH = 4096  # tokens in which a line start is looked for, for a lane of a stream
 
 IdArray = npt.NDArray[np.int64]
 
 
 def token_count(ranges: Ranges) -> int:
-    """How many tokens some ranges hold."""
+    """The number of tokens in the ranges."""
     return int((ranges[:, 1] - ranges[:, 0]).sum())
 
 
 @dataclass(frozen=True)
 class Split:
-    """Ranges of a store: `train` in blocks that are shuffled as wholes, `held_out` for validation."""
+    """Ranges of a store: `train`, blocks that are shuffled as units, and `held_out` for validation."""
 
     train: Ranges
     held_out: Ranges
@@ -52,8 +52,8 @@ class Split:
 class Batch:
     """One truncated back-propagation segment, time first.
 
-    `inputs`, `targets` (T, B) ids; `weights` (T, B) is 0 where a target does not count; `fresh` (B,) tells
-    which lanes forget their state before this segment.
+    `inputs`, `targets` (T, B) ids; `weights` (T, B) is 0 where a target does not count; `fresh` (B,) is True for lanes
+    that reset their state before this segment; `epoch` counts epochs from the start of training.
     """
 
     inputs: IdArray
@@ -68,17 +68,19 @@ class Batch:
 
 
 def split_store(store: TokenStore) -> Split:
-    """What the store says is held out, and the rest. For a store that says nothing it is chosen here, after its
-    vocabulary was learned."""
+    """The split that the store records, or a new one for stores that record none.
+
+    A new one comes too late to keep the held-out text from the vocabulary.
+    """
     if store.held_out is None:
         return split_tokens(store, HELD_OUT_SHARE, HELD_OUT_BYTES)
     return _split_at(store, store.held_out)
 
 
 def split_tokens(store: TokenStore, fraction: float, most_bytes: int, seed: int = 0) -> Split:
-    """Hold out a fraction of the sequences, or stretches of a stream, spread evenly; of few sequences the end.
+    """Hold out a fraction of the sequences, or stretches of a stream, spread evenly; the end if sequences are few.
 
-    The held-out part never exceeds `most_bytes` of text (about: tokens are counted, not bytes).
+    The held-out part is at most about `most_bytes` of text, estimated from its number of tokens.
     """
     total, kind = store.header.tokens, store.header.sequence
     wanted = int(min(fraction * total, most_bytes / max(store.bytes_per_token, 1e-9)))
@@ -95,7 +97,7 @@ def split_tokens(store: TokenStore, fraction: float, most_bytes: int, seed: int 
 
 
 def _split_at(store: TokenStore, held_out: Ranges) -> Split:
-    """The split that holds out these ranges: any of a stream, else sequences, or the end of the text."""
+    """The split that holds out these ranges: any ranges of a stream, else whole sequences or the end of the text."""
     total = store.header.tokens
     if store.header.sequence == "stream":
         edges = np.concatenate([[0], held_out.ravel(), [total]]).astype(np.int64).reshape(-1, 2)
@@ -110,12 +112,12 @@ def _split_at(store: TokenStore, held_out: Ranges) -> Split:
 
 
 def whole_store(store: TokenStore) -> Ranges:
-    """Every sequence of a store, in at most `MAX_BLOCKS` ranges."""
+    """All sequences of a store, in at most `MAX_BLOCKS` ranges."""
     return _blocks(store, np.empty(0, np.int64), store.header.tokens)
 
 
 def _blocks(store: TokenStore, without: IdArray, stop: int) -> Ranges:
-    """Ranges of whole sequences up to position `stop`, the sequences `without` left out."""
+    """Ranges of whole sequences up to position `stop`, except those whose numbers are in `without`."""
     count = store.header.sequences
     group = -(-count // MAX_BLOCKS)
     first = np.unique(np.concatenate([np.arange(0, count, group), without, without + 1]))
@@ -129,7 +131,7 @@ def _blocks(store: TokenStore, without: IdArray, stop: int) -> Ranges:
 
 
 def _line_start(store: TokenStore, position: int, reach: int) -> int:
-    """The first line start at or after a position, if one is near; else the position."""
+    """The first line start within `reach` tokens from a position; the position itself if there is none."""
     if position == 0 or reach < 1:
         return position
     near = np.asarray(store.ids[position - 1 : position - 1 + reach])
@@ -138,17 +140,17 @@ def _line_start(store: TokenStore, position: int, reach: int) -> int:
 
 
 def inputs_and_targets(ids: Stored, positions: IdArray) -> tuple[IdArray, IdArray]:
-    """The tokens at `positions`, and what a model is given to predict them."""
+    """The tokens at `positions` as targets, and the model's input for each; both have the shape of `positions`."""
     targets = ids[positions].astype(np.int64)
     before = ids[np.maximum(positions - 1, 0)].astype(np.int64)
     return np.where((positions == 0) | (before == END), START, before), targets
 
 
 class LaneBatches:
-    """Batches for cells that reset anywhere: the blocks, shuffled, as one text cut into parallel lanes.
+    """Batches for cells that can reset at any position: the shuffled blocks as one text, cut into parallel lanes.
 
-    Lanes carry their state from segment to segment within an epoch. In a stream nothing is shuffled: its lanes
-    begin at line starts, at other places in each epoch, with the start symbol.
+    Lanes carry their state from segment to segment within an epoch. A stream is not shuffled: its lanes begin at line
+    starts, which differ by epoch, with the start symbol.
     """
 
     def __init__(self, store: TokenStore, ranges: Ranges, *, lanes: int, segment: int, seed: int) -> None:
@@ -163,7 +165,7 @@ class LaneBatches:
         return self.segments
 
     def read(self, step: int = 0) -> Iterator[Batch]:
-        """Batches from a step (counted from the start of training) on, without end."""
+        """Yield batches endlessly, from a step (counted from the start of training) on."""
         while True:
             epoch, at = divmod(step, self.segments)
             for batch in self._epoch(epoch, at):
@@ -212,9 +214,9 @@ class LaneBatches:
 
 
 class PaddedBatches:
-    """Batches for cells that reset only between segments: sequences of like length side by side, padded.
+    """Batches for cells that reset only between segments: sequences of similar length side by side, padded.
 
-    A sequence longer than `32 * segment` is cut into stretches, each read from an empty state.
+    Sequences longer than `32 * segment` are cut into stretches, each read from an empty state.
     """
 
     def __init__(self, store: TokenStore, ranges: Ranges, *, lanes: int, segment: int, seed: int) -> None:
@@ -227,7 +229,7 @@ class PaddedBatches:
         self._lengths: list[int] = []
 
     def __len__(self) -> int:
-        """Segments in the first epoch (others differ a little)."""
+        """Segments in the first epoch; other epochs differ slightly."""
         return self._epoch_length(0)
 
     def _epoch_length(self, epoch: int) -> int:
@@ -236,7 +238,7 @@ class PaddedBatches:
         return self._lengths[epoch]
 
     def read(self, step: int = 0) -> Iterator[Batch]:
-        """Batches from a step (counted from the start of training) on, without end."""
+        """Yield batches endlessly, from a step (counted from the start of training) on."""
         epoch = 0
         while step >= self._epoch_length(epoch):
             step -= self._epoch_length(epoch)
@@ -249,14 +251,14 @@ class PaddedBatches:
             epoch, step = epoch + 1, 0
 
     def _plan(self, epoch: int) -> list[tuple[Ranges, int]]:
-        """The groups of an epoch, shuffled: ranges read side by side, and the longest one's length."""
+        """The shuffled groups of an epoch: ranges that are read side by side, and the length of the longest."""
         if epoch not in self._plans:
             generator = np.random.Generator(np.random.Philox(key=[self.seed, epoch]))
             pieces = self._stretches()
             pieces = pieces[generator.permutation(len(pieces))]
             lengths = pieces[:, 1] - pieces[:, 0]
             groups: list[tuple[Ranges, int]] = []
-            pool = self.lanes * 64  # sequences of like length are sought among this many
+            pool = self.lanes * 64  # sequences among which those of similar length are grouped
             for begin in range(0, len(pieces), pool):
                 some = np.argsort(lengths[begin : begin + pool], kind="stable") + begin
                 groups += [
@@ -267,7 +269,7 @@ class PaddedBatches:
         return self._plans[epoch]
 
     def _stretches(self) -> Ranges:
-        """Every sequence of the ranges, the long ones cut."""
+        """All sequences of the ranges, long ones cut into stretches."""
         found = []
         ends = np.asarray(self.store.ends)
         for begin, end in self.ranges:
@@ -277,7 +279,7 @@ class PaddedBatches:
         pairs = np.stack([bounds[:-1], bounds[1:]], 1)
         starts = np.sort(self.ranges[:, 0])
         held = np.searchsorted(starts, pairs[:, 0], side="right") - 1
-        pairs = pairs[pairs[:, 1] <= np.sort(self.ranges[:, 1])[held]]  # drop the gaps where held-out text lies
+        pairs = pairs[pairs[:, 1] <= np.sort(self.ranges[:, 1])[held]]  # drops the gaps, which are held out
         long = pairs[:, 1] - pairs[:, 0] > self.stretch
         cut = [np.append(np.arange(b, e, self.stretch), e) for b, e in pairs[long]]
         return np.concatenate([pairs[~long], *(np.stack([c[:-1], c[1:]], 1) for c in cut)]).astype(np.int64)
@@ -303,7 +305,7 @@ class PaddedBatches:
                 at += 1
 
 
-# Scripts and symbols from which characters that a corpus lacks are drawn, each range as likely as another.
+# Ranges of scripts and symbols, equally likely, from which characters that a corpus lacks are drawn.
 _UNICODE_RANGES = (
     (0x21, 0x7F), (0xA0, 0x100), (0x100, 0x250), (0x300, 0x530), (0x530, 0x900), (0x900, 0x1100),
     (0x1100, 0x2000), (0x2000, 0x2C00), (0x2C00, 0x3400), (0x3400, 0xA000), (0xA000, 0xD800),
@@ -312,10 +314,10 @@ _UNICODE_RANGES = (
 
 
 class UnseenSpellings:
-    """Now and then a stretch of a batch becomes the bytes of something unseen, so that bytes are trained.
+    """Replaces random stretches of a batch by spellings of unseen characters and words, to train the byte tokens.
 
-    Without it a model would never meet the bytes of a corpus that has no rare characters, and would give
-    them next to nothing. `rate` is the expected number of spellings per token.
+    Otherwise a corpus without rare characters would never train them, and their probability would be almost 0.
+    `rate` is the expected number of spellings per token.
     """
 
     def __init__(self, tokenizer: Tokenizer, rate: float, seed: int, pool: int = 4096) -> None:
@@ -326,7 +328,7 @@ class UnseenSpellings:
         self.pool = [spelling for spelling in self.pool if spelling]
 
     def apply(self, batch: Batch, step: int) -> Batch:
-        """A copy of the batch with some spans overwritten; a pure function of seed and step."""
+        """A copy of the batch with some stretches replaced; a pure function of seed and step."""
         if not self.pool:
             return batch
         generator = np.random.Generator(np.random.Philox(key=[self.seed, (1 << 41) + step]))
@@ -335,7 +337,7 @@ class UnseenSpellings:
             return batch
         inputs, targets = batch.inputs.copy(), batch.targets.copy()
         length, lanes = targets.shape
-        kept = (targets != END) & (batch.weights > 0)  # what may be overwritten
+        kept = (targets != END) & (batch.weights > 0)  # positions that may be replaced
         for _ in range(count):
             spelling = self.pool[int(generator.integers(len(self.pool)))]
             t, lane = int(generator.integers(length)), int(generator.integers(lanes))
@@ -344,7 +346,7 @@ class UnseenSpellings:
                 continue
             edges = targets[[t, stop], lane]
             if ((edges >= FIRST_BYTE + 0x80) & (edges < FIRST_BYTE + 0xC0)).any():
-                continue  # inside a character that is spelled in bytes
+                continue  # an edge is inside a character spelled in bytes
             kept[t:stop, lane] = False
             targets[t:stop, lane] = spelling
             inputs[t + 1 : stop + 1, lane] = spelling
@@ -352,14 +354,14 @@ class UnseenSpellings:
 
 
 def _spelling(tokenizer: Tokenizer, generator: np.random.Generator) -> list[int]:
-    """The bytes of a character that the vocabulary lacks, or of a word with such a character in it."""
+    """The byte tokens of a character or word that the vocabulary lacks; empty if the one drawn is in it."""
     low, high = _UNICODE_RANGES[int(generator.integers(len(_UNICODE_RANGES)))]
     text = chr(int(generator.integers(low, high)))
     if tokenizer.unit == "word" and tokenizer.size > FIRST_PIECE:
         word = tokenizer.piece_bytes[int(generator.integers(FIRST_PIECE, tokenizer.size))].decode()
         at = int(generator.integers(1, max(2, len(word)))) if word.startswith(" ") else 0
         text = (word[:at] + text + word[at + 1 :])[:10]
-        if generator.random() < 0.5:  # made of letters that are known, in an unknown order
+        if generator.random() < 0.5:  # known letters in an unknown order
             text = word[:1] + "".join(generator.permutation(list(word[1:10])))
     if tokenizer.id_of(text) is not None:
         return []

@@ -1,6 +1,6 @@
 """Sets of characters, and the characters of a training text.
 
-Knows how UTF-8 spells characters, and so which of them may still come of an unfinished one; knows nothing of sampling.
+Knows UTF-8, and so the characters that an incomplete spelling can still become; knows nothing of sampling.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from seqmodel.tokens.tokenizer import END, FIRST_BYTE, FIRST_PIECE, Tokenizer
 
 CODES = 0x110000
 _SURROGATES = (0xD800, 0xE000)
-_STRAYS = (0xDC80, 0xDD00)  # how Python writes bytes that belong to no character (`surrogateescape`)
-_LEAST = (0, 0, 0x80, 0x800, 0x10000)  # code point that takes so many bytes
+_STRAYS = (0xDC80, 0xDD00)  # lone surrogates for invalid bytes (Python's `surrogateescape`)
+_LEAST = (0, 0, 0x80, 0x800, 0x10000)  # the smallest code point of each length in UTF-8
 _CHUNK = 1 << 20  # tokens
 
 Mask = npt.NDArray[np.bool_]
@@ -29,9 +29,9 @@ Mask = npt.NDArray[np.bool_]
 
 @dataclass(frozen=True)
 class Characters:
-    """A set of characters. `runs` (N, 2): the first code point of each run of neighbours, and the first after it.
+    """A set of characters. `runs` (N, 2): the first code point of each run, and the one after its last.
 
-    A byte that belongs to no character stands in it as the lone surrogate that Python writes for it.
+    Bytes of invalid UTF-8 are in it as lone surrogates, as Python's `surrogateescape` decodes them.
 
     Example: a, b, c and é are [[97, 100], [233, 234]].
     """
@@ -40,13 +40,13 @@ class Characters:
 
     @classmethod
     def marked(cls, table: Mask) -> Characters:
-        """The code points that are True in a table (CODES,)."""
+        """The set of the code points that are True in a table (CODES,)."""
         edges = np.flatnonzero(np.diff(table, prepend=False, append=False))
         return cls(edges.astype(np.uint32).reshape(-1, 2))
 
     @classmethod
     def of(cls, text: str) -> Characters:
-        """The characters of a text."""
+        """The set of a text's characters."""
         table = np.zeros(CODES, bool)
         table[_codes(text)] = True
         return cls.marked(table)
@@ -64,7 +64,7 @@ class Characters:
         return bisect_right(self._edges, ord(char)) % 2 == 1
 
     def has_all_of(self, texts: Sequence[str]) -> Mask:
-        """For each text (N,): is every character of it in the set?"""
+        """A mask (N,), True for texts all of whose characters are in the set."""
         codes = _codes("".join(texts))
         outside = np.searchsorted(self.runs.ravel(), codes, side="right") % 2 == 0
         before = np.concatenate([[0], np.cumsum(outside)])
@@ -73,13 +73,13 @@ class Characters:
         return found
 
     def count(self, prefix: bytes) -> int:
-        """How many characters of the set have a UTF-8 spelling that begins with `prefix`."""
+        """The number of characters in the set whose UTF-8 begins with `prefix`."""
         low, high = _interval(prefix)
         return self._below(high) - self._below(low) if low < high else 0
 
     @cached_property
     def strays(self) -> frozenset[int]:
-        """The bytes of the set that belong to no character."""
+        """The bytes of invalid UTF-8 in the set."""
         return frozenset(code - 0xDC00 for code in range(*_STRAYS) if chr(code) in self)
 
     @cached_property
@@ -89,7 +89,7 @@ class Characters:
 
     @cached_property
     def _spelled(self) -> tuple[list[int], list[int]]:
-        """The edges of the runs that UTF-8 can spell, and how many characters lie below each edge."""
+        """The edges of the runs that UTF-8 can spell, and the number of characters below each edge."""
         runs = self.runs[(self.runs[:, 0] < _SURROGATES[0]) | (self.runs[:, 0] >= _SURROGATES[1])].astype(np.int64)
         sizes = np.zeros_like(runs)
         sizes[:, 1] = runs[:, 1] - runs[:, 0]
@@ -104,7 +104,7 @@ class Characters:
 
 
 def union(one: Characters | None, other: Characters | None) -> Characters | None:
-    """The characters of both; None, which stands for all, if one is."""
+    """The union of two sets; None stands for all characters."""
     return None if one is None or other is None else one | other
 
 
@@ -112,7 +112,7 @@ EVERYTHING = Characters(np.array([[0, _SURROGATES[0]], [_SURROGATES[1], CODES]],
 
 
 def are_characters(runs: npt.NDArray[Any], with_strays: bool) -> bool:
-    """True if an array is the runs of a set of characters."""
+    """True if an array is valid as the runs of a set of characters."""
     if runs.dtype != np.uint32 or runs.ndim != 2 or runs.shape[1] != 2 or not len(runs):
         return False
     edges = runs.ravel()
@@ -124,28 +124,28 @@ def are_characters(runs: npt.NDArray[Any], with_strays: bool) -> bool:
 
 
 def vocabulary_characters(tokenizer: Tokenizer) -> Characters | None:
-    """The characters that a vocabulary's entries are made of; None where it has no entries but bytes."""
+    """The characters of a vocabulary's entries; None if all of its entries are bytes."""
     text = b"".join(tokenizer.piece_bytes[FIRST_PIECE:]).decode()
     return Characters.of(text) if text else None
 
 
 def training_characters(tokenizer: Tokenizer, ids: Stored, ranges: npt.NDArray[np.int64]) -> Characters:
-    """The characters of the text that ranges (N, 2) of a store's ids spell, read part by part.
+    """The characters of the text in ranges (N, 2) of a store's ids, read part by part.
 
-    A blank counts if it is one of the text: not if it is always the virtual one before the first word of a line.
+    The virtual blank before the first word of a line does not count as a blank of the text.
     """
     seen = np.zeros(tokenizer.size, bool)
     table = np.zeros(CODES, bool)
     byte_of = np.full(tokenizer.size, -1, np.int16)
     byte_of[FIRST_BYTE:FIRST_PIECE] = np.arange(256)
-    byte_of[END] = ord("\n")  # no character goes on across it
+    byte_of[END] = ord("\n")  # ends an incomplete character
     begins_blank = np.array([data.startswith(b" ") for data in tokenizer.piece_bytes])
     ends_line = np.zeros(tokenizer.size, bool)
     ends_line[[END, *tokenizer.newline_ids]] = tokenizer.has_virtual_blanks
     has_blank = False
     decoder = getincrementaldecoder("utf-8")("surrogateescape" if tokenizer.unit == "byte" else "ignore")
     for part, before, is_first in _parts(ids, ranges):
-        if is_first:  # of a character that the range before cuts nothing is seen
+        if is_first:  # a character cut by the beginning of the range does not count
             decoder.reset()
         seen[part] = True
         if not has_blank:
@@ -162,7 +162,7 @@ def training_characters(tokenizer: Tokenizer, ids: Stored, ranges: npt.NDArray[n
 
 
 def _parts(ids: Stored, ranges: npt.NDArray[np.int64]) -> Iterator[tuple[npt.NDArray[np.int64], int, bool]]:
-    """Ids in parts, the one before each, and True where a range begins."""
+    """Yield the ids in parts, with the id before each part, and True at the beginning of a range."""
     for begin, end in ranges.tolist():
         for at in range(begin, end, _CHUNK):
             before = int(ids[at - 1]) if at else END
@@ -174,8 +174,7 @@ def _codes(text: str) -> npt.NDArray[np.uint32]:
 
 
 def _interval(prefix: bytes) -> tuple[int, int]:
-    """The code points, from the first to the one after the last, whose UTF-8 begins with `prefix`: an empty interval if
-    none has. Surrogates are among them.
+    """The interval of code points, surrogates included, whose UTF-8 begins with `prefix`; empty if there are none.
 
     Example: e9 is 9000 to a000, e9 80 is 9000 to 9040, e9 80 80 is 9000 to 9001.
     """
@@ -192,5 +191,5 @@ def _interval(prefix: bytes) -> tuple[int, int]:
 
 
 def utf8_length(lead: int) -> int:
-    """Bytes of a character by its first byte; 1 of a byte that begins none."""
+    """The length in bytes of a character by its first byte; 1 for a byte that begins no character."""
     return 1 if lead < 0xC2 else 2 if lead < 0xE0 else 3 if lead < 0xF0 else 4 if lead < 0xF5 else 1

@@ -1,12 +1,11 @@
-"""Learning a vocabulary: what a corpus's characters or words are, and which of them become tokens.
+"""Learns a vocabulary: counts the characters or words of a corpus and selects those that become tokens.
 
-`char`, `word` and `byte` vocabularies follow from counts, and are written as SentencePiece models by hand;
-`subword` vocabularies are trained by SentencePiece on the counts of words, so that no line of the corpus is
-too long, too odd or too many for it.
+`char`, `word` and `byte` vocabularies follow from counts, and are written as SentencePiece models here. SentencePiece
+trains `subword` vocabularies on word counts, so that neither the length nor the number of lines matters.
 
-What occurs once is left out of a char or word vocabulary as long as it is rare altogether: it is then spelled
-in bytes, and what the model sees of that in training is what unseen characters and words look like
-(their probability is that of Good and Turing).
+Characters or words that occur once are left out of a vocabulary while they are a small share of the text. They are
+then spelled in bytes, which shows the model in training how unseen ones look; their total probability is about that of
+Good and Turing's estimate.
 """
 
 from __future__ import annotations
@@ -39,31 +38,31 @@ from seqmodel.tokens.tokenizer import (
     words_apart,
 )
 
-SAMPLE_CHARS = 64 << 20  # how much text words and subwords are counted on, about
+SAMPLE_CHARS = 64 << 20  # text on which words are counted, about
 WORDS_LIMIT = 1 << 16
 CHARS_LIMIT = 1 << 15
 RARE_SHARE = {
     "char": 0.005,
     "word": 0.2,
-}  # what occurs once is left out only while it makes up less than this
-LONGEST_WORD = 256  # characters of a word of the vocabulary, and of what subwords are learned from at once
-_SYMBOL_NAME = re.compile(r"<unk>|</?s>|<0x[0-9A-F]{2}>")  # how ids that are no text are written
+}  # the largest share of a text that entries left out for occurring once may have
+LONGEST_WORD = 256  # characters of a word in the vocabulary, and of a word for SentencePiece
+_SYMBOL_NAME = re.compile(r"<unk>|</?s>|<0x[0-9A-F]{2}>")  # names of ids that are not text
 _COUNTER_LIMIT = 1 << 21
 
 
 class NoText(DataError):
-    """There is nothing in `where`."""
+    """The corpus (or the part named `where`) contains no text."""
 
     def __init__(self, where: str = "the corpus") -> None:
         super().__init__(f"{where} holds no text", "Name a file with some text in it.")
 
 
 def fit(blocks: Iterable[str], settings: TokenizerSettings, held_out: Places = NOTHING) -> Tokenizer:
-    """Learn a tokenizer from blocks of text (`END_MARK` between sequences), without looking at what is held out.
+    """Learn a tokenizer from blocks of text (`END_MARK` between sequences), except the held-out places.
 
     Raises:
         DataError: if there is no text.
-        UsageError: if the vocabulary size asked for does not fit the corpus.
+        UsageError: if the requested vocabulary size does not fit the corpus.
     """
     if settings.unit == "byte":
         return Tokenizer(vocabulary_proto([], word=False), "byte")
@@ -71,7 +70,7 @@ def fit(blocks: Iterable[str], settings: TokenizerSettings, held_out: Places = N
     closed_words = settings.unit == "word" and settings.closed
     counts = _count_chars(parts) if settings.unit == "char" else _count_segments(parts, closed_words)
     if closed_words:
-        del counts[" "]  # it stands between words and is no token
+        del counts[" "]  # blanks separate words and are not tokens
     if not counts:
         raise NoText
     if settings.unit == "subword":
@@ -91,7 +90,7 @@ def _count_chars(parts: Iterable[TextPart]) -> Counter[str]:
 
 
 def _count_segments(parts: Iterable[TextPart], closed_words: bool) -> Counter[str]:
-    """Counts of words (with the blank before them) and white space, on an even sample if the corpus is large."""
+    """Count words (with the blank before them) and white space, on an even sample if the corpus is large."""
     counts: Counter[str] = Counter()
     seen, stride = 0, 1
     for number, part in enumerate(parts):
@@ -139,7 +138,7 @@ def _can_be_a_piece(entry: str) -> bool:
 
 
 def _train_subwords(counts: Mapping[str, int], settings: TokenizerSettings) -> bytes:
-    """A unigram or BPE model trained by SentencePiece on word counts."""
+    """Train a unigram or BPE model with SentencePiece on word counts; returns its serialised form."""
     rows: Counter[str] = Counter()
     for word, count in counts.items():
         if not word.isspace():
@@ -165,8 +164,10 @@ def _train_subwords(counts: Mapping[str, int], settings: TokenizerSettings) -> b
 
 
 def _learnable(word: str) -> Iterator[str]:
-    """A word in parts that SentencePiece can learn from: not too long, without what is never a piece, and with
-    the name of a symbol cut after its first character."""
+    """Yield a word in parts that SentencePiece can learn from.
+
+    The parts are not too long, without characters that are never a piece, and symbols' names are cut in two.
+    """
     for part in _NEVER_A_PIECE.split(word):
         cuts = [0, *(match.start() + 1 for match in _SYMBOL_NAME.finditer(part)), len(part)]
         for begin, end in pairwise(cuts):
@@ -189,7 +190,7 @@ def _sentencepiece_model(path: Path, method: SubwordMethod, size: int) -> bytes:
         add_dummy_prefix=False,
         remove_extra_whitespaces=False,
         character_coverage=0.9999,
-        required_chars=SPACE_SYMBOL,  # else blanks are spelled in bytes, as U+2581
+        required_chars=SPACE_SYMBOL,  # otherwise blanks would be spelled as the bytes of U+2581
         unk_id=0,
         bos_id=1,
         eos_id=2,
@@ -207,10 +208,10 @@ def _subword_size(chars: int) -> int:
 
 
 def _possible_size(message: str, size: int) -> int:
-    """Another size to try, from what SentencePiece says of one that does not fit.
+    """The next size to try, from SentencePiece's message about one that does not fit.
 
     Raises:
-        DataError: if that is not what it complains of.
+        DataError: if the message is about something else.
     """
     most = re.search(r"too high.*value <= (\d+)", message)
     least = re.search(r"smaller than required_chars\. \d+ vs (\d+)", message)
@@ -222,7 +223,7 @@ def _possible_size(message: str, size: int) -> int:
 
 
 def _canonical_proto(trained: bytes, model_type: int) -> bytes:
-    """The same pieces and scores without the trainer's own settings, the name of its input among them."""
+    """The model with the same pieces and scores, but without the trainer's settings, such as its input's name."""
     import sentencepiece
 
     processor = sentencepiece.SentencePieceProcessor(model_proto=trained)
@@ -235,7 +236,7 @@ _UNIGRAM_MODEL, _BPE_MODEL, _WORD_MODEL, _CHAR_MODEL = 1, 2, 3, 4
 
 
 def vocabulary_proto(entries: Iterable[str], word: bool) -> bytes:
-    """A SentencePiece model that holds the three symbols, the 256 bytes and `entries`, in this order."""
+    """Serialise a SentencePiece model of the three symbols, the 256 bytes and `entries`, in this order."""
     pieces = [(e.replace(" ", SPACE_SYMBOL), float(-rank)) for rank, e in enumerate(entries, start=FIRST_PIECE)]
     return _model_proto(pieces, _WORD_MODEL if word else _CHAR_MODEL)
 

@@ -1,7 +1,7 @@
-"""The part of a corpus that is held out, chosen on its text before a vocabulary is learned from the rest.
+"""Chooses the held-out part of a corpus from its text, before a vocabulary is learned from the rest.
 
-Positions count characters and marks of ends. The choice is a pure function of the text and of how it is cut into
-sequences. Memory does not grow with the corpus. Knows nothing of tokens.
+Positions count characters and end marks. The choice is a pure function of the text and its sequences. Memory does not
+grow with the corpus. Knows nothing of tokens.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ from seqmodel.tokens.tokenizer import text_parts
 
 HELD_OUT_SHARE = 0.05
 HELD_OUT_BYTES = 200_000
-LEAST_HELD_OUT = 8  # units; with less nothing is held out
+LEAST_HELD_OUT = 8  # units; if it would be less, nothing is held out
 FEW_SEQUENCES = 40  # with fewer, the end of the text is held out rather than whole sequences
 LEAST_STRETCH, MOST_STRETCH = 256, 2048  # units of a stretch of a stream
 LINE_SEARCH = 4096  # units in which a line start is looked for
-_LONG_UNITS = 4  # stretches of words and subwords are so many times as long: about as many tokens as of characters
+_LONG_UNITS = 4  # factor for stretches of words and subwords, so that they have about as many tokens
 _LINE_END = re.compile(f"[\n{END_MARK}]")
 
 Positions = npt.NDArray[np.int64]
@@ -36,10 +36,10 @@ Positions = npt.NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Places:
-    """Where held-out spans are sought, and their lengths, (spans,) each; ascending, without overlap.
+    """The places and lengths of held-out spans, (spans,) each, ascending and without overlap.
 
-    A span begins at the first line start within `reach` of its place, if there is one. With `reach` 0 the spans are
-    whole sequences.
+    A span begins at the first line start within `reach` of its place, or else at the place. With `reach` 0 the spans
+    are whole sequences.
     """
 
     begins: Positions
@@ -48,7 +48,7 @@ class Places:
 
     @property
     def spans(self) -> Positions:
-        """Begin and end (spans, 2) of spans that begin at their places."""
+        """The spans as (begin, end), shape (spans, 2), each beginning exactly at its place."""
         return np.stack([self.begins, self.begins + self.lengths], 1)
 
 
@@ -57,7 +57,7 @@ NOTHING = Places(np.empty(0, np.int64), np.empty(0, np.int64))
 
 @dataclass(frozen=True)
 class TextPart:
-    """A part of a corpus. One that begins `inside` a line has no line start at its beginning."""
+    """A part of a corpus; `inside` is True if it begins inside a line."""
 
     text: str
     inside: bool
@@ -65,10 +65,10 @@ class TextPart:
 
 
 def choose_places(kind: SequenceKind, total: int, ends: Stored, wanted: int, seed: int = 0, longer: int = 1) -> Places:
-    """Choose whole sequences, or stretches of a stream, spread evenly; of few sequences the end.
+    """Choose whole sequences, or stretches of a stream, spread evenly; the end of the text if there are few sequences.
 
-    `total` units, `ends` (sequences,) the position after each sequence, at most `wanted` units are held out. Stretches
-    are `longer` times as long as usual.
+    `total`: units of the corpus; `ends` (sequences,): the position after each sequence; `wanted`: the most units to
+    hold out; `longer`: a factor for the length of stretches.
     """
     if wanted < LEAST_HELD_OUT:
         return NOTHING
@@ -83,7 +83,7 @@ def choose_places(kind: SequenceKind, total: int, ends: Stored, wanted: int, see
 
 
 def _sequences(total: int, ends: Stored, wanted: int, seed: int) -> Places:
-    """Whole sequences, one at random of each of as many equal parts, as long as they are not more than is wanted."""
+    """Choose whole sequences, one at random from each of equal parts, as many as `wanted` units allow."""
     count = len(ends)
     number = max(1, int(count * wanted / total))
     draws = np.random.Generator(np.random.Philox(key=seed)).random(number)
@@ -96,11 +96,10 @@ def _sequences(total: int, ends: Stored, wanted: int, seed: int) -> Places:
 
 
 def _stretches(total: int, wanted: int, seed: int, longer: int) -> Places:
-    """Stretches of a stream, one at a random place in each of as many equal parts.
+    """Choose stretches of a stream, one at a random place in each of equal parts.
 
-    The end of a text would be easier to explain, but it is often unlike the rest: without the last 5 % of a
-    play of 1.1 MB (another scene) a recurrent model gave 0.04 nats per character more than on spread stretches, a
-    count model 0.16 nats per character more.
+    The end of the text would be simpler, but it is often unlike the rest: on the last 5 % of a play of 1.1 MB (another
+    scene) a recurrent model's loss was 0.04 nats per character higher than on spread stretches, a count model's 0.16.
     """
     least, most = LEAST_STRETCH * longer, MOST_STRETCH * longer
     length = max(1, min(wanted, max(least, min(most, wanted // 8))))
@@ -112,14 +111,14 @@ def _stretches(total: int, wanted: int, seed: int, longer: int) -> Places:
 
 
 def plan_held_out(blocks: Iterable[str], kind: SequenceKind, unit: Unit, folder: Path) -> Places:
-    """Choose what is held out of a corpus, from one reading of its blocks (`END_MARK` between sequences).
+    """Choose the held-out places of a corpus, reading its blocks (`END_MARK` between sequences) once.
 
-    Where its sequences end is kept in a temporary file in `folder`.
+    A temporary file in `folder` keeps the ends of the sequences.
     """
     total = size = count = 0
     with tempfile.TemporaryFile(dir=folder) as index:
         for part, _ in chain.from_iterable(text_parts(block, "characters") for block in blocks):
-            size += len(part.encode("utf-8", "replace"))  # a mark of an end, as an escaped byte, counts as one byte
+            size += len(part.encode("utf-8", "replace"))  # an end mark counts as one byte
             ends = _end_marks(part) + (total + 1)
             index.write(ends.astype("<i8").tobytes())
             count += len(ends)
@@ -136,8 +135,10 @@ def _end_marks(text: str) -> Positions:
 
 
 def held_apart(blocks: Iterable[str], places: Places) -> Iterator[TextPart]:
-    """The text of a corpus in parts, those held out apart. Where a part is cut its tokens stay those of the whole,
-    but for a text without line ends and blanks near the place."""
+    """Yield the text of a corpus in parts, each held out or not.
+
+    Cutting the parts does not change their tokens, unless there is no line end or blank near the place.
+    """
     if not len(places.begins):
         yield from (TextPart(block, False, False) for block in blocks)
         return
@@ -157,15 +158,17 @@ def held_apart(blocks: Iterable[str], places: Places) -> Iterator[TextPart]:
 
 
 class _Window:
-    """What is in sight of a text that comes in blocks: from `base` on, `before` it a character, taken up to the index
-    `at`."""
+    """The part of a text in blocks that is in memory.
+
+    `base` is its first position, `before` the character before that, `at` the index up to which it has been taken.
+    """
 
     def __init__(self, blocks: Iterable[str]) -> None:
         self.blocks = iter(blocks)
         self.text, self.base, self.at, self.before = "", 0, 0, "\n"
 
     def _read(self) -> bool:
-        """Put another block in sight, and what is taken out of it. False at the end."""
+        """Read another block and drop the part already taken; returns False at the end."""
         block = next(self.blocks, None)
         if block is None:
             return False
@@ -176,12 +179,12 @@ class _Window:
         return True
 
     def fill(self, upto: int) -> None:
-        """Put the text up to a position in sight, if there is so much."""
+        """Read blocks up to a position, or to the end of the text."""
         while self.base + len(self.text) < upto and self._read():
             pass
 
     def take(self, upto: int, held_out: bool) -> Iterator[TextPart]:
-        """Take the text up to a position, block by block."""
+        """Yield the text up to a position, block by block."""
         while True:
             stop = min(upto - self.base, len(self.text))
             if stop > self.at:
@@ -192,14 +195,14 @@ class _Window:
                 return
 
     def take_blocks(self, upto: int) -> Iterator[TextPart]:
-        """Take the blocks that end at or before a position."""
+        """Yield the blocks that end at or before a position."""
         while self.base + len(self.text) <= upto:
             yield from self.take(self.base + len(self.text), False)
             if not self._read():
                 return
 
     def start_near(self, place: int, reach: int) -> int:
-        """The first line start at or after a place, if one is near; else the first blank; else the place itself."""
+        """The first line start within `reach` of a place, else the first blank, else the place itself."""
         at = place - self.base
         if (self.text[at - 1] if at else self.before) in ("\n", END_MARK):
             return place
@@ -210,7 +213,7 @@ class _Window:
         return self.base + blank if blank >= 0 else place
 
     def end_near(self, start: int, end: int) -> int:
-        """The last position up to `end` before a blank or after a line end, if one is after `start`; else `end`."""
+        """The last position in (start, end] before a blank or after a line end; `end` if there is none."""
         first, at = start - self.base, end - self.base
         if at >= len(self.text) or self.text[at] == " ":
             return end

@@ -1,10 +1,10 @@
-"""A corpus as token ids in one file: written once, read in place, never held whole.
+"""The token store: a corpus as token ids in one file, written once and read in place, never loaded whole.
 
 Layout, little-endian: 8 bytes magic, a header of HEADER_SIZE bytes (JSON, padded with blanks), the
 SentencePiece model, zeros up to a multiple of 8, the ids (uint16 or uint32; each sequence ends with the end
-symbol), zeros up to a multiple of 8, for every sequence the position after its end symbol (int64), and the ranges
-of ids that are held out (pairs of int64; none in stores of version 1). The header holds a SHA-256 over itself (that
-field left empty) and all that follows it.
+symbol), zeros up to a multiple of 8, the position after the end symbol of each sequence (int64), and the held-out
+ranges of ids (pairs of int64; none in stores of version 1). The header contains a SHA-256 over itself (with that
+field empty) and everything after it.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ import numpy.typing as npt
 from pydantic import Field, ValidationError
 
 from seqmodel.choices import SequenceKind, Unit
-from seqmodel.errors import ModelError, UsageError
+from seqmodel.errors import ModelError, UsageError, system_reason
 from seqmodel.files import atomic_write
 from seqmodel.settings import MAX_VOCABULARY, CorpusSettings, Count, Digest, Settings, TokenizerSettings
 from seqmodel.text.corpus import CorpusSummary, find_sources, spooled
@@ -41,7 +41,7 @@ Ranges = npt.NDArray[np.int64]  # (count, 2): begin and end positions in the ids
 
 
 class StoreHeader(Settings):
-    """What a store says of itself."""
+    """The metadata of a store."""
 
     version: int = Field(2, ge=1, le=2)
     unit: Unit
@@ -59,9 +59,9 @@ class StoreHeader(Settings):
     unknown_tokens: Count
     corpus_digest: Digest
     digest: str
-    tokenizer: TokenizerSettings | None = None  # how the vocabulary was learned; None: it was another corpus's
+    tokenizer: TokenizerSettings | None = None  # settings of the vocabulary; None if it was learned on another corpus
     corpus: CorpusSettings | None = None
-    held_out_ranges: int | None = Field(None, ge=0, le=1 << 20)  # how many; None: nothing is said of it
+    held_out_ranges: int | None = Field(None, ge=0, le=1 << 20)  # their number; None if the store records no split
 
     @property
     def dtype(self) -> np.dtype[np.unsignedinteger]:
@@ -70,9 +70,9 @@ class StoreHeader(Settings):
 
 @dataclass(frozen=True)
 class TokenStore:
-    """An open store: `ids` (tokens,) and `ends` (sequences,) stay in the file, unless they were put into memory.
+    """An open store: `ids` (tokens,) and `ends` (sequences,) are read from the file, or were loaded into memory.
 
-    `held_out` (ranges, 2) is what no vocabulary was learned from; None if the store does not say.
+    `held_out` (ranges, 2) was kept from learning the vocabulary; None if the store records no split.
     """
 
     path: Path
@@ -88,7 +88,7 @@ class TokenStore:
 
 
 class _Body:
-    """Writes what follows the header, and hashes it."""
+    """Writes and hashes the part of the file after the header."""
 
     def __init__(self, file: BinaryIO) -> None:
         self.file = file
@@ -115,8 +115,8 @@ def write_store(
 ) -> None:
     """Encode blocks of text (`END_MARK` between sequences) into a store; `summary` is read after the last block.
 
-    `learned` tells with which settings the vocabulary was learned from this very text, if it was; `places`, what was
-    held out meanwhile.
+    `learned`: the settings with which the vocabulary was learned from this text, or None if it was not; `places`: the
+    held-out places.
 
     Raises:
         DataError: if the corpus holds no text.
@@ -173,22 +173,22 @@ def write_store(
 
 
 def _encoded(tokenizer: Tokenizer, blocks: Iterable[str], places: Places) -> Iterator[tuple[Ids, bool]]:
-    """The ids of a corpus part by part, and whether they are held out."""
+    """Yield the ids of a corpus part by part, each with True if it is held out."""
     for part in held_apart(blocks, places):
         for ids in tokenizer.encode_parts(part.text, part.inside):
             yield ids, part.held_out
 
 
 class _HeldOutRanges:
-    """Ranges of ids as they are found in order: a sequence (or the end of one) each, or a stretch of a stream."""
+    """Collects held-out ranges of ids in order: each a sequence, the end of one, or a stretch of a stream."""
 
     def __init__(self, kind: SequenceKind) -> None:
         self.is_stream = kind == "stream"
         self.bounds: list[list[int]] = []
-        self.goes_on = False  # the last one, where the next ids are held out too
+        self.goes_on = False  # the last range continues if the next ids are held out too
 
     def add(self, begin: int, ends: Ranges, stop: int) -> None:
-        """Add ids from `begin` to `stop`; `ends` are the ends of sequences among them."""
+        """Add the range from `begin` to `stop`; `ends` are the ends of sequences in it."""
         cuts = [] if self.is_stream else ends.tolist()
         for end in [*cuts, stop]:
             if begin == end:
@@ -205,7 +205,7 @@ class _HeldOutRanges:
 
 
 def numbers_of(ends: Stored, positions: Ranges) -> Ranges:
-    """The number of the first sequence that ends at or after each of some positions, none of them beyond the last."""
+    """For each position, the number of the first sequence that ends at or after it; there must be one."""
     found = np.zeros(len(positions), np.int64)
     for at in range(0, len(ends), _COPY):
         found += np.searchsorted(ends[at : at + _COPY], positions)
@@ -213,7 +213,7 @@ def numbers_of(ends: Stored, positions: Ranges) -> Ranges:
 
 
 def is_store(path: Path) -> bool:
-    """Whether a file begins as a token store does. A pipe is not looked into: what is read of it is gone."""
+    """True if a file begins as a token store does; False for pipes, which are not read."""
     try:
         if not path.is_file():
             return False
@@ -224,10 +224,10 @@ def is_store(path: Path) -> bool:
 
 
 def open_store(path: Path) -> TokenStore:
-    """Open a store, once: another file may take the name meanwhile.
+    """Open and check a store. The file is opened only once, as another may replace it meanwhile.
 
     Raises:
-        ModelError: if it is no store, was cut short, or does not hold what its header says.
+        ModelError: if it is not a store, was cut short, or differs from its header.
     """
     damaged = ModelError(f"{path}: the token store is damaged", "Make it again with seqmodel tokenize.")
     try:
@@ -256,8 +256,7 @@ def open_store(path: Path) -> TokenStore:
                 if not _ranges_fit(held_out, header, ends):
                     raise damaged
     except OSError as error:
-        reason = os.strerror(error.errno) if error.errno else "it cannot be read"
-        raise ModelError(f"{path}: {reason}", "Make a token store with seqmodel tokenize.") from error
+        raise ModelError(f"{path}: {system_reason(error)}", "Make a token store with seqmodel tokenize.") from error
     except (ValidationError, json.JSONDecodeError, UnicodeDecodeError):
         raise damaged from None
     tokenizer = Tokenizer(proto, header.unit, header.closed)
@@ -271,12 +270,12 @@ def _digest(header: StoreHeader, body: hashlib._Hash) -> str:
 
 
 def _json(header: StoreHeader) -> bytes:
-    """What is None stays out, so that a header from before a field was there keeps its digest."""
+    """Serialise a header without fields that are None, so that headers older than a field keep their digest."""
     return header.model_dump_json(exclude_none=True).encode()
 
 
 def _ids_fit(file: BinaryIO, header: StoreHeader, ids_at: int, ends_at: int) -> bool:
-    """Whether all ids are of the vocabulary and may come in a text, and the index tells where the end symbols are."""
+    """True if all ids can occur in a text of this vocabulary, and the index has the places of the end symbols."""
     counted = 0
     possible = np.ones(max(header.vocabulary, FIRST_PIECE), bool)
     possible[never_predicted(True, header.closed)] = False
@@ -294,8 +293,10 @@ def _ids_fit(file: BinaryIO, header: StoreHeader, ids_at: int, ends_at: int) -> 
 
 
 def _ranges_fit(ranges: Ranges, header: StoreHeader, ends: Stored) -> bool:
-    """Whether ranges are in order and leave something out; and but for a stream each is a sequence, the first one's
-    beginning left out only where all that follows is held out too."""
+    """True if ranges are valid as held-out ranges: in order, without overlap and within the ids.
+
+    Unless in a stream, each must be a sequence. The first may lack its beginning if all the rest is held out.
+    """
     begins, stops = ranges[:, 0], ranges[:, 1]
     if not len(ranges):
         return True
@@ -325,12 +326,14 @@ def make_store(
     hold_out: bool = False,
     on_note: Callable[[str], None] = lambda note: None,
 ) -> None:
-    """Read a corpus once to choose what is held out (if asked), once to learn a vocabulary from the rest (unless a
-    tokenizer is given), and once to encode it. `on_note` is told in a line what is read, where that is not plain.
+    """Make a token store from the text in `inputs`.
+
+    The corpus is read once to choose the held-out part (with `hold_out`), once to learn a vocabulary from the rest
+    (unless a tokenizer is given), and once to encode it. `on_note` gets a line on folders and tables among the inputs.
 
     Raises:
-        DataError: if the corpus cannot be read or holds no text.
-        UsageError: if the vocabulary size does not fit.
+        DataError: if the corpus cannot be read or contains no text.
+        UsageError: if the settings contradict each other, or the vocabulary size does not fit.
     """
     if settings.closed and settings.unit in ("subword", "byte"):
         raise UsageError(f"--closed-vocab does not go with --unit {settings.unit}", "It is for words and characters.")

@@ -1,6 +1,6 @@
-"""An array that stays in its file and is read where it is looked at.
+"""An array that stays in its file; indexing reads the elements that are asked for.
 
-Not mapped into memory: where a file is cut short under a mapping, looking at what is gone kills the process.
+The file is not memory-mapped: if it were cut short, access beyond the end would kill the process.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ import numpy.typing as npt
 
 from seqmodel.errors import ModelError
 
-GAP = 512  # elements that are not wanted and read nevertheless, so that there are fewer readings
-PLACES = 1 << 12  # that are read at once, at most, where there are such gaps
-_MOST = 1 << 30  # bytes that a system gives at once
+GAP = 512  # unwanted elements that one read may include to save another
+PLACES = 1 << 12  # elements in a read with such gaps, at most
+_MOST = 1 << 30  # bytes that a system returns per read
 
 
 class StoredArray:
-    """`count` elements of a file from byte `at` on. It is indexed as a NumPy array is, but for steps and masks."""
+    """`count` elements of a file from byte `at` on, indexed like a NumPy array, but without steps and masks."""
 
     def __init__(self, path: Path, file: BinaryIO, dtype: npt.DTypeLike, at: int, count: int) -> None:
         self.path, self.at, self.count = path, at, count
@@ -34,9 +34,10 @@ class StoredArray:
         return self.count
 
     def __getitem__(self, where: Any) -> Any:
-        """
+        """Read the elements at a position, a slice, or an array of positions (its shape is kept).
+
         Raises:
-            IndexError: if a position is outside.
+            IndexError: if a position is out of range.
             ModelError: if the file has become shorter.
         """
         if isinstance(where, slice):
@@ -46,7 +47,7 @@ class StoredArray:
         places = np.where(places < 0, places + self.count, places)
         if places.size and not (places.min() >= 0 and places.max() < self.count):
             raise IndexError("a position outside the array")
-        # Positions of lanes (T, B) follow each other in time.
+        # Positions (T, B) are consecutive along time.
         found = self._gathered(places.T.ravel()).reshape(places.T.shape).T
         return found if found.ndim else found[()]
 
@@ -54,7 +55,7 @@ class StoredArray:
         return np.array(self[:], dtype)
 
     def _gathered(self, places: npt.NDArray[np.int64]) -> npt.NDArray[Any]:
-        """The elements at places (N,), read in as many stretches as they come in."""
+        """The elements at `places` (N,), one read per stretch of neighbours."""
         step = np.diff(places)
         apart = (step < 0) | (step > GAP)
         apart |= (step > 1) & (np.arange(1, len(places)) % PLACES == 0)[: len(step)]

@@ -1,15 +1,15 @@
-"""Text to token ids and back, without loss: one class over a SentencePiece model for every unit.
+"""Lossless conversion of text to token ids and back, for every unit, with a SentencePiece model.
 
-Ids: 0 unknown, 1 start, 2 end, 3–258 the bytes 0–255, then the vocabulary. What the vocabulary lacks is
-spelled in bytes (unless it is closed: then it is the unknown id), so every string has a spelling and
+Ids: 0 unknown, 1 start, 2 end, 3–258 the bytes 0–255, then the vocabulary. Text that the vocabulary lacks is
+spelled in bytes (in a closed vocabulary it is the unknown id), so every string has a spelling and
 
     decode(encode(text)) == text
 
-for every text without lone surrogates. SentencePiece alone does not give that: it treats U+2581 as a blank,
-and its `word` model loses the blank of an unknown word. Hence three rules here, the same for encoding and
-decoding: U+2581 is always spelled in bytes; white space other than the blank before a word stands alone; and
-for words and subwords one virtual blank stands before a line that begins with a blank or a word, so that a
-word is spelled the same wherever it stands.
+for every text without lone surrogates. SentencePiece alone does not guarantee that: it treats U+2581 as a blank,
+and its `word` model loses the blank before an unknown word. Hence three rules for encoding and decoding: U+2581 is
+always spelled in bytes; white space other than the blank before a word is a token of its own; and for words and
+subwords, a line that begins with a blank or a word gets a virtual blank, so that a word has the same spelling at
+every place.
 
 Example (word): "the cat\\n the" -> "▁the", "▁cat", "\\n", "▁", "▁the"; decoding takes one blank off each line.
 """
@@ -33,8 +33,8 @@ from seqmodel.tokens.sentencepiece_proto import AS_IT_STANDS
 UNKNOWN, START, END = 0, 1, 2
 FIRST_BYTE = 3
 FIRST_PIECE = FIRST_BYTE + 256
-SYMBOLS = ["<unk>", "<s>", "</s>", *(f"<0x{byte:02X}>" for byte in range(256))]  # how ids that are no text are shown
-SPACE_SYMBOL = "\u2581"  # what SentencePiece writes for a blank
+SYMBOLS = ["<unk>", "<s>", "</s>", *(f"<0x{byte:02X}>" for byte in range(256))]  # names of ids that are not text
+SPACE_SYMBOL = "\u2581"  # a blank in SentencePiece's pieces
 
 Ids = npt.NDArray[np.int32]
 
@@ -45,25 +45,27 @@ _BETWEEN_WORDS = re.compile(r"[^\S\n]+")
 _CLOSED_WORD = re.compile(r"\S+|\n")
 _NEVER_A_PIECE = re.compile("[\u2581\u2585\x00]")
 _CACHE_LIMIT = 1 << 18
-_CACHED_LENGTH = 64  # characters of a segment whose ids are kept
+_CACHED_LENGTH = 64  # characters of the longest segment whose ids are cached
 
 
 def never_predicted(ends: bool, closed: bool) -> list[int]:
-    """The ids whose probability is zero: start; end in a stream; unknown, or in a closed vocabulary the bytes."""
+    """The ids with probability 0: start; end in a stream; the bytes in a closed vocabulary, unknown in others."""
     unused = list(range(FIRST_BYTE, FIRST_PIECE)) if closed else [UNKNOWN]
     return [START, *([] if ends else [END]), *unused]
 
 
 class Tokenizer:
-    """A learned vocabulary and the rules above.
+    """A learned vocabulary with the rules above.
 
-    `size` counts all ids; `piece_bytes[id]` is what an id stands for (empty for the three symbols).
+    `size` is the number of ids; `piece_bytes[id]` are the bytes that an id spells (none for the three symbols; "<unk>"
+    for the unknown id of a closed vocabulary).
     """
 
     def __init__(self, proto: bytes, unit: Unit, closed: bool = False) -> None:
-        """
+        """Load a serialised SentencePiece model.
+
         Raises:
-            ModelError: if `proto` is no SentencePiece model with the layout above.
+            ModelError: if `proto` is not a SentencePiece model with the ids above.
         """
         self.proto = proto
         self.unit: Unit = unit
@@ -100,7 +102,7 @@ class Tokenizer:
         return self.unit in ("word", "subword")
 
     def spells_as(self, other: Tokenizer) -> bool:
-        """Whether the two give the same ids for every text."""
+        """True if both tokenizers give the same ids for every text."""
         return (self.proto, self.unit, self.closed) == (other.proto, other.unit, other.closed)
 
     @cached_property
@@ -109,11 +111,11 @@ class Tokenizer:
         return tuple(i for i, piece in enumerate(self.piece_bytes) if piece == b"\n")
 
     def id_of(self, text: str) -> int | None:
-        """The id of a vocabulary entry, or None if `text` is spelled otherwise."""
+        """The id of a vocabulary entry, or None if `text` is not an entry."""
         return self._ids.get(text)
 
     def piece(self, token: int) -> str:
-        """How an id is shown: `<s>`, `<0xE2>`, or its text with U+2581 for blanks."""
+        """The name of an id: `<s>`, `<0xE2>`, or its text with U+2581 for blanks."""
         return str(self._processor.id_to_piece(token))
 
     @cached_property
@@ -121,7 +123,7 @@ class Tokenizer:
         return {self.piece(token): token for token in reversed(range(self.size))}
 
     def id_of_piece(self, piece: str) -> int:
-        """The id that is shown as `piece`.
+        """The id whose name is `piece`.
 
         Raises:
             DataError: if there is none.
@@ -135,15 +137,16 @@ class Tokenizer:
 
     @property
     def cuts(self) -> Cuts:
-        """Where a text may be cut so that its parts have the tokens of the whole."""
+        """The places at which cutting a text does not change its tokens."""
         return "blanks" if self.has_virtual_blanks else "characters"
 
     def encode(self, text: str, inside: bool = False) -> Ids:
-        """Token ids of a text that begins at a line start or, as the later parts of a line do, `inside` one; `END_MARK`
-        gives the end symbol.
+        """The token ids (N,) of a text; `END_MARK` becomes the end symbol.
+
+        The text begins at a line start, or `inside` a line if it is a later part of one.
 
         Raises:
-            DataError: if the text holds a lone surrogate (no UTF-8 can spell it).
+            DataError: if the text contains another lone surrogate, which UTF-8 cannot spell.
         """
         try:
             if self.unit == "byte":
@@ -155,26 +158,27 @@ class Tokenizer:
             raise _lone_surrogate() from None
 
     def encode_parts(self, text: str, inside: bool = False) -> Iterator[Ids]:
-        """As `encode`, of a long text part by part."""
+        """Yield the ids of a long text part by part; see `encode`."""
         return (self.encode(part, within) for part, within in text_parts(text, self.cuts, inside))
 
     def encode_line(self, text: str, inside: bool = False) -> Ids:
-        """As `encode`, for text that is no block of sequences: the mark of an end is a lone surrogate there.
+        """Encode text in which `END_MARK` is a lone surrogate like others, not the end of a sequence; see `encode`.
 
         Raises:
-            DataError: if the text holds a lone surrogate.
+            DataError: if the text contains a lone surrogate.
         """
         refuse_end_mark(text)
         return self.encode(text, inside)
 
     def encode_open(self, text: str) -> tuple[Ids, bytes]:
-        """As `encode_line`, for a text that may go on: the ids that stand whatever follows, and the bytes after them,
-        whose tokens depend on it (with the virtual blank before them).
+        """Encode a text that may continue: the ids that no continuation changes, and the remaining bytes.
+
+        The remaining bytes include their virtual blank; their tokens depend on the continuation.
 
         Example (word): "the ca" -> "▁the" and b" ca"; "the\\n" -> "▁the", "\\n" and b"".
 
         Raises:
-            DataError: if the text holds a lone surrogate.
+            DataError: if the text contains a lone surrogate.
         """
         refuse_end_mark(text)
         if not self.has_virtual_blanks:
@@ -201,7 +205,7 @@ class Tokenizer:
 
     @cached_property
     def _char_table(self) -> Ids:
-        """Code point -> id, −1 where there is none; the last entry stands for all code points beyond."""
+        """The id of each code point, −1 if it has none; the last entry is for all larger code points."""
         codes = [ord(text) for text in self._ids if len(text) == 1]
         table = np.full(max([ord(END_MARK), *codes]) + 2, -1, np.int32)
         table[codes] = [self._ids[chr(code)] for code in codes]
@@ -240,10 +244,10 @@ class Tokenizer:
         return np.array(out, np.int32)
 
     def _spell(self, segment: str) -> tuple[int, ...]:
-        """Ids of a word with or without the blank before it, or of one white-space character."""
-        segment.encode()  # SentencePiece passes lone surrogates on; we do not
+        """The ids of a word, with or without a blank before it, or of one white-space character."""
+        segment.encode()  # refuses lone surrogates, which SentencePiece accepts
         if self.separates(segment):
-            return ()  # of a closed word vocabulary
+            return ()
         whole = self._ids.get(segment)
         if whole is not None and (self.unit == "word" or segment.isspace()):
             return (whole,)
@@ -261,14 +265,14 @@ class Tokenizer:
         return tuple(out)
 
     def separates(self, segment: str) -> bool:
-        """Whether a segment is white space that is no token, as all but the newline is in a closed word vocabulary."""
+        """True for white space without a token: in a closed word vocabulary, all but the newline."""
         return self.closed and self.unit == "word" and segment.isspace() and segment != "\n"
 
     def decode(self, ids: Iterable[int]) -> str:
-        """The text, from a line start on, that ids stand for; start and end symbols are left out.
+        """The text of ids that begin at a line start; start and end symbols are left out.
 
         Raises:
-            DataError: if the bytes spelled by the ids are no UTF-8 (cannot happen for what `encode` gave).
+            DataError: if the ids spell invalid UTF-8, which those from `encode` never do.
         """
         data = b"".join([self.piece_bytes[i] for i in ids])
         if self.unit == "byte":
@@ -281,20 +285,20 @@ class Tokenizer:
             ) from None
 
     def without_virtual_blanks(self, text: str) -> str:
-        """Take the virtual blank off each line of a decoded text."""
+        """Remove the virtual blank from each line of a decoded text."""
         if not self.has_virtual_blanks:
             return text
         return _VIRTUAL_BLANK.sub("", text)
 
     def spans(self, ids: Sequence[int] | Ids, inside: bool = False) -> npt.NDArray[np.int64]:
-        """Character offsets (start, end) of each token of a text that `encode` gave; shape (tokens, 2).
+        """The character offsets (start, end) of each token of an encoded text; shape (tokens, 2).
 
-        All the bytes of one character share its span; symbols and virtual blanks have none (start == end).
+        All bytes of a character have its span; symbols and virtual blanks have an empty one (start == end).
         """
         if self.unit == "byte":
             return self._byte_spans(ids)
         counts = np.empty(len(ids), np.int64)
-        later = np.zeros(len(ids), bool)  # a later byte of a character that has begun
+        later = np.zeros(len(ids), bool)  # continuation bytes of a character
         line_start = not inside
         for i, token in enumerate(ids):
             data = self.piece_bytes[token]
@@ -307,7 +311,7 @@ class Tokenizer:
         return np.stack([ends - np.where(later, 1, counts), ends], axis=1)
 
     def _byte_spans(self, ids: Sequence[int] | Ids) -> npt.NDArray[np.int64]:
-        """As `spans`, where any bytes may come: one that belongs to no character is one by itself."""
+        """The spans of byte tokens, which may be invalid UTF-8: an invalid byte counts as a character."""
         lengths = [len(char.encode("utf-8", "surrogateescape")) for char in self.decode(ids)]
         owner = np.repeat(np.arange(len(lengths)), lengths)
         is_byte = np.asarray(ids) >= FIRST_BYTE
@@ -320,7 +324,10 @@ class Tokenizer:
 
 
 def text_parts(text: str, cuts: Cuts, inside: bool = False) -> Iterator[tuple[str, bool]]:
-    """A text, which may begin `inside` a line, in parts that have its tokens; and whether each begins inside a line."""
+    """Yield a text in parts with the same tokens, each with True if it begins inside a line.
+
+    `inside`: the text itself begins inside a line.
+    """
     begin = 0
     while begin < len(text):
         end = begin + PART
@@ -334,24 +341,26 @@ def text_parts(text: str, cuts: Cuts, inside: bool = False) -> Iterator[tuple[st
 
 
 def with_virtual_blanks(text: str, inside: bool = False) -> str:
-    """The text with the virtual blank at each line start; its own beginning is none if that is `inside` a line."""
+    """Insert the virtual blank at each line start; the text's beginning is not one if it is `inside` a line."""
     marked = _LINE_BEGINS.sub(" ", text)
     return marked[1:] if inside and _LINE_BEGINS.match(text) else marked
 
 
 def words_apart(text: str) -> str:
-    """The text with one blank wherever white space stands between words: all that a closed word vocabulary keeps of
-    it, as the published word-level figures do. Newlines stay."""
+    """Replace white space between words by one blank; newlines stay.
+
+    A closed word vocabulary keeps no more of it, like the published word-level figures.
+    """
     return _BETWEEN_WORDS.sub(" ", text)
 
 
 def closed_words(text: str) -> list[tuple[int, int]]:
-    """Where the tokens of a closed word vocabulary stand in a text: its words and newlines, as (start, end)."""
+    """The spans (start, end) of the words and newlines of a text, the tokens of a closed word vocabulary."""
     return [match.span() for match in _CLOSED_WORD.finditer(text)]
 
 
 def refuse_end_mark(text: str) -> None:
-    """Raise `DataError` if a text holds the lone surrogate that marks an end in blocks of a corpus."""
+    """Raise `DataError` if a text contains `END_MARK`, which would be taken for the end of a sequence."""
     if END_MARK in text:
         raise _lone_surrogate()
 

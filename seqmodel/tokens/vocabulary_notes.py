@@ -1,4 +1,4 @@
-"""Notes for the user on a vocabulary: does it fit the text, and was held-out text kept from it?"""
+"""Notes for the user on a vocabulary that does not fit the text, or was learned on held-out text."""
 
 from __future__ import annotations
 
@@ -17,8 +17,10 @@ LEARNED_ON_ALL = (
 
 
 def vocabulary_notes(store: TokenStore, held_out: Ranges, own: TokenStore | None = None) -> list[str]:
-    """What to tell of the vocabulary, from held-out ranges of `store`. They are of the text of `own`, if it is given,
-    and were to be kept from its vocabulary."""
+    """Notes on the vocabulary, from held-out ranges of `store`.
+
+    `own` is the training store, if the held-out text is part of its text; its vocabulary should not have seen them.
+    """
     notes = []
     if own is not None and own.held_out is None and len(held_out) and _learned_here(own):
         notes.append(LEARNED_ON_ALL)
@@ -32,14 +34,16 @@ def vocabulary_notes(store: TokenStore, held_out: Ranges, own: TokenStore | None
 
 
 def _learned_here(store: TokenStore) -> bool:
-    """True if the vocabulary was learned from the store's own text, as far as the store tells."""
+    """True if the vocabulary was learned from the store's own text, as far as the store records it."""
     header = store.header
     return header.unit != "byte" and (header.tokenizer is not None or header.corpus is None)
 
 
 def unknown_share(store: TokenStore, ranges: Ranges) -> float:
-    """The share of the text in some ranges (of the tokens, in a closed vocabulary) that the vocabulary lacks. White
-    space and ends do not count."""
+    """The share of the ranges' characters (in a closed vocabulary, of their tokens) that the vocabulary lacks.
+
+    White space and ends of sequences do not count.
+    """
     sizes = np.array([len(piece.strip()) for piece in store.tokenizer.piece_bytes])
     if store.header.closed:
         sizes = np.minimum(sizes, 1)

@@ -17,7 +17,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from seqmodel.errors import ModelError, UsageError
+from seqmodel.errors import ModelError, UsageError, system_reason
 from seqmodel.model.bundle import BundleHeader, TrainingSummary
 from seqmodel.settings import CorpusSettings, TokenizerSettings, TrainingSettings
 from seqmodel.text.visible import one_line
@@ -60,8 +60,7 @@ def _parsed(path: str | os.PathLike[str]) -> dict[str, Any]:
             with Path(path).open("rb") as file:
                 data = file.read(MAX_FILE + 1)
     except OSError as error:
-        reason = os.strerror(error.errno) if error.errno else "it cannot be read"
-        raise UsageError(f"{os.fspath(path)}: {reason}", "Name a TOML file with --config.") from None
+        raise UsageError(f"{os.fspath(path)}: {system_reason(error)}", "Name a TOML file with --config.") from None
     if len(data) > MAX_FILE:
         raise UsageError(f"{os.fspath(path)}: larger than 1 MiB", "Name a TOML file with --config.")
     try:
