@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from seqmodel.decoding.generation import Piece, Sample
     from seqmodel.scoring.anomaly import Span
     from seqmodel.scoring.line_mixture import LineMixture
-    from seqmodel.scoring.lines import LineScore, Reading
+    from seqmodel.scoring.lines import LineContext, LineScore
     from seqmodel.scoring.rescoring import Rescored
     from seqmodel.scoring.words import WordScore
     from seqmodel.text.corpus import Line
@@ -56,7 +56,7 @@ class Model:
             DataError: if a text holds a lone surrogate.
             UsageError: if `texts` is a string, or texts are given for more or fewer.
         """
-        from seqmodel.scoring.tokens import Wanted
+        from seqmodel.scoring.tokens import ScoreFields
         from seqmodel.scoring.words import boundary_tokens
         from seqmodel.text.corpus import Line
 
@@ -68,17 +68,19 @@ class Model:
             Line(number, text, False, one)
             for number, (text, one) in enumerate(zip(texts, before, strict=True), start=1)
         ]
-        wanted = Wanted(ranks=details, boundary=boundary_tokens(self.tokenizer) if details else None)
-        reading = self.reading(restart=True, separator=separator, wanted=wanted)
+        wanted = ScoreFields(ranks=details, boundary=boundary_tokens(self.tokenizer) if details else None)
+        reading = self.reading(restart=True, separator=separator, fields=wanted)
         return [row for rows in self.score_lines([lines], reading) for row in rows]
 
-    def reading(self, **settings: Any) -> Reading:
-        """How lines are read; keywords as in `Reading`."""
-        from seqmodel.scoring.lines import Reading
+    def reading(self, **settings: Any) -> LineContext:
+        """How lines are read; keywords as in `LineContext`."""
+        from seqmodel.scoring.lines import LineContext
 
-        return Reading(self.header.sequence, **settings)
+        return LineContext(self.header.sequence, **settings)
 
-    def score_lines(self, batches: Iterable[list[Line]], reading: Reading | None = None) -> Iterator[list[LineScore]]:
+    def score_lines(
+        self, batches: Iterable[list[Line]], reading: LineContext | None = None
+    ) -> Iterator[list[LineScore]]:
         """Score the lines of one file, batch by batch; see `scoring.lines`."""
         from seqmodel.scoring.lines import score_lines
 

@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from seqmodel.decoding.token_healing import Node, Opener, Opening
+from seqmodel.decoding.token_healing import Node, Opening, PrefixReader
 from seqmodel.decoding.token_masks import Speller, Spelling
 from seqmodel.inference.blas_threads import one_thread
 from seqmodel.inference.sequence_model import Ids, SequenceModel
@@ -90,7 +90,7 @@ class Completer:
         self.model, self.tokenizer = model, tokenizer
         self.spelling = Spelling(tokenizer, ends, one_line)
         self.narrow = self.spelling.narrowed(characters)
-        self.opener = Opener(model, self.spelling)
+        self.reader = PrefixReader(model, self.spelling)
         self.boundary = word_ends(tokenizer)
         self._ends_words: dict[int, bool] = {}
 
@@ -109,7 +109,7 @@ class Completer:
 
     def open(self, prefix: str, any_text: bool) -> Opening:
         """The nodes from which a prefix goes on; without `any_text`, narrowed to the characters."""
-        return self.opener.open(prefix).narrowed(self.spelling if any_text else self.narrow)
+        return self.reader.open(prefix).narrowed(self.spelling if any_text else self.narrow)
 
     def next_tokens(self, prefix: str, settings: CompletionSettings) -> NextTokens:
         """The k most probable tokens that come next, or that cover the end of the text.

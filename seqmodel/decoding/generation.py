@@ -17,7 +17,7 @@ import numpy.typing as npt
 from seqmodel.decoding.copying import copying
 from seqmodel.decoding.sampling import as_one_choice, draw, min_p, repeated_less, top_k, top_p, with_temperature
 from seqmodel.decoding.stopping import Bans, Limiter
-from seqmodel.decoding.token_healing import Node, Opener
+from seqmodel.decoding.token_healing import Node, PrefixReader
 from seqmodel.decoding.token_masks import Speller, Spelling
 from seqmodel.errors import UsageError
 from seqmodel.inference.blas_threads import one_thread
@@ -123,15 +123,15 @@ class Sampler:
         tokenizer = spelling.tokenizer
         self.prefix_index, self.fingerprint = prefix_index, fingerprint
         self.is_choosy = settings.length is not None or settings.max_copy is not None
-        opener = Opener(model, spelling)
-        opening = opener.open(prefix)
+        reader = PrefixReader(model, spelling)
+        opening = reader.open(prefix)
         self.opening_log_p = opening.log_p
         allowed = spelling.narrowed(None if settings.any_text else characters, settings.prefers_known_words)
         self.opening = opening.narrowed(allowed)
         # Bytes that spell what has no token are one choice to top-k and the like: a single byte means little.
         self.spelled = np.arange(FIRST_BYTE, FIRST_PIECE if tokenizer.unit != "byte" else FIRST_BYTE)
         self.prefix = prefix
-        self.seen = np.bincount(opener.trail.ids, minlength=tokenizer.size) > 0
+        self.seen = np.bincount(reader.trail.ids, minlength=tokenizer.size) > 0
         self.said = prefix.encode("utf-8", "surrogateescape")
         strings = [string.encode("utf-8", "surrogateescape") for string in settings.ban]
         self.bans = Bans(tokenizer, strings) if strings else None
@@ -149,9 +149,9 @@ class Sampler:
     def _lane(self, number: int) -> _Lane:
         random = np.random.Generator(np.random.Philox(key=[self.settings.seed, self.prefix_index << 32 | number]))
         speller = self.opening.nodes[0].speller
-        return self._begun(_Lane(Sample(number), speller, random, Limiter(self.settings), self.seen, b""))
+        return self._at_prefix(_Lane(Sample(number), speller, random, Limiter(self.settings), self.seen, b""))
 
-    def _begun(self, lane: _Lane) -> _Lane:
+    def _at_prefix(self, lane: _Lane) -> _Lane:
         """Put a lane back to the prefix."""
         lane.limiter = Limiter(self.settings)
         lane.seen, lane.said, lane.text = self.seen.copy(), b"", []
@@ -174,7 +174,7 @@ class Sampler:
                     yield self._piece(lane, lane.sample.text)
             going = np.array([i for i, lane in enumerate(lanes) if not lane.sample.stop], np.int64)
             if not len(going):
-                return [self._begun(lane) for lane in again]
+                return [self._at_prefix(lane) for lane in again]
             if len(going) < len(lanes):
                 lanes, state = [lanes[i] for i in going], self.model.select(state, going)
             with one_thread():

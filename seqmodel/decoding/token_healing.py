@@ -205,7 +205,7 @@ def _shared(one: bytes, other: bytes) -> int:
     return next((n for n, (a, b) in enumerate(zip(one, other, strict=False)) if a != b), min(len(one), len(other)))
 
 
-class Opener:
+class PrefixReader:
     """Reads prefixes one after another; a beginning shared with the last one is not read again."""
 
     def __init__(self, model: SequenceModel, spelling: Spelling) -> None:

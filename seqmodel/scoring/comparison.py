@@ -116,7 +116,7 @@ def check_comparable(models: Sequence[LineScorer]) -> None:
         )
 
 
-class Gathering:
+class ComparisonSums:
     """Sums of the models' scores over lines and blocks, for a `Comparison`."""
 
     def __init__(self, names: Sequence[str], models: Sequence[LineScorer], worst: int) -> None:

@@ -16,7 +16,7 @@ import numpy as np
 from seqmodel.errors import DataError
 from seqmodel.inference.ensemble import fit_shares, mixture_bits
 from seqmodel.model.bundle import BundleHeader
-from seqmodel.scoring.lines import LineScore, Reading
+from seqmodel.scoring.lines import LineContext, LineScore
 from seqmodel.scoring.tokens import TokenScores
 from seqmodel.text.corpus import Line
 from seqmodel.text.inputs import LineInputs
@@ -31,13 +31,13 @@ class LineScorer(Protocol):
     header: BundleHeader
     tokenizer: Tokenizer
 
-    def reading(self, **settings: Any) -> Reading: ...
+    def reading(self, **settings: Any) -> LineContext: ...
 
-    def score_lines(self, batches: Batches, reading: Reading | None = None) -> Iterator[list[LineScore]]: ...
+    def score_lines(self, batches: Batches, reading: LineContext | None = None) -> Iterator[list[LineScore]]: ...
 
 
 def scored_by_each(
-    models: Sequence[LineScorer], batches: Batches, reading: Reading | None = None
+    models: Sequence[LineScorer], batches: Batches, reading: LineContext | None = None
 ) -> Iterator[tuple[LineScore, ...]]:
     """Score the lines of one file with each model, reading it once; yields one score per model for each line.
 
@@ -84,10 +84,10 @@ class LineMixture:
         # A byte model takes any bytes, the others do not: its header would claim too much.
         self.header = next(model.header for model in models if model.header.unit != "byte")
 
-    def reading(self, **settings: Any) -> Reading:
-        return Reading(self.header.sequence, **settings)
+    def reading(self, **settings: Any) -> LineContext:
+        return LineContext(self.header.sequence, **settings)
 
-    def score_lines(self, batches: Batches, reading: Reading | None = None) -> Iterator[list[LineScore]]:
+    def score_lines(self, batches: Batches, reading: LineContext | None = None) -> Iterator[list[LineScore]]:
         streams = zip(self.models, tee(batches, len(self.models)), strict=True)
         scored = [model.score_lines(own, reading or self.reading()) for model, own in streams]
         for each in zip(*scored, strict=True):
@@ -109,7 +109,7 @@ class MixtureFit:
     mixture_bits: float
 
 
-def fit_mixture(models: Sequence[LineScorer], inputs: LineInputs, reading: Reading, by_tokens: bool) -> MixtureFit:
+def fit_mixture(models: Sequence[LineScorer], inputs: LineInputs, reading: LineContext, by_tokens: bool) -> MixtureFit:
     """Fit the weights of a mixture per token (`by_tokens`) or per line.
 
     Raises:

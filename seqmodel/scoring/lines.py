@@ -21,7 +21,7 @@ import numpy.typing as npt
 
 from seqmodel.choices import SequenceKind
 from seqmodel.inference.sequence_model import SequenceModel
-from seqmodel.scoring.tokens import PLAIN, RunningScorer, TokenScores, Wanted, nothing, score_sequences
+from seqmodel.scoring.tokens import PLAIN, RunningScorer, ScoreFields, TokenScores, nothing, score_sequences
 from seqmodel.text.corpus import END_MARK, Line
 from seqmodel.tokens.tokenizer import (
     END,
@@ -101,7 +101,7 @@ class LineScore:
 
 
 @dataclass(frozen=True)
-class Reading:
+class LineContext:
     """Settings of how lines become sequences.
 
     `restart` makes every line a sequence of its own, whatever the kind. `preamble` is a text before the first line of
@@ -113,7 +113,7 @@ class Reading:
     restart: bool = False
     preamble: str = ""
     separator: str = " "
-    wanted: Wanted = PLAIN
+    fields: ScoreFields = PLAIN
 
 
 def sequence_ids(
@@ -139,7 +139,7 @@ def without_carriage_returns(text: str) -> str:
 
 
 def score_lines(
-    model: SequenceModel, tokenizer: Tokenizer, reading: Reading, batches: Iterable[list[Line]]
+    model: SequenceModel, tokenizer: Tokenizer, reading: LineContext, batches: Iterable[list[Line]]
 ) -> Iterator[list[LineScore]]:
     """Score batches of lines of one file.
 
@@ -157,15 +157,15 @@ def score_lines(
 class _Separate:
     """Scores lines as separate sequences; neighbours given the same text share the state after it."""
 
-    def __init__(self, model: SequenceModel, tokenizer: Tokenizer, reading: Reading) -> None:
+    def __init__(self, model: SequenceModel, tokenizer: Tokenizer, reading: LineContext) -> None:
         self.model, self.tokenizer, self.reading = model, tokenizer, reading
         self.kind = reading.kind
         self._last: tuple[bytes, tuple[Any, int]] | None = None
-        self._begun: RunningScorer | None = None  # of a line whose end is still to come
+        self._open: RunningScorer | None = None  # of a line whose end is still to come
 
     def score(self, lines: list[Line]) -> list[LineScore]:
         """Score lines, one row each."""
-        if self._begun is not None or lines[0].open:
+        if self._open is not None or lines[0].open:
             part = self._part(lines[0])
             return [part, *self.score(lines[1:])] if lines[1:] else [part]
         rows = [self._spelled(line) for line in lines]
@@ -175,16 +175,16 @@ class _Separate:
             members = list(group)
             state, first = self._after(rows[members[0]].before)
             firsts = [first] * len(members)
-            scores = score_sequences(self.model, [rows[i].ids for i in members], firsts, self.reading.wanted, state)
+            scores = score_sequences(self.model, [rows[i].ids for i in members], firsts, self.reading.fields, state)
             done.update(zip(members, scores, strict=True))
         return [replace(row, scores=done[i]) for i, row in enumerate(rows)]
 
     def _part(self, line: Line) -> LineScore:
         """Score a part of a line."""
-        row = self._spelled(line, inside=self._begun is not None)
-        scorer = self._begun or RunningScorer(self.model)
-        self._begun = scorer if line.open else None
-        return replace(row, scores=scorer.score(row.ids, self.reading.wanted))
+        row = self._spelled(line, inside=self._open is not None)
+        scorer = self._open or RunningScorer(self.model)
+        self._open = scorer if line.open else None
+        return replace(row, scores=scorer.score(row.ids, self.reading.fields))
 
     def _after(self, before: npt.NDArray[Any]) -> tuple[Any, int]:
         """State after all but the last of the ids that a line is given, and the last id."""
@@ -227,7 +227,7 @@ class _Separate:
 
 
 def _carried(
-    model: SequenceModel, tokenizer: Tokenizer, reading: Reading, batches: Iterable[list[Line]]
+    model: SequenceModel, tokenizer: Tokenizer, reading: LineContext, batches: Iterable[list[Line]]
 ) -> Iterator[list[LineScore]]:
     """Score lines with state carried from line to line within a sequence."""
     scorer = RunningScorer(model)
@@ -237,7 +237,7 @@ def _carried(
         scorer.score(tokenizer.encode(preamble))
     inside = False
     for lines, terminators in _terminated(batches, reading.kind):
-        yield _running(scorer, tokenizer, lines, terminators, reading.wanted, inside)
+        yield _running(scorer, tokenizer, lines, terminators, reading.fields, inside)
         inside = lines[-1].open if lines else inside
 
 
@@ -276,7 +276,7 @@ def _running(
     tokenizer: Tokenizer,
     lines: list[Line],
     terminators: list[str | None],
-    wanted: Wanted,
+    fields: ScoreFields,
     inside: bool,
 ) -> list[LineScore]:
     """Score lines, of which only the last may be open; with `inside` the first is a later part of a line."""
@@ -286,7 +286,7 @@ def _running(
         refuse_end_mark(line.text)
         # Encoded line by line: a closed vocabulary may lack the newline, so no token would tell where a line ends.
         spelled.append(_no_ids() if end is None else tokenizer.encode(line.body + end, begun))
-    scores = scorer.score(np.concatenate([_no_ids(), *spelled]), wanted)
+    scores = scorer.score(np.concatenate([_no_ids(), *spelled]), fields)
     stops = list(accumulate(map(len, spelled)))
     return [
         LineScore(line, line.body, ids, scores.at(slice(stop - len(ids), stop)), inside=begun)

@@ -27,7 +27,7 @@ Mask = npt.NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
-class Wanted:
+class ScoreFields:
     """Scores that are computed for every token beside its bits."""
 
     ranks: bool = False  # entropy and rank
@@ -35,7 +35,7 @@ class Wanted:
     alternatives: int = 0  # number of most probable tokens listed
 
 
-PLAIN = Wanted()
+PLAIN = ScoreFields()
 
 
 @dataclass(frozen=True)
@@ -71,7 +71,7 @@ def score_sequences(
     model: SequenceModel,
     sequences: Sequence[npt.NDArray[Any]],
     firsts: Sequence[int] | None = None,
-    wanted: Wanted = PLAIN,
+    fields: ScoreFields = PLAIN,
     given: Any = None,
 ) -> list[TokenScores]:
     """Score sequences, each given as the ids to be predicted (the end symbol among them, if it counts).
@@ -87,7 +87,7 @@ def score_sequences(
     def score(group: list[int]) -> list[TokenScores]:
         before = np.array([START if firsts is None else firsts[i] for i in group])
         state = model.start(len(group)) if given is None else model.select(given, np.zeros(len(group), np.int64))
-        return list(_score_group(model, [sequences[i] for i in group], before, state, wanted))
+        return list(_score_group(model, [sequences[i] for i in group], before, state, fields))
 
     for group, scores in zip(groups, side_by_side(score, groups), strict=True):
         results.update(zip(group, scores, strict=True))
@@ -107,7 +107,7 @@ def _groups(order: list[int], lengths: list[int]) -> Iterator[list[int]]:
 
 
 def _score_group(
-    model: SequenceModel, group: list[npt.NDArray[Any]], before: Ids, state: Any, wanted: Wanted
+    model: SequenceModel, group: list[npt.NDArray[Any]], before: Ids, state: Any, fields: ScoreFields
 ) -> Iterator[TokenScores]:
     """Score sequences, sorted by length, side by side; padding is not returned."""
     lengths = np.array([len(ids) for ids in group])
@@ -125,34 +125,34 @@ def _score_group(
             first = ended
         size = _chunk(model, len(group) - first)
         chunk, state = _score_chunk(
-            model, inputs[at : at + size, first:], targets[at : at + size, first:], state, wanted
+            model, inputs[at : at + size, first:], targets[at : at + size, first:], state, fields
         )
         for lane in range(first, len(group)):
             parts[lane].append(chunk.at((slice(0, lengths[lane] - at), lane - first)))
         at += size
     for found in parts:
-        yield joined(found, wanted)
+        yield joined(found, fields)
 
 
-def joined(parts: list[TokenScores], wanted: Wanted) -> TokenScores:
+def joined(parts: list[TokenScores], fields: ScoreFields) -> TokenScores:
     """Concatenate the scores of parts of a text."""
     if not parts:
-        return nothing(wanted)
+        return nothing(fields)
     if len(parts) == 1:
         return parts[0]
     columns = zip(*(part.columns for part in parts), strict=True)
     return TokenScores(*(None if column[0] is None else np.concatenate(column) for column in columns))  # type: ignore[arg-type]
 
 
-def nothing(wanted: Wanted) -> TokenScores:
+def nothing(fields: ScoreFields) -> TokenScores:
     """The scores of no tokens."""
-    many = wanted.alternatives
+    many = fields.alternatives
     return TokenScores(
         np.empty(0),
         np.empty(0, np.float32),
-        np.empty(0) if wanted.ranks else None,
-        np.empty(0, np.int64) if wanted.ranks else None,
-        np.empty(0) if wanted.boundary is not None else None,
+        np.empty(0) if fields.ranks else None,
+        np.empty(0, np.int64) if fields.ranks else None,
+        np.empty(0) if fields.boundary is not None else None,
         np.empty((0, many), np.int64) if many else None,
         np.empty((0, many)) if many else None,
     )
@@ -164,23 +164,23 @@ def _chunk(model: SequenceModel, lanes: int) -> int:
 
 
 def _score_chunk(
-    model: SequenceModel, inputs: Ids, targets: Ids, state: Any, wanted: Wanted
+    model: SequenceModel, inputs: Ids, targets: Ids, state: Any, fields: ScoreFields
 ) -> tuple[TokenScores, Any]:
     """Scores (T, B) of the targets, and the state after."""
     logs, state = model.step(inputs, state)
     picked = np.take_along_axis(logs, targets[..., None], axis=-1)
     bits = picked[..., 0].astype(np.float64) / -LN2
     entropy = rank = boundary = best = best_bits = None
-    if wanted.ranks:
+    if fields.ranks:
         rank = 1 + (logs > picked).sum(axis=-1)
         finite = np.maximum(logs, np.float32(-1e4))
         entropy = -(np.exp(logs) * finite).sum(axis=-1, dtype=np.float64) / LN2
-    if wanted.boundary is not None:
-        p = np.exp(logs[..., wanted.boundary]).sum(axis=-1, dtype=np.float64)
+    if fields.boundary is not None:
+        p = np.exp(logs[..., fields.boundary]).sum(axis=-1, dtype=np.float64)
         boundary = -np.log2(np.clip(p, np.finfo(np.float64).tiny, 1))
         # Sums in single precision may fall below one of their terms, or to zero.
-        boundary = np.where(wanted.boundary[targets], np.minimum(boundary, bits), boundary)
-    if many := min(wanted.alternatives, logs.shape[-1]):
+        boundary = np.where(fields.boundary[targets], np.minimum(boundary, bits), boundary)
+    if many := min(fields.alternatives, logs.shape[-1]):
         best = np.argpartition(-logs, many - 1, axis=-1)[..., :many]
         best = np.take_along_axis(best, np.argsort(-np.take_along_axis(logs, best, -1), axis=-1, kind="stable"), -1)
         best_bits = np.take_along_axis(logs, best, axis=-1).astype(np.float64) / -LN2
@@ -199,16 +199,16 @@ class RunningScorer:
         self.state = model.start(1)
         self.last = START
 
-    def score(self, ids: npt.NDArray[Any], wanted: Wanted = PLAIN) -> TokenScores:
+    def score(self, ids: npt.NDArray[Any], fields: ScoreFields = PLAIN) -> TokenScores:
         """Score the next ids."""
         size = _chunk(self.model, 1)
-        parts = [self._score(ids[at : at + size].astype(np.int64), wanted) for at in range(0, len(ids), size)]
-        return joined(parts, wanted)
+        parts = [self._score(ids[at : at + size].astype(np.int64), fields) for at in range(0, len(ids), size)]
+        return joined(parts, fields)
 
-    def _score(self, ids: Ids, wanted: Wanted) -> TokenScores:
+    def _score(self, ids: Ids, fields: ScoreFields) -> TokenScores:
         inputs = _after_end(np.concatenate([[self.last], ids[:-1]]))
         self.last = int(ids[-1])
-        chunk, self.state = _score_chunk(self.model, inputs[:, None], ids[:, None], self.state, wanted)
+        chunk, self.state = _score_chunk(self.model, inputs[:, None], ids[:, None], self.state, fields)
         kept = ids != END if self.skip_ends else np.ones(len(ids), bool)
         return chunk.at((kept, 0))
 

@@ -14,7 +14,7 @@ from seqmodel.api.model import Model
 from seqmodel.choices import Unit
 from seqmodel.decoding.generation import Sample, generate
 from seqmodel.decoding.sampling import draw
-from seqmodel.decoding.token_healing import Opener
+from seqmodel.decoding.token_healing import PrefixReader
 from seqmodel.decoding.token_masks import Speller, Spelling
 from seqmodel.errors import UsageError
 from seqmodel.inference.sequence_model import Floats, Ids, SequenceModel
@@ -332,8 +332,8 @@ def test_seeds_and_prefixes_have_random_numbers_of_their_own() -> None:
 def test_bits_are_those_of_the_scorer(unit: Unit, prefix: str) -> None:
     tokenizer = tokenizer_for(unit)
     model = Remembering(tokenizer.size, (START, UNKNOWN))
-    opener = Opener(model, Spelling(tokenizer, True))
-    opening, sure = opener.open(prefix), len(opener.trail.ids)  # the rest of the prefix may be spelled in several ways
+    reader = PrefixReader(model, Spelling(tokenizer, True))
+    opening, sure = reader.open(prefix), len(reader.trail.ids)  # the rest of the prefix may be spelled in several ways
     given = opening.log_p / -LN2 if len(opening.nodes) > 1 or opening.nodes[0].remaining else 0.0
     checked = 0
     for sample in samples(model, tokenizer, prefix, count=80, max_tokens=30, temperature=0.7, seed=2):
@@ -469,7 +469,7 @@ def test_a_prefix_inside_a_token_is_continued_by_all_that_begin_with_it(unit: Un
     p[:, FIRST_BYTE:FIRST_PIECE] *= 0.01
     p /= p.sum(axis=1, keepdims=True)
     model = Table(p)
-    opening = Opener(model, Spelling(tokenizer, True)).open(prefix)
+    opening = PrefixReader(model, Spelling(tokenizer, True)).open(prefix)
     expected: dict[str, float] = defaultdict(float)
     for node, row in zip(opening.nodes, opening.probabilities(), strict=True):
         for token in np.flatnonzero(row):
