@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from seqmodel.decoding.best_first import TopSearch
     from seqmodel.decoding.completion import Completer, Completion, Completions, NextTokens
     from seqmodel.decoding.generation import Piece, Sample
+    from seqmodel.decoding.token_masks import SequenceForm
     from seqmodel.scoring.anomaly import Span
     from seqmodel.scoring.line_mixture import LineMixture
     from seqmodel.scoring.lines import LineContext, LineScore
@@ -226,8 +227,7 @@ class Model:
         self._refuse_lines(prefix)
         return beam(
             *(self.runtime, self.tokenizer, prefix, width, self.sampling(**settings)),
-            ends=self.header.model.ends,
-            one_line=self.header.sequence == "line",
+            form=self._form,
             length_normalisation=length_normalisation,
             characters=self.characters,
         )
@@ -241,12 +241,9 @@ class Model:
         from seqmodel.decoding.generation import generate
 
         self._refuse_lines(prefix)
-        ends = self.header.model.ends
-        one_line = self.header.sequence == "line"
         return generate(
             *(self.runtime, self.tokenizer, prefix, settings),
-            ends=ends,
-            one_line=one_line,
+            form=self._form,
             prefix_index=prefix_index,
             fingerprint=self.fingerprint,
             characters=self.characters,
@@ -278,6 +275,13 @@ class Model:
         self._refuse_lines(prefix)
         return self._completer.next_tokens(prefix, checked(CompletionSettings, k=k, any_text=any_text))
 
+    @property
+    def _form(self) -> SequenceForm:
+        """Form of the model's sequences: with an end or without, of one line or more."""
+        from seqmodel.decoding.token_masks import SequenceForm
+
+        return SequenceForm.of(self.header.sequence)
+
     @cached_property
     def _completer(self) -> Completer:
         from seqmodel.decoding.completion import Completer
@@ -285,8 +289,7 @@ class Model:
         return Completer(
             self.runtime,
             self.tokenizer,
-            ends=self.header.model.ends,
-            one_line=self.header.sequence == "line",
+            form=self._form,
             characters=self.characters,
         )
 
@@ -311,7 +314,7 @@ class Model:
         wanted = checked(SearchSettings, count=n, **settings)
         return TopSearch(
             *(self.runtime, self.tokenizer, prefix, wanted),
-            one_line=self.header.sequence == "line",
+            form=self._form,
             characters=self.characters,
         )
 

@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from seqmodel.decoding.generation import Sample
 from seqmodel.decoding.stopping import Limiter
-from seqmodel.decoding.token_masks import Speller, Spelling
+from seqmodel.decoding.token_masks import TEXT, SequenceForm, Speller, Spelling
 from seqmodel.inference.blas_threads import one_thread
 from seqmodel.inference.sequence_model import Floats, SequenceModel
 from seqmodel.scoring.tokens import LN2, RunningScorer
@@ -50,8 +50,7 @@ def begin(
     model: SequenceModel,
     tokenizer: Tokenizer,
     prefix: str,
-    ends: bool = True,
-    one_line: bool = False,
+    form: SequenceForm = TEXT,
     characters: Characters | None = None,
 ) -> Start:
     """Read a prefix; what follows is made of `characters` (default: any).
@@ -63,7 +62,7 @@ def begin(
     scorer = RunningScorer(model)
     scorer.score(ids)
     logs, state = model.step(np.array([[scorer.last]]), scorer.state)
-    speller = Speller(Spelling(tokenizer, ends, one_line).narrowed(characters))
+    speller = Speller(Spelling(tokenizer, form).narrowed(characters))
     speller.follow(ids.tolist())
     speller.written = len(speller.pending)
     return Start(prefix, tuple(ids.tolist()), speller, logs[0], state)
@@ -115,8 +114,7 @@ def beam(
     width: int,
     settings: SamplingSettings,
     *,
-    ends: bool = True,
-    one_line: bool = False,
+    form: SequenceForm = TEXT,
     length_normalisation: LengthNormalisation = "none",
     characters: Characters | None = None,
 ) -> list[Sample]:
@@ -138,7 +136,7 @@ def beam(
     Raises:
         DataError: if the prefix holds a lone surrogate.
     """
-    start = begin(model, tokenizer, prefix, ends, one_line, None if settings.any_text else characters)
+    start = begin(model, tokenizer, prefix, form, None if settings.any_text else characters)
     score = attrgetter("per_token" if length_normalisation == "per-token" else "log")
     partials, logs, state = [_Partial(start.speller, Limiter(settings))], start.logs, start.state
     done: dict[tuple[str, str], _Partial] = {}  # by text and reason to stop

@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 
 from seqmodel.decoding.beam import Logs, Path, allowed, begin
-from seqmodel.decoding.token_masks import Speller
+from seqmodel.decoding.token_masks import TEXT, SequenceForm, Speller
 from seqmodel.inference.blas_threads import one_thread
 from seqmodel.inference.sequence_model import Ids, SequenceModel
 from seqmodel.scoring.tokens import LN2
@@ -88,7 +88,7 @@ class TopSearch:
         prefix: str,
         settings: SearchSettings,
         *,
-        one_line: bool = False,
+        form: SequenceForm = TEXT,
         characters: Characters | None = None,
     ) -> None:
         """
@@ -98,7 +98,7 @@ class TopSearch:
         self.model, self.settings = model, settings
         self.extended, self.covered, self.proved, self.spent = 0, 0.0, 0, False
         characters = None if settings.any_text else characters
-        self._start = begin(model, tokenizer, prefix, one_line=one_line, characters=characters)
+        self._start = begin(model, tokenizer, prefix, form, characters)
         self._floor = -np.inf if settings.max_bits is None else -settings.max_bits * LN2
         self._dropped = -np.inf  # log-probability of the best beginning dropped
         self._serial = counting()

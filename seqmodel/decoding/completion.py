@@ -22,7 +22,7 @@ import numpy as np
 import numpy.typing as npt
 
 from seqmodel.decoding.token_healing import Node, Opening, PrefixReader
-from seqmodel.decoding.token_masks import Speller, Spelling
+from seqmodel.decoding.token_masks import TEXT, SequenceForm, Speller, Spelling
 from seqmodel.inference.blas_threads import one_thread
 from seqmodel.inference.sequence_model import Ids, SequenceModel
 from seqmodel.scoring.words import word_ends
@@ -82,13 +82,12 @@ class Completer:
         model: SequenceModel,
         tokenizer: Tokenizer,
         *,
-        ends: bool = True,
-        one_line: bool = False,
+        form: SequenceForm = TEXT,
         characters: Characters | None = None,
     ) -> None:
         """Prepare completion; without any_text, completions are made of `characters` (default: all)."""
         self.model, self.tokenizer = model, tokenizer
-        self.spelling = Spelling(tokenizer, ends, one_line)
+        self.spelling = Spelling(tokenizer, form)
         self.narrow = self.spelling.narrowed(characters)
         self.reader = PrefixReader(model, self.spelling)
         self.boundary = word_ends(tokenizer)

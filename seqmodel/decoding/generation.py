@@ -18,7 +18,7 @@ from seqmodel.decoding.copying import copying
 from seqmodel.decoding.sampling import as_one_choice, draw, min_p, repeated_less, top_k, top_p, with_temperature
 from seqmodel.decoding.stopping import Bans, Limiter
 from seqmodel.decoding.token_healing import Node, PrefixReader
-from seqmodel.decoding.token_masks import Speller, Spelling
+from seqmodel.decoding.token_masks import TEXT, SequenceForm, Speller, Spelling
 from seqmodel.errors import UsageError
 from seqmodel.inference.blas_threads import one_thread
 from seqmodel.inference.sequence_model import SequenceModel
@@ -87,8 +87,7 @@ def generate(
     prefix: str,
     settings: SamplingSettings,
     *,
-    ends: bool = True,
-    one_line: bool = False,
+    form: SequenceForm = TEXT,
     prefix_index: int = 0,
     fingerprint: Fingerprint | None = None,
     characters: Characters | None = None,
@@ -96,14 +95,13 @@ def generate(
     """Sample continuations of a prefix; yields their text piece by piece.
 
     Unless the settings allow any text, samples are made of `characters` (default: all), and those of a word model of
-    known words if the settings favour the probable. `one_line`: no newline is sampled. With a `fingerprint` of the
-    training text, samples tell how much they copy from it.
+    known words if the settings favour the probable. With a `fingerprint` of the training text, samples tell how much
+    they copy from it.
 
     Raises:
         UsageError: if everything is banned, or no sample fits the limits.
     """
-    spelling = Spelling(tokenizer, ends, one_line)
-    yield from Sampler(model, spelling, prefix, settings, prefix_index, fingerprint, characters).run()
+    yield from Sampler(model, Spelling(tokenizer, form), prefix, settings, prefix_index, fingerprint, characters).run()
 
 
 class Sampler:

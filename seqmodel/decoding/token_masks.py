@@ -10,16 +10,33 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable
 from copy import copy
+from dataclasses import dataclass
 from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
+from seqmodel.choices import SequenceKind
 from seqmodel.tokens.characters import EVERYTHING, Characters, utf8_length
 from seqmodel.tokens.tokenizer import END, FIRST_BYTE, FIRST_PIECE, START, UNKNOWN, Tokenizer
 
 Mask = npt.NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class SequenceForm:
+    """Form of a sequence: `ends` if it has an end symbol, `one_line` if it holds no newline."""
+
+    ends: bool = True
+    one_line: bool = False
+
+    @classmethod
+    def of(cls, kind: SequenceKind) -> SequenceForm:
+        return cls(ends=kind != "stream", one_line=kind == "line")
+
+
+TEXT = SequenceForm()  # of any number of lines, with an end
 
 
 class Situation(NamedTuple):
@@ -44,16 +61,15 @@ class Spelling:
     def __init__(
         self,
         tokenizer: Tokenizer,
-        ends: bool,
-        one_line: bool = False,
+        form: SequenceForm = TEXT,
         *,
         characters: Characters | None = None,
         known_words: bool = False,
         wider: Spelling | None = None,
     ) -> None:
-        self.tokenizer, self.ends, self.one_line = tokenizer, ends, one_line
+        self.tokenizer, self.form = tokenizer, form
         self.characters, self.known_words, self.wider = characters, known_words, wider
-        self.never = [START, UNKNOWN, *(tokenizer.newline_ids if one_line else ())]
+        self.never = [START, UNKNOWN, *(tokenizer.newline_ids if form.one_line else ())]
         self._writable = EVERYTHING if characters is None else characters
         self.has_blank = " " in self._writable
         self._masks: dict[Situation, Mask] = {}
@@ -69,11 +85,9 @@ class Spelling:
         """
         narrow = self
         if characters is not None:
-            narrow = Spelling(self.tokenizer, self.ends, self.one_line, characters=characters, wider=narrow)
+            narrow = Spelling(self.tokenizer, self.form, characters=characters, wider=narrow)
         if known_words and self.tokenizer.unit == "word":
-            narrow = Spelling(
-                self.tokenizer, self.ends, self.one_line, characters=characters, known_words=True, wider=narrow
-            )
+            narrow = Spelling(self.tokenizer, self.form, characters=characters, known_words=True, wider=narrow)
         return narrow
 
     def mask(self, situation: Situation) -> Mask:
@@ -99,7 +113,7 @@ class Spelling:
             virtual = " " if self.tokenizer.has_virtual_blanks else ""
             mask[FIRST_PIECE:] = self.characters.has_all_of([text.removeprefix(virtual) for text in self._texts])
         mask[self.never] = False
-        mask[END] = self.ends
+        mask[END] = self.form.ends
         if self.tokenizer.closed:
             mask[FIRST_BYTE:FIRST_PIECE] = False
         return mask
@@ -153,7 +167,7 @@ class Spelling:
             mask |= after_blank if self.has_blank or at_line_start else False
             mask |= self._blank & space if owes_blank else space
             mask |= without if bare and not run else False
-            mask[END] = self.ends and not owes_blank
+            mask[END] = self.form.ends and not owes_blank
         if run or not self.known_words:
             for byte in range(256):
                 mask[FIRST_BYTE + byte] = self._byte_fits(pending + bytes([byte]), situation)

@@ -23,6 +23,7 @@ from threadpoolctl import threadpool_info, threadpool_limits
 
 from seqmodel.choices import CellKind, Precision, SequenceKind, Size
 from seqmodel.decoding.generation import generate
+from seqmodel.decoding.token_masks import SequenceForm
 from seqmodel.inference.experts import Mixture, sequence_model
 from seqmodel.inference.runtime import Runtime
 from seqmodel.inference.sequence_model import SequenceModel
@@ -246,8 +247,8 @@ class _Jobs:
     def _sample(self, count: int, tokens: int) -> list[tuple[int, str]]:
         """Tokens and text of samples, none of which ends before it has so many tokens."""
         settings = SamplingSettings(count=count, max_tokens=tokens)
-        one_line = self.sequence == "line"
-        pieces = generate(self.model, self.tokenizer, "", settings, ends=False, one_line=one_line)
+        form = SequenceForm(ends=False, one_line=self.sequence == "line")
+        pieces = generate(self.model, self.tokenizer, "", settings, form=form)
         return [(piece.sample.tokens, piece.sample.text) for piece in pieces if piece.done]
 
 
