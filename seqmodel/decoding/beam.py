@@ -82,24 +82,25 @@ def allowed(logs: Floats, spellers: Sequence[Speller], before: Sequence[float]) 
 
 @dataclass(frozen=True)
 class _Partial:
-    """A continuation so far; `stop` is the reason why it ended, "" while it goes on."""
+    """A continuation so far."""
 
     speller: Speller
     limiter: Limiter
     path: Path = ()
     text: str = ""
     log: float = 0.0
-    stop: str = ""
 
     def extended(self, token: int, log: float) -> _Partial:
         """A copy with one more token, cut where it reaches a limit."""
         speller, limiter, path = copy(self.speller), copy(self.limiter), (*self.path, token)
-        text = "" if token == END else limiter.take(speller.push(token))
-        stop = limiter.stop
-        if not stop and (token == END or len(path) >= limiter.settings.max_tokens):
-            text += limiter.take_last(speller.finish())
-            stop = limiter.stop or ("end" if token == END else "max_tokens")
-        return _Partial(speller, limiter, path, self.text + text, log, stop)
+        text = "" if token == END else speller.push(token)
+        text = limiter.advance(text, speller, is_end=token == END, tokens=len(path))
+        return _Partial(speller, limiter, path, self.text + text, log)
+
+    @property
+    def stop(self) -> str:
+        """Reason why it ended, "" while it goes on."""
+        return self.limiter.stop
 
     @property
     def per_token(self) -> float:

@@ -259,13 +259,9 @@ class Sampler:
         sample.sampling_bits += drawn.sampling_bits
         lane.pending += drawn.bits
         lane.seen[drawn.token] = True
-        text = limiter.take(drawn.text)
-        if limiter.stop:
-            sample.stop = limiter.stop
-        elif drawn.token == END or sample.tokens >= self.settings.max_tokens:
-            text += limiter.take_last(lane.speller.finish())
-            sample.stop = limiter.stop or ("end" if drawn.token == END else "max_tokens")
-        lane.text.append(text)
+        is_end = drawn.token == END
+        lane.text.append(limiter.advance(drawn.text, lane.speller, is_end=is_end, tokens=sample.tokens))
+        sample.stop = limiter.stop
         if self.settings.length is not None:
             self._judge(lane, self.settings.length)
         if sample.stop:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from seqmodel.decoding.token_masks import Speller
 from seqmodel.settings import SamplingSettings
 from seqmodel.tokens.tokenizer import Tokenizer
 
@@ -29,6 +30,18 @@ class Limiter:
 
     def __post_init__(self) -> None:
         self.is_plain = not self.settings.stop and self.settings.max_lines is None  # no limit but max_chars
+
+    def advance(self, text: str, speller: Speller, *, is_end: bool, tokens: int) -> str:
+        """Add the text of the token that makes `tokens` of them; returns what may be shown.
+
+        `speller` has followed the tokens; `is_end` marks the end symbol. If the sample ends here, `stop` becomes the
+        reason: the name of a limit, or "end".
+        """
+        shown = self.take(text)
+        if not self.stop and (is_end or tokens >= self.settings.max_tokens):
+            shown += self.take_last(speller.finish())
+            self.stop = self.stop or ("end" if is_end else "max_tokens")
+        return shown
 
     def take(self, text: str) -> str:
         """Add text; returns the part that may be shown. If a limit is met, `stop` becomes its name."""
