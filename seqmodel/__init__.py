@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from seqmodel.api.model import Model, mix
-    from seqmodel.api.verbs import compare, load, plot, tokenize, train
+    from seqmodel.api.verbs import compare, filter, load, plot, tokenize, train
     from seqmodel.errors import DataError, ModelError, ResourceError, SeqmodelError, UsageError
 
 __version__ = "0.1.0"
 
 _HOMES = {
-    **dict.fromkeys(("compare", "load", "plot", "tokenize", "train"), "seqmodel.api.verbs"),
+    **dict.fromkeys(("compare", "filter", "load", "plot", "tokenize", "train"), "seqmodel.api.verbs"),
     **dict.fromkeys(("Model", "mix"), "seqmodel.api.model"),
     **dict.fromkeys(("DataError", "ModelError", "ResourceError", "SeqmodelError", "UsageError"), "seqmodel.errors"),
 }
@@ -29,6 +29,7 @@ __all__ = [
     "SeqmodelError",
     "UsageError",
     "compare",
+    "filter",
     "load",
     "mix",
     "plot",

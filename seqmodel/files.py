@@ -121,16 +121,17 @@ def note_own(path: Path, *made: Path) -> None:
     """Note in the lock of `path`, which the caller holds, which files it is about to make: those of `made` that are not
     there yet. If it is killed before it has something to keep, the next holder sweeps them."""
     with suppress(OSError):  # where a lock cannot be written to, they have to be overwritten with --force
-        lock_of(path).write_text("".join(f"{each.name}\n" for each in made if not each.exists()), encoding="utf-8")
+        lock_of(path).write_bytes(b"".join(os.fsencode(each.name) + b"\n" for each in made if not each.exists()))
 
 
 def _left(path: Path) -> list[Path]:
     """The files that a killed holder of the lock of `path` noted as its own."""
     try:
-        noted = lock_of(path).read_text(encoding="utf-8").split("\n")
-    except (OSError, UnicodeDecodeError):
+        noted = lock_of(path).read_bytes().split(b"\n")
+    except OSError:
         return []
-    return [each for suffix in (".tokens", ".valid.tokens", ".jsonl") if (each := beside(path, suffix)).name in noted]
+    own = (beside(path, suffix) for suffix in (".tokens", ".valid.tokens", ".jsonl"))
+    return [each for each in own if os.fsencode(each.name) in noted]
 
 
 @contextmanager

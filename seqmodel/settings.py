@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import difflib
+import inspect
 import math
 import re
-from collections.abc import Sequence
-from typing import Annotated, Any, TypeVar, get_args
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Annotated, Any, ClassVar, Literal, TypeVar, get_args
 
 from pydantic import (
     BaseModel,
@@ -42,8 +44,37 @@ MAX_ORDER = 16
 MAX_SAMPLES = 1 << 32  # of a prefix: the number of one is half of a key of 64 bits
 
 
+@dataclass(frozen=True)
+class Option:
+    """Marks a field of settings as an option: its help; its names if they are not `--field-name`; the metavar of a
+    value that is written as a text of its own kind, such as `5..95`; the panel of its help if not the settings'."""
+
+    help: str
+    names: tuple[str, ...] = ()
+    metavar: str | None = None
+    panel: str | None = None
+
+
 class Settings(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+    """Values that belong together, checked once. Fields that carry an `Option` are options of the commands that take
+    the settings, and keywords of the Python functions that do."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False, defer_build=True)
+    panel: ClassVar[str | None] = None
+
+    @classmethod
+    def options(cls) -> dict[str, Option]:
+        """The fields that are options."""
+        marks = ((name, mark) for name, field in cls.model_fields.items() for mark in field.metadata)
+        return {name: mark for name, mark in marks if isinstance(mark, Option)}
+
+
+def settings_of(function: Callable[..., Any]) -> dict[str, type[Settings]]:
+    """The parameters of a function that are settings, and their types; their annotations are plain names."""
+    parameters = inspect.signature(function).parameters.values()
+    named = {parameter.name: parameter.annotation for parameter in parameters}
+    kinds = {name: function.__globals__.get(kind) if isinstance(kind, str) else kind for name, kind in named.items()}
+    return {name: kind for name, kind in kinds.items() if isinstance(kind, type) and issubclass(kind, Settings)}
 
 
 MAX_EPOCHS = 1e6
@@ -89,20 +120,20 @@ def refusal(field: FieldInfo, value: Any) -> str:
     given = ""
     if isinstance(value, float) or (isinstance(value, int) and abs(value) < 1 << 63):
         given = f", not {value:g}" if isinstance(value, float) else f", not {value}"
-    return f"takes {allowed(field.annotation, **_bounds(field.annotation, field.metadata))}{given}"
+    return f"takes {allowed(field.annotation, **bounds(field.annotation, field.metadata))}{given}"
 
 
 _BOUNDS = {"gt": "above", "ge": "least", "lt": "below", "le": "most"}
 
 
-def _bounds(kind: Any, metadata: Sequence[Any]) -> dict[str, Any]:
+def bounds(kind: Any, metadata: Sequence[Any]) -> dict[str, Any]:
     """The bounds of a type, also of one inside an optional type."""
     found: dict[str, Any] = {}
     for item in metadata:
         items = item.metadata if isinstance(item, FieldInfo) else [item]
         found |= {_BOUNDS[key]: getattr(one, key) for one in items for key in _BOUNDS if hasattr(one, key)}
     for inner in get_args(kind):
-        found |= _bounds(inner, getattr(inner, "__metadata__", ()))
+        found |= bounds(inner, getattr(inner, "__metadata__", ()))
     return found
 
 
@@ -331,3 +362,78 @@ _MEANT = {"t": "\t", "n": "\n", "r": "\r", "\\": "\\"}
 def unescaped(text: str) -> str:
     """A text in which a backslash before t, n, r or a backslash stood for a tab, a line end or itself."""
     return _ESCAPED.sub(lambda match: _MEANT[match.group(1)], text)
+
+
+# Options that commands share, and those of one command
+
+
+class ReadingSettings(Settings):
+    """How files of text are read."""
+
+    panel = "Text"
+    errors: Annotated[TextErrors, Option("Invalid UTF-8: strict stops, replace puts U+FFFD.")] = "strict"
+    max_line: Annotated[PositiveInt, Option("Longest line that is read, in MiB.")] = 256
+
+    @property
+    def corpus(self) -> CorpusSettings:
+        return CorpusSettings(errors=self.errors, max_line=self.max_line << 20)
+
+
+class TableSettings(Settings):
+    """The column of a table that holds the text."""
+
+    panel = "Tables"
+    column: Annotated[
+        str | None,
+        Option(
+            "Read a table: the text's column, by name, or by number from 1 if there is no header; =7 is the name 7.",
+        ),
+    ] = None
+    input: Annotated[
+        TableFormat | None,
+        Option("The table's format; else by the file's name, or tsv. raw-tsv: TSV without quoting."),
+    ] = None
+    skip_bad: Annotated[
+        bool,
+        Option("Leave out rows that cannot be read, and count them; the exit code is still 0.", ("--skip-bad",)),
+    ] = False
+
+    @model_validator(mode="after")
+    def _goes_with_a_table(self) -> TableSettings:
+        if self.skip_bad and self.column is None:
+            raise ValueError("--skip-bad needs --column: name the text's column, or leave it out")
+        return self
+
+
+_RANGE = re.compile(r"(\d+(?:\.\d+)?)?\.\.(\d+(?:\.\d+)?)?")
+
+
+def parse_percentiles(value: Any) -> Any:
+    """The ends of a range that is written as `5..95`, `..95` or `95..`; what is no text stays as it is."""
+    match = _RANGE.fullmatch(value) if isinstance(value, str) else None
+    ends = (float(match[1] or 0), float(match[2] or 100)) if match else value
+    if isinstance(ends, str) or not (ends is None or 0 <= ends[0] <= ends[1] <= 100):
+        raise ValueError("takes a range within 0..100, such as 95.., ..95 or 5..95")
+    return ends
+
+
+class FilterSettings(Settings):
+    """Which lines pass a filter. A line's score is in bits `per` char, token or line."""
+
+    panel = "Which lines pass"
+    below: Annotated[float | None, Option("Print lines with a score below this.")] = None
+    above: Annotated[float | None, Option("Print lines with a score above this.")] = None
+    percentiles: Annotated[
+        tuple[float, float] | None,
+        BeforeValidator(parse_percentiles),
+        Option("Print lines of these percentiles (see score --percentile); 95.. for the oddest.", metavar="A..B"),
+    ] = None
+    per: Annotated[
+        Literal["char", "token", "line"] | None,
+        Option("Score in bits per char, per token or of the whole line; default char (closed vocabulary: token)."),
+    ] = None
+    invert: Annotated[bool, Option("Print the other lines instead.", ("--invert", "-v"))] = False
+    keep_blank: Annotated[bool, Option("Print blank lines, too; they have no score.", ("--keep-blank",))] = False
+    context: Annotated[
+        Literal["carry", "none"], Option("none: score every line by itself. carry: as the model was trained.")
+    ] = "carry"

@@ -14,19 +14,23 @@ from __future__ import annotations
 import os
 import time as clock
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from seqmodel.api.arguments import verb
 from seqmodel.api.model import Model
 from seqmodel.choices import Over
 from seqmodel.errors import UsageError
 from seqmodel.files import exclusive, refuse_existing
 from seqmodel.model.bundle import DEFAULT_NAME, read_bundle
-from seqmodel.settings import CorpusSettings, TokenizerSettings
+from seqmodel.settings import CorpusSettings, FilterSettings, ReadingSettings, TableSettings, TokenizerSettings
 from seqmodel.training.run.request import TrainingRequest, TrainingResult
 
 if TYPE_CHECKING:
     from seqmodel.scoring.comparison import Comparison
+    from seqmodel.scoring.filtering import FilteredLines
+    from seqmodel.text.inputs import LineInputs
     from seqmodel.tokens.store import TokenStore
     from seqmodel.tokens.tokenizer import Tokenizer
     from seqmodel.training.events import Event
@@ -141,6 +145,54 @@ def run_training(
             return FollowingRun(request, started, lambda event: None, should_stop, group).carry_out()
         with exclusive(request.output, request.inputs):
             return TrainingRun(request, started, on_event, should_stop, group).carry_out()
+
+
+# Filtering
+
+
+@verb
+def filter(
+    inputs: Paths = (),
+    model: str | Path | Model | None = None,
+    *,
+    against: str | Path | Model | None = None,
+    rule: FilterSettings,
+    table: TableSettings,
+    reading: ReadingSettings,
+    on_note: Callable[[str], None] = lambda note: None,
+) -> FilteredLines:
+    """Lines of text files (standard input if there are none) whose score by the model fits; iterate over the result.
+
+    A line's score is in bits per char, or as `per` says; with `against`, the score by that model is subtracted. The
+    options are those of the command: `below`, `above`, `percentiles`, `per`, `invert`, `keep_blank`, `context`;
+    `column`, `input`, `skip_bad`; `errors`, `max_line`. Nothing is read before the first line is asked for.
+
+    Raises:
+        DataError: if a file is missing, or (while reading) cannot be read.
+        UsageError: if no bound is given, or the bounds make no sense for the models.
+    """
+    from seqmodel.scoring.filtering import FilteredLines, LineRule
+
+    loaded = _loaded(model)
+    decides = LineRule(loaded, None if against is None else _loaded(against), rule)
+    return FilteredLines(_line_inputs(inputs, loaded, table, reading, on_note), decides)
+
+
+def _loaded(model: str | Path | Model | None) -> Model:
+    return model if isinstance(model, Model) else load(model)
+
+
+def _line_inputs(
+    inputs: Paths, model: Model, table: TableSettings, reading: ReadingSettings, on_note: Callable[[str], None]
+) -> LineInputs:
+    from seqmodel.text.inputs import LineInputs
+    from seqmodel.text.tables import TableReader, format_of
+
+    found = LineInputs.of(_names(inputs), (), reading.corpus, model.header.unit == "byte", on_note)
+    if table.column is None:
+        return found
+    kind = table.input or format_of([source.name for source in found.sources])
+    return replace(found, table=TableReader(kind, table.column, skip_bad=table.skip_bad))
 
 
 # Comparing

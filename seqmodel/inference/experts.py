@@ -23,6 +23,7 @@ from seqmodel.tokens.tokenizer import UNKNOWN
 
 BISECTIONS = 24
 LEAST_WEIGHT = 1e-4  # of either expert
+UNFITTED_WEIGHT = 0.65  # of the recurrence, in situations that the held-out text does not have
 PRIOR = 100.0  # held-out tokens that a situation's weight must outvote to leave the common one
 
 
@@ -131,10 +132,18 @@ def fit_weights(
     """Weights (number,) under which held-out tokens are most probable.
 
     `recurrence`, `counts` (N,): each expert's probability of each token; `where` (N,): its situation. A rare situation
-    keeps close to the weight that is best for all.
+    keeps close to the weight that is best for all; one never seen has UNFITTED_WEIGHT.
     """
-    common = _best_weights(recurrence, counts, np.zeros_like(where), np.full(1, 0.5), 0.0) if len(where) else [0.5]
-    return _best_weights(recurrence, counts, where, np.full(number, common[0]), PRIOR).astype(np.float32)
+    if not len(where):
+        return np.full(number, UNFITTED_WEIGHT, np.float32)
+    common = _best_weights(recurrence, counts, np.zeros_like(where), np.full(1, 0.5), 0.0)
+    return where_seen(_best_weights(recurrence, counts, where, np.full(number, common[0]), PRIOR), where)
+
+
+def where_seen(weights: npt.NDArray[Any], where: npt.NDArray[np.int64]) -> Floats:
+    """Weights with UNFITTED_WEIGHT in the situations that are not among `where`."""
+    seen = np.bincount(where, minlength=len(weights)) > 0
+    return np.where(seen, weights, UNFITTED_WEIGHT).astype(np.float32)
 
 
 def _best_weights(

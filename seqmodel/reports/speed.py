@@ -24,7 +24,7 @@ from threadpoolctl import threadpool_info, threadpool_limits
 from seqmodel.choices import CellKind, Precision, SequenceKind, Size
 from seqmodel.decoding.generation import generate
 from seqmodel.decoding.token_masks import SequenceForm
-from seqmodel.inference.experts import Mixture, sequence_model
+from seqmodel.inference.experts import UNFITTED_WEIGHT, Mixture, sequence_model
 from seqmodel.inference.runtime import Runtime
 from seqmodel.inference.sequence_model import SequenceModel
 from seqmodel.model.bundle import Bundle, stored_precision, weight_shapes
@@ -37,7 +37,6 @@ from seqmodel.tokens.batches import whole_store
 from seqmodel.tokens.store import TokenStore, make_store, open_store
 from seqmodel.tokens.tokenizer import END, Tokenizer
 from seqmodel.training.devices import native_precision
-from seqmodel.training.held_out_evaluation import UNFITTED_WEIGHT
 from seqmodel.training.loop import Trainer, TrainingData
 from seqmodel.training.optimization import fast_arithmetic, usable_cores
 from seqmodel.training.planning import SIZES, Task, plan_model, plan_ngrams, plan_order, plan_training

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from seqmodel.inference.experts import LEAST_WEIGHT, fit_weights, situations
+from seqmodel.inference.experts import LEAST_WEIGHT, UNFITTED_WEIGHT, fit_weights, situations, where_seen
 from seqmodel.inference.runtime import Runtime
 from seqmodel.model.bundle import HeldOut
 from seqmodel.model.kneser_ney import CountModel
@@ -23,7 +23,6 @@ from seqmodel.tokens.tokenizer import END, UNKNOWN, never_predicted
 from seqmodel.training.events import Evaluated, Per
 from seqmodel.training.loop import TrainingData, stretches
 
-UNFITTED_WEIGHT = 0.65  # the recurrence's share where there is nothing to fit it on
 _MOST_FOLDS, _FOLDED_TOKENS = 8, 1 << 16  # of a long text two folds, which tell as much and take less time
 _BATCH_TOKENS = 1 << 16  # scored at once
 _MOST_COUNTED = 1 << 25  # training tokens that the unigram model is estimated from
@@ -133,12 +132,12 @@ _COLUMNS = ("recurrence", "counts", "where", "stretch")
 
 def _fitted(scores: ExpertScores, number: int) -> tuple[Numbers, Numbers]:
     """The mixture's weights, and its bits for each token, cross-validated. Where an expert alone predicts the text
-    better than weights that were fitted elsewhere, it gets nearly all of the mixture."""
+    better than weights that were fitted elsewhere, it gets nearly all of the mixture in every situation that occurs."""
     weights: Numbers = fit_weights(scores.recurrence, scores.counts, scores.where, number)
     bits = _cross_validated_bits(scores, number)
     for expert, share in ((scores.recurrence, 1 - LEAST_WEIGHT), (scores.counts, LEAST_WEIGHT)):
         if -np.log2(expert).sum() < bits.sum():
-            weights, bits = np.full(number, share), _mixture_bits(scores, share)
+            weights, bits = where_seen(np.full(number, share), scores.where), _mixture_bits(scores, share)
     return weights, bits
 
 

@@ -13,7 +13,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 import seqmodel
-from seqmodel.console.filter_run import LineOutput, Pair, scored_by_both
+from seqmodel.console.filter_view import LineOutput
+from seqmodel.scoring.filtering import Pair, scored_by_both
 from seqmodel.text.corpus import Line
 from tests.cli.command import Result, command, environment, run, run_here, told
 from tests.cli.test_score import NASTY, lines_of_text
@@ -327,7 +328,7 @@ def test_a_reader_that_has_had_enough_and_a_full_disk(model: Path) -> None:
     [
         ([], "nothing says which lines pass"),
         (["--invert"], "nothing says which lines pass"),
-        (["--below", "nan"], "--below and --above take numbers"),
+        (["--below", "nan"], "--below takes a number, not nan"),
         (["--below", "much"], "--below takes a number, not much"),
         (["--below", "2", "--above", "3"], "no score is above 3 and below 2"),
         (["--percentiles", "95"], "--percentiles takes a range within 0..100"),

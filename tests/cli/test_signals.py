@@ -218,14 +218,12 @@ def wait_for(happened: Callable[[], Any]) -> None:
 def test_a_store_that_is_half_written_goes_when_a_signal_comes(
     tmp_path: Path, train_little: Callable[..., Path]
 ) -> None:
-    process = started("tokenize", "-", "-m", train_little(), "-o", tmp_path / "c.tokens")
-    assert process.stdin is not None
-    process.stdin.write(b"cat\n")
-    process.stdin.flush()
+    (tmp_path / "big.txt").write_bytes(b"cat dog\n" * (4 << 20))  # takes long enough to be written
+    process = started("tokenize", tmp_path / "big.txt", "-m", train_little(), "-o", tmp_path / "c.tokens")
     wait_for(lambda: ".c.tokens.seqmodel-partial" in names(tmp_path))
     process.send_signal(signal.SIGTERM)
     assert process.communicate(timeout=60) == (b"", b"") and process.returncode == 143
-    assert names(tmp_path) == set()
+    assert names(tmp_path) == {"big.txt"}
 
 
 def test_ctrl_c_ends_a_command_whose_reader_reads_nothing(tmp_path: Path, train_little: Callable[..., Path]) -> None:

@@ -6,12 +6,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from typer.main import get_command
 
-from seqmodel.cli.app import app
+from seqmodel.cli.app import GROUPS, load_command
 from tests.cli.command import run_here, told
 
-COMMANDS = get_command(app).commands  # type: ignore[attr-defined]
+COMMANDS = {name: load_command(name) for group in GROUPS.values() for name in group}
 FOREIGN = ("Input should", "Value error", "Invalid value", "No such option", "No such command", "argument(s)", "?.")
 
 # What is typed, and all that is said of it. No model is read.
@@ -48,7 +47,7 @@ SAID = {
     "train --width 100000": "--width takes a whole number from 1 to 8192, not 100000.",
     "train --dropout 1": "--dropout takes a number of 0 or more and below 1, not 1.",
     "train --time soon": "--time takes a duration above zero, such as 90s, 10m or 1h30m.",
-    "train --fingerprint x": "--fingerprint takes a size such as 4MB, 512kB or 4000000.",
+    "train --fingerprint x": "--fingerprint takes a size such as 4MB, 4MiB or 4000000.",
     "train --steps 2 --time 3": "more than one budget is given. Give one of --time, --steps and --epochs.",
     "tokenize -o x --vocab-size 9999999": "--vocab-size takes a whole number from 1 to 1048576, not 9999999.",
 }
@@ -65,7 +64,7 @@ SAID_OF_MODEL = {
     "generate --length 2..3 --max-tokens 3": "--length and --max-tokens contradict each other. Leave one of them out.",
     "generate --max-copy 3": "--max-copy goes with --novel. Give both, or neither.",
     "filter --percentiles 9..5": "--percentiles takes a range within 0..100, such as 95.., ..95 or 5..95.",
-    "filter --below nan": "--below and --above take numbers, not nan. See seqmodel filter --help.",
+    "filter --below nan": "--below takes a number, not nan.",
     "filter --above 3 --below 2": "no score is above 3 and below 2. Swap the two; --invert passes what lies outside.",
     "top --max-bits inf": "--max-bits takes a number of 0 or more, not inf.",
 }

@@ -14,6 +14,7 @@ from seqmodel.inference.experts import Mixture
 from seqmodel.inference.runtime import Runtime
 from seqmodel.model.bundle import read_bundle
 from seqmodel.reports.explanation import MOST_TOKENS, chain
+from seqmodel.reports.highlight import NEWLINE_SIGN
 
 
 def test_the_steps_are_the_tokens_in_order(little_model: Model) -> None:
@@ -59,10 +60,11 @@ def test_what_comes_before_the_line_is_told_too(little_model: Model) -> None:
     assert chain(little_model.runtime, little_model.tokenizer, row, 20)[0].before in ("<s>dog␣", "<s>dog")
 
 
-def test_nothing_has_no_steps(train_little: Callable[..., Path]) -> None:
+def test_of_nothing_a_stream_has_its_newline(train_little: Callable[..., Path]) -> None:
     model = Model(read_bundle(train_little(sequence="stream", steps=20, width=16)))
     (row,) = model.score([""])
-    assert chain(model.runtime, model.tokenizer, row, 20) == []
+    (step,) = chain(model.runtime, model.tokenizer, row, 20)
+    assert step.token == NEWLINE_SIGN and step.sum == pytest.approx(row.bits)
 
 
 def test_a_long_line_is_refused(little_model: Model) -> None:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import tempfile
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, get_args
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -26,14 +26,10 @@ from seqmodel.reports.speed import (
     best_rates,
     bundle_speeds,
     dense_weights,
-    made_up_corpus,
     made_up_text,
     preset_speeds,
 )
-from seqmodel.settings import ModelSettings, TrainingSettings
-from seqmodel.training.events import StepDone
-from seqmodel.training.loop import TrainingData
-from seqmodel.training.trial_steps import training_speed
+from seqmodel.settings import ModelSettings
 
 JOBS = list(get_args(Job))
 
@@ -200,25 +196,3 @@ def test_a_stop_in_training_leaves_the_arithmetic_as_it_was(temporary: Path, mon
     with pytest.raises(KeyboardInterrupt):
         list[Speed](preset_speeds(["mingru"], ["s"], seconds=0, threads=1))
     assert arithmetic() == before and leftovers(temporary) == []
-
-
-@pytest.mark.parametrize(("budget", "steps"), [({"steps": 100}, 8), ({"seconds": 20.0}, 3)])
-def test_plans_go_by_the_steps_of_one_network_the_first_left_out(
-    budget: dict[str, Any], steps: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    taken: list[int] = []
-
-    class Fake:
-        def __init__(self, data: TrainingData, model: ModelSettings, *more: Any, **options: Any) -> None:
-            assert model.networks == 1 and not len(data.held_out)
-
-        def events(self) -> Iterator[StepDone]:
-            for step in range(1, 100):
-                taken.append(step)
-                yield StepDone(step, 100 * step, 0.1, 2.0, 1.0, 0.0, 5 + 0.1 * step, 0.01)
-
-    monkeypatch.setattr(speed, "Trainer", Fake)
-    corpus = made_up_corpus()
-    model = ModelSettings(vocabulary=corpus.data.store.header.vocabulary, networks=3)
-    found = training_speed(corpus.data, model, TrainingSettings(**budget), corpus.index, torch.device("cpu"))
-    assert found == pytest.approx(1000) and len(taken) == steps

@@ -78,7 +78,7 @@ def test_a_list_is_given_as_soon_as_the_next_one_begins() -> None:
     [
         (["a-1 x", "b-1 y", "a-2 z"], "line 3: an utterance whose list has ended"),
         (["a-1 x", "a-1 y"], "line 2: a hypothesis of that number"),
-        (["a-1 x", "  "], "line 2: blank"),
+        (["a-1 x", "  "], "line 2: a blank line"),
     ],
 )
 def test_what_is_no_list_is_told_with_its_line(lines: list[str], what: str) -> None:
@@ -186,5 +186,5 @@ def test_lists_before_a_bad_line_come_before_the_error() -> None:
     lines = ["a-1 x", "a-2 y", "b-1 z", " ", "c-1 w"]
     batches = nbest_lists(kaldi_hypotheses([[Line(i, text, True) for i, text in enumerate(lines, 1)]], "x"), "x")
     assert shown(next(batches)) == [("a", ["x", "y"])]
-    with pytest.raises(DataError, match="line 4: blank"):
+    with pytest.raises(DataError, match="line 4: a blank line"):
         next(batches)

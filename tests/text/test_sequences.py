@@ -45,12 +45,13 @@ def test_a_column_of_csv_is_trained_on_without_header_quotes_and_labels(tmp_path
 
 
 def test_tables_are_read_by_their_names_each_with_a_header_of_its_own(tmp_path: Path) -> None:
-    (tmp_path / "a.tsv").write_text("text\tn\none\\ttwo\t1\n")
+    (tmp_path / "a.tsv").write_text('text\tn\n"one\ttwo"\t1\n')
     (tmp_path / "b.jsonl").write_text(json.dumps({"n": 2, "text": "thr\nee"}) + "\n")
     (tmp_path / "c.csv").write_text("n,text\n4,five\n")
     assert read(tmp_path, column="text")[0] == f"one\ttwo{E}thr\nee{E}five{E}"
     assert read(tmp_path / "a.tsv", column="2")[0] == f"n{E}1{E}"
-    assert read(tmp_path / "a.tsv", column="1", table="csv")[0] == f"text\tn{E}one\\ttwo\t1{E}"
+    (tmp_path / "d.tsv").write_text("text\tn\none\t1\n")
+    assert read(tmp_path / "d.tsv", column="1", table="csv")[0] == f"text\tn{E}one\t1{E}"
 
 
 def test_train_and_tokenize_take_a_column_and_python_by_the_same_name(tmp_path: Path) -> None:

@@ -187,7 +187,7 @@ CONTRADICTIONS: dict[str, dict[str, Any]] = {
     "unit": {"unit": "word"},
     "sequence": {"sequence": "stream"},
     "ngram is on": {"counts": False},
-    "ngram embeddings is true": {"ngram_embeddings": False},
+    "ngram_embeddings is true": {"ngram_embeddings": False},
 }
 
 
@@ -198,7 +198,7 @@ def test_settings_are_those_that_the_run_began_with_and_others_are_refused(corpu
     for name, changes in CONTRADICTIONS.items():
         with pytest.raises(UsageError, match=f"^{name} .*in the checkpoint, not "):
             run_training(request(parts, corpus, resume=True, **_copied(changes)))
-    with pytest.raises(UsageError, match="keep blank is false in the checkpoint, not true"):
+    with pytest.raises(UsageError, match="keep_blank is false in the checkpoint, not true"):
         changed = CorpusSettings(keep_blank=True)
         run_training(replace(request(parts, corpus, resume=True), corpus=changed))
     run_training(request(parts, corpus, resume=True, counts=True, ngram_embeddings=True))

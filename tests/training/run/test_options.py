@@ -271,5 +271,5 @@ def test_sizes_that_cannot_be_are_refused(text: str) -> None:
 
 @pytest.mark.parametrize("text", ["9" * 400, "9" * 307 + "d", "0." + "0" * 400 + "1"])
 def test_durations_beyond_all_numbers_are_refused(text: str) -> None:
-    with pytest.raises(UsageError, match="duration cannot be read"):
+    with pytest.raises(UsageError, match="takes a duration above zero"):
         checked_options({"time": text})
