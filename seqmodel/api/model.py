@@ -19,9 +19,10 @@ if TYPE_CHECKING:
     from seqmodel.decoding.best_first import TopSearch
     from seqmodel.decoding.completion import Completer, Completion, Completions, NextTokens
     from seqmodel.decoding.generation import Piece, Sample
+    from seqmodel.decoding.token_masks import SequenceForm
     from seqmodel.scoring.anomaly import Span
     from seqmodel.scoring.line_mixture import LineMixture
-    from seqmodel.scoring.lines import LineScore, Reading
+    from seqmodel.scoring.lines import LineContext, LineScore
     from seqmodel.scoring.rescoring import Rescored
     from seqmodel.scoring.words import WordScore
     from seqmodel.text.corpus import Line
@@ -56,7 +57,7 @@ class Model:
             DataError: if a text holds a lone surrogate.
             UsageError: if `texts` is a string, or texts are given for more or fewer.
         """
-        from seqmodel.scoring.tokens import Wanted
+        from seqmodel.scoring.tokens import ScoreFields
         from seqmodel.scoring.words import boundary_tokens
         from seqmodel.text.corpus import Line
 
@@ -68,17 +69,19 @@ class Model:
             Line(number, text, False, one)
             for number, (text, one) in enumerate(zip(texts, before, strict=True), start=1)
         ]
-        wanted = Wanted(ranks=details, boundary=boundary_tokens(self.tokenizer) if details else None)
-        reading = self.reading(restart=True, separator=separator, wanted=wanted)
+        wanted = ScoreFields(ranks=details, boundary=boundary_tokens(self.tokenizer) if details else None)
+        reading = self.reading(restart=True, separator=separator, fields=wanted)
         return [row for rows in self.score_lines([lines], reading) for row in rows]
 
-    def reading(self, **settings: Any) -> Reading:
-        """How lines are read; keywords as in `Reading`."""
-        from seqmodel.scoring.lines import Reading
+    def reading(self, **settings: Any) -> LineContext:
+        """How lines are read; keywords as in `LineContext`."""
+        from seqmodel.scoring.lines import LineContext
 
-        return Reading(self.header.sequence, **settings)
+        return LineContext(self.header.sequence, **settings)
 
-    def score_lines(self, batches: Iterable[list[Line]], reading: Reading | None = None) -> Iterator[list[LineScore]]:
+    def score_lines(
+        self, batches: Iterable[list[Line]], reading: LineContext | None = None
+    ) -> Iterator[list[LineScore]]:
         """Score the lines of one file, batch by batch; see `scoring.lines`."""
         from seqmodel.scoring.lines import score_lines
 
@@ -229,8 +232,7 @@ class Model:
         self._refuse_lines(prefix)
         return beam(
             *(self.runtime, self.tokenizer, prefix, width, self.sampling(**settings)),
-            ends=self.header.model.ends,
-            one_line=self.header.sequence == "line",
+            form=self._form,
             length_normalisation=length_normalisation,
             characters=self.characters,
         )
@@ -244,12 +246,9 @@ class Model:
         from seqmodel.decoding.generation import generate
 
         self._refuse_lines(prefix)
-        ends = self.header.model.ends
-        one_line = self.header.sequence == "line"
         return generate(
             *(self.runtime, self.tokenizer, prefix, settings),
-            ends=ends,
-            one_line=one_line,
+            form=self._form,
             prefix_index=prefix_index,
             fingerprint=self.fingerprint,
             characters=self.characters,
@@ -281,6 +280,13 @@ class Model:
         self._refuse_lines(prefix)
         return self._completer.next_tokens(prefix, checked(CompletionSettings, k=k, any_text=any_text))
 
+    @property
+    def _form(self) -> SequenceForm:
+        """Form of the model's sequences: with an end or without, of one line or more."""
+        from seqmodel.decoding.token_masks import SequenceForm
+
+        return SequenceForm.of(self.header.sequence)
+
     @cached_property
     def _completer(self) -> Completer:
         from seqmodel.decoding.completion import Completer
@@ -288,8 +294,7 @@ class Model:
         return Completer(
             self.runtime,
             self.tokenizer,
-            ends=self.header.model.ends,
-            one_line=self.header.sequence == "line",
+            form=self._form,
             characters=self.characters,
         )
 
@@ -314,7 +319,7 @@ class Model:
         wanted = checked(SearchSettings, count=n, **settings)
         return TopSearch(
             *(self.runtime, self.tokenizer, prefix, wanted),
-            one_line=self.header.sequence == "line",
+            form=self._form,
             characters=self.characters,
         )
 

@@ -261,7 +261,7 @@ def compare(
         DataError: if a text cannot be read, or there is none.
         UsageError: if there are fewer than two models, or they cannot be compared.
     """
-    from seqmodel.scoring.comparison import Gathering, check_comparable
+    from seqmodel.scoring.comparison import ComparisonSums, check_comparable
     from seqmodel.scoring.line_mixture import scored_by_each
     from seqmodel.text.inputs import LineInputs
 
@@ -275,7 +275,7 @@ def compare(
         raise UsageError(f"takes a whole number of 0 or more, not {seed}", setting="seed")
     loaded = [load(name) for name in names]
     check_comparable(loaded)
-    gathered = Gathering(names, loaded, worst)
+    gathered = ComparisonSums(names, loaded, worst)
     any_bytes = all(model.header.unit == "byte" for model in loaded)
     for name, batches in LineInputs.of(_names(inputs), (), corpus or CorpusSettings(), any_bytes).streams():
         for rows in scored_by_each(loaded, batches):

@@ -63,7 +63,7 @@ def _fitted(
     models: Sequence[Model], mixture: LineScorer, tune: str, request: ScoreRequest, settings: CorpusSettings
 ) -> MixtureFit:
     inputs = line_inputs(mixture, replace(request, inputs=(tune,), texts=(), shard=None), settings)
-    reading = replace(reading_of(mixture, request, settings), wanted=PLAIN)
+    reading = replace(reading_of(mixture, request, settings), fields=PLAIN)
     return fit_mixture(models, inputs, reading, by_tokens=isinstance(mixture, Model))
 
 

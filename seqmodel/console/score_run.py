@@ -15,8 +15,8 @@ from seqmodel.console.table_columns import say_renamed, say_skipped
 from seqmodel.console.terminal import notes, say
 from seqmodel.errors import UsageError
 from seqmodel.scoring.line_mixture import LineScorer
-from seqmodel.scoring.lines import Reading
-from seqmodel.scoring.tokens import Wanted
+from seqmodel.scoring.lines import LineContext
+from seqmodel.scoring.tokens import ScoreFields
 from seqmodel.scoring.words import WordBoundary, WordKind, boundary_tokens
 from seqmodel.settings import CorpusSettings
 from seqmodel.text.corpus import STDIN, find_sources, read_lines
@@ -121,11 +121,11 @@ def _in_parts(model: LineScorer, request: ScoreRequest) -> bool:
     return alone and not (carried or odd or request.level == "word" or request.style in ("kenlm", "lmzoo"))
 
 
-def reading_of(model: LineScorer, request: ScoreRequest, settings: CorpusSettings) -> Reading:
+def reading_of(model: LineScorer, request: ScoreRequest, settings: CorpusSettings) -> LineContext:
     """How the model reads what is asked for."""
     corrected = request.level == "word" and request.boundary == "corrected" and model.tokenizer.has_virtual_blanks
     alternatives = request.pictures.alternatives(request.level)
-    wanted = Wanted(
+    wanted = ScoreFields(
         ranks=bool(alternatives) or (request.level == "token" and request.style != "lmzoo"),
         boundary=boundary_tokens(model.tokenizer) if corrected else None,
         alternatives=alternatives,
@@ -133,7 +133,7 @@ def reading_of(model: LineScorer, request: ScoreRequest, settings: CorpusSetting
     # The rows of a table, and texts on the command line, stand for themselves.
     restart = bool(request.texts) or request.column is not None or request.context == NONE or request.pictures.explain
     preamble = "" if request.context in (CARRY, NONE) else _preamble(model, request.context, settings)
-    return model.reading(restart=restart, preamble=preamble, separator=request.separator, wanted=wanted)
+    return model.reading(restart=restart, preamble=preamble, separator=request.separator, fields=wanted)
 
 
 def _preamble(model: LineScorer, name: str, settings: CorpusSettings) -> str:

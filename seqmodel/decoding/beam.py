@@ -1,4 +1,4 @@
-"""Beam search: the most probable continuations of a prefix that a bounded search finds; and where searches begin."""
+"""Beam search: the most probable continuations of a prefix that a search of bounded width finds."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from seqmodel.decoding.generation import Sample
 from seqmodel.decoding.stopping import Limiter
-from seqmodel.decoding.token_masks import Speller, Spelling
+from seqmodel.decoding.token_masks import TEXT, SequenceForm, Speller, Spelling
 from seqmodel.inference.blas_threads import one_thread
 from seqmodel.inference.sequence_model import Floats, SequenceModel
 from seqmodel.scoring.tokens import LN2, RunningScorer
@@ -28,7 +28,7 @@ Path = tuple[int, ...]
 
 @dataclass(frozen=True)
 class Start:
-    """A prefix that has been read: its ids, what may come next, its log-probabilities (1, V), and the state."""
+    """A prefix after it was read: ids, speller, log-probabilities (1, V) of the next token, state (one lane)."""
 
     text: str
     ids: Path
@@ -37,10 +37,10 @@ class Start:
     state: Any
 
     def whole(self, path: Sequence[int]) -> str | None:
-        """The text of the prefix and a complete path after it; None if that is not how the text is spelled."""
+        """Text of the prefix and a complete path after it; None if the tokenizer would spell that text otherwise."""
         tokenizer = self.speller.tokenizer
         text = tokenizer.decode([*self.ids, *path])
-        if tokenizer.closed:  # decoding has a symbol for what the vocabulary lacks; only a prefix can hold it
+        if tokenizer.closed:  # only a prefix can hold unknown words, which decode to a symbol
             text = self.text + text[len(tokenizer.decode(self.ids)) :]
         return text if tokenizer.encode(text).tolist() == [*self.ids, *path] else None
 
@@ -50,11 +50,10 @@ def begin(
     model: SequenceModel,
     tokenizer: Tokenizer,
     prefix: str,
-    ends: bool = True,
-    one_line: bool = False,
+    form: SequenceForm = TEXT,
     characters: Characters | None = None,
 ) -> Start:
-    """Read a prefix; only `characters` follow it, any if None.
+    """Read a prefix; what follows is made of `characters` (default: any).
 
     Raises:
         DataError: if it holds a lone surrogate.
@@ -63,16 +62,19 @@ def begin(
     scorer = RunningScorer(model)
     scorer.score(ids)
     logs, state = model.step(np.array([[scorer.last]]), scorer.state)
-    speller = Speller(Spelling(tokenizer, ends, one_line).narrowed(characters))
+    speller = Speller(Spelling(tokenizer, form).narrowed(characters))
     speller.follow(ids.tolist())
     speller.written = len(speller.pending)
     return Start(prefix, tuple(ids.tolist()), speller, logs[0], state)
 
 
 def allowed(logs: Floats, spellers: Sequence[Speller], before: Sequence[float]) -> Logs:
-    """Log-probability (lanes, V) of each lane with one more token, given that before it; −inf where none may come."""
+    """Log-probability (lanes, V) of each lane and one more token; −inf for tokens that may not come.
+
+    `before` (lanes,) are the log-probabilities of the lanes so far.
+    """
     masks = np.stack([speller.mask for speller in spellers])
-    # Rounding may lift a certain token above one: extending never makes a sequence more probable.
+    # Rounding may lift a probability above one; an extension is never more probable than what it extends.
     certain = np.minimum(np.where(masks, logs, -np.inf), 0)
     totals: Logs = np.array(before)[:, None] + certain
     return totals
@@ -80,24 +82,25 @@ def allowed(logs: Floats, spellers: Sequence[Speller], before: Sequence[float]) 
 
 @dataclass(frozen=True)
 class _Partial:
-    """A continuation on its way; `stop` says why it goes no further."""
+    """A continuation so far."""
 
     speller: Speller
     limiter: Limiter
     path: Path = ()
     text: str = ""
     log: float = 0.0
-    stop: str = ""
 
     def extended(self, token: int, log: float) -> _Partial:
-        """This with one more token, cut where a limit is reached."""
+        """A copy with one more token, cut where it reaches a limit."""
         speller, limiter, path = copy(self.speller), copy(self.limiter), (*self.path, token)
-        text = "" if token == END else limiter.take(speller.push(token))
-        stop = limiter.stop
-        if not stop and (token == END or len(path) >= limiter.settings.max_tokens):
-            text += limiter.take_last(speller.finish())
-            stop = limiter.stop or ("end" if token == END else "max_tokens")
-        return _Partial(speller, limiter, path, self.text + text, log, stop)
+        text = "" if token == END else speller.push(token)
+        text = limiter.advance(text, speller, is_end=token == END, tokens=len(path))
+        return _Partial(speller, limiter, path, self.text + text, log)
+
+    @property
+    def stop(self) -> str:
+        """Reason why it ended, "" while it goes on."""
+        return self.limiter.stop
 
     @property
     def per_token(self) -> float:
@@ -112,33 +115,32 @@ def beam(
     width: int,
     settings: SamplingSettings,
     *,
-    ends: bool = True,
-    one_line: bool = False,
+    form: SequenceForm = TEXT,
     length_normalisation: LengthNormalisation = "none",
     characters: Characters | None = None,
 ) -> list[Sample]:
-    """The most probable continuations of a prefix that a beam of `width` open ones finds: at most `width`, best first.
+    """Find at most `width` probable continuations of a prefix, best first, with a beam of `width` open ones.
 
-    Of the settings only max_chars, max_tokens, max_lines, stop and any_text count. Without any_text continuations are
-    made of `characters` (all if None).
+    Of the settings only max_chars, max_tokens, max_lines, stop and any_text apply. Without any_text continuations are
+    made of `characters` (default: all).
 
-    At each step every open continuation is extended by every token, and the extensions are taken best first until
-    `width` are open; what ends (or reaches a limit) on the way there is put aside. So a width of 1 is greedy, but for
-    the unknown words that greedy sampling leaves out. Like sampling it writes canonical spellings only; of those cut at
-    a limit that read the same the better one counts.
+    Each step extends every open continuation by every token and takes the extensions best first until `width` are
+    open; those that end or reach a limit are put aside. A width of 1 is greedy, but may spell unknown words, which
+    greedy sampling leaves out. Like sampling, the beam writes canonical spellings only; of continuations that were cut
+    at a limit and read the same, it keeps the better one.
 
-    "none" ranks by the probability of the whole, of which a longer continuation has ever less: short ones win. The
-    search ends when no open one can come among the best any more. "per-token" ranks by the mean log-probability of a
-    token, the end symbol counted: long ones of few surprises win. The search ends when `width` have ended, since
-    length alone could lift any open one further. `bits` are the model's own in both.
+    "none" ranks by the probability of the whole, which falls with length: short continuations win. The search ends
+    when no open one can be among the best any more. "per-token" ranks by the mean log-probability of a token, the end
+    symbol included: long ones of few surprises win. The search ends when `width` have ended, since an open one could
+    always rise with its length. In both, `bits` are the model's own.
 
     Raises:
         DataError: if the prefix holds a lone surrogate.
     """
-    start = begin(model, tokenizer, prefix, ends, one_line, None if settings.any_text else characters)
+    start = begin(model, tokenizer, prefix, form, None if settings.any_text else characters)
     score = attrgetter("per_token" if length_normalisation == "per-token" else "log")
     partials, logs, state = [_Partial(start.speller, Limiter(settings))], start.logs, start.state
-    done: dict[tuple[str, str], _Partial] = {}  # by what they read and why they stopped
+    done: dict[tuple[str, str], _Partial] = {}  # by text and reason to stop
     while True:
         totals = allowed(logs, [partial.speller for partial in partials], [partial.log for partial in partials])
         parents, following = [], []
@@ -167,7 +169,7 @@ def beam(
 
 
 def _best(totals: Logs, number: int) -> list[tuple[int, int]]:
-    """The (lane, token) of the most probable entries, best first, of equal ones the first; none that cannot be."""
+    """Places (lane, token) of the `number` highest entries above −inf, best first; of equal ones, the first."""
     flat = totals.ravel()
     edge = np.partition(flat, -number)[-number] if number < len(flat) else -np.inf
     places = np.flatnonzero((flat >= edge) & (flat > -np.inf))

@@ -1,11 +1,11 @@
-"""Whole sequences in falling order of probability: best-first search over their beginnings.
+"""Best-first search: whole sequences in falling order of probability.
 
-A beginning is at least as probable as every sequence that begins with it. So when no beginning that is still open is
-more probable than a sequence which has been found, none that comes later can be: it is next in order, proved.
+A beginning is at least as probable as every sequence that begins with it. So a sequence that is at least as probable
+as every open beginning is proved to be next in order.
 
-An open node is a beginning that has been read, with its possible next tokens sorted. In the queue it stands for the
-best of those not yet followed; that one is followed, and the node waits again with its next best. What is kept is thus
-one state per beginning that has been read, and none for the many that never will be.
+An open node is a beginning that has been read, with its possible next tokens sorted. Its place in the queue is that of
+the best token not yet followed; once this is followed, the node waits again with the next best. So the search keeps
+one state for each beginning that it has read, and none for the many that it never reads.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 
 from seqmodel.decoding.beam import Logs, Path, allowed, begin
-from seqmodel.decoding.token_masks import Speller
+from seqmodel.decoding.token_masks import TEXT, SequenceForm, Speller
 from seqmodel.inference.blas_threads import one_thread
 from seqmodel.inference.sequence_model import Ids, SequenceModel
 from seqmodel.scoring.tokens import LN2
@@ -29,14 +29,17 @@ from seqmodel.tokens.characters import Characters
 from seqmodel.tokens.tokenizer import END, Tokenizer
 
 LANES = 64  # beginnings that are read side by side
-NODE_BYTES = 2400  # what a node takes beside its numbers, about
-KEPT_SHARE = 0.9  # of a full frontier: sorting it is not for a few nodes only
+NODE_BYTES = 2400  # of a node beside its arrays, about
+KEPT_SHARE = 0.9  # of a full frontier: a sort frees room for many nodes, not a few
 
 
 @dataclass(frozen=True)
 class TopSequence:
-    """A sequence by its rank. Given the prefix: `bits` is −log2 of its probability, end symbol included, and
-    `cumulative` the probability of all up to it. `proved`: no sequence left out is more probable."""
+    """A sequence and its rank.
+
+    Given the prefix, `bits` is −log2 of its probability, end symbol included, and `cumulative` the probability of all
+    sequences up to it. `proved`: no sequence left out is more probable.
+    """
 
     rank: int
     text: str
@@ -52,8 +55,10 @@ class TopSequence:
 
 @dataclass
 class _Node:
-    """A beginning: its path, what may follow it, the state after it; its next tokens, best first, with the
-    log-probabilities that they lead to, and how many of them have been followed."""
+    """A beginning that has been read: its path, speller and state (one lane), and its next tokens, best first.
+
+    `logs` are the log-probabilities of the path with each token; the first `followed` tokens have been followed.
+    """
 
     path: Path
     speller: Speller
@@ -65,15 +70,15 @@ class _Node:
 
 
 class TopSearch:
-    """An iterator over the most probable sequences that begin with a prefix (token by token), best first.
+    """Iterator over the most probable sequences that begin with a prefix (token by token), best first.
 
-    Each comes as soon as it is proved to be next. When `settings.effort` is spent, those that have been found come
-    without proof. Where the open nodes exceed `settings.frontier` or `settings.memory` the least probable are dropped:
-    a sequence less probable than what was dropped has no proof. Unless `settings.any_text` only sequences made of
-    `characters` (all if None) and what the prefix holds are looked for.
+    Yields each sequence as soon as it is proved to be next. When `settings.effort` is spent, the sequences found so far
+    come without proof. When the open nodes exceed `settings.frontier` or `settings.memory`, the least probable are
+    dropped, and a sequence less probable than a dropped one has no proof. Unless `settings.any_text`, sequences are
+    made of `characters` (default: all) and of the prefix.
 
-    `extended` counts the beginnings that have been read; `covered` is the probability of what has come, given the
-    prefix; `proved` counts what came with proof; `dropped` and `spent` tell of the limits.
+    `extended` counts the beginnings read; `covered` is the probability of the sequences yielded, given the prefix;
+    `proved` counts those with proof; `dropped` and `spent` tell that a limit was met.
     """
 
     def __init__(
@@ -83,7 +88,7 @@ class TopSearch:
         prefix: str,
         settings: SearchSettings,
         *,
-        one_line: bool = False,
+        form: SequenceForm = TEXT,
         characters: Characters | None = None,
     ) -> None:
         """
@@ -93,13 +98,13 @@ class TopSearch:
         self.model, self.settings = model, settings
         self.extended, self.covered, self.proved, self.spent = 0, 0.0, 0, False
         characters = None if settings.any_text else characters
-        self._start = begin(model, tokenizer, prefix, one_line=one_line, characters=characters)
+        self._start = begin(model, tokenizer, prefix, form, characters)
         self._floor = -np.inf if settings.max_bits is None else -settings.max_bits * LN2
-        self._dropped = -np.inf  # the most probable beginning that was dropped
+        self._dropped = -np.inf  # log-probability of the best beginning dropped
         self._serial = counting()
         self._open: list[tuple[float, int, _Node]] = []
         self._found: list[tuple[float, int, str, int]] = []
-        self._best: list[float] = []  # of the sequences found, the `count` most probable
+        self._best: list[float] = []  # heap of the `count` highest log-probabilities found
         self._bytes = 0  # of the open nodes
         self._node_bytes = NODE_BYTES + _bytes(self._start.state)
         totals = allowed(self._start.logs, [self._start.speller], [0.0])
@@ -119,7 +124,7 @@ class TopSearch:
 
     @property
     def _bar(self) -> float:
-        """What is less probable is not looked for."""
+        """Log-probability below which nothing is looked for."""
         return max(self._floor, self._best[0]) if len(self._best) == self.settings.count else self._floor
 
     def _run(self) -> Iterator[TopSequence]:
@@ -138,11 +143,11 @@ class TopSearch:
             yield TopSequence(rank, text, tokens, minus_log / LN2, self.covered, proved)
 
     def _unproved(self) -> bool:
-        """Whether an open beginning is more probable than all that has been found."""
+        """True if an open beginning is more probable than every sequence found."""
         return bool(self._open) and (not self._found or self._open[0][0] < self._found[0][0])
 
     def _extend(self) -> None:
-        """Follow the most probable open beginnings by a token each."""
+        """Extend the most probable open beginnings by a token each."""
         nodes: list[_Node] = []
         tokens: list[int] = []
         logs: list[float] = []
@@ -169,7 +174,7 @@ class TopSearch:
             self._drop()
 
     def _add(self, path: Path, speller: Speller, totals: Logs, state: Any, lane: int) -> None:
-        """A beginning has been read: it may be a whole sequence, and it may go on."""
+        """Add a beginning that was read: as a sequence found if it may end here, as an open node if it may go on."""
         end, totals[END] = float(totals[END]), -np.inf
         if end > -np.inf and end >= self._bar:
             text = self._start.whole(path)
@@ -189,7 +194,7 @@ class TopSearch:
             heapq.heappush(self._open, (-float(node.logs[0]), next(self._serial), node))
 
     def _drop(self) -> None:
-        """Keep the most probable nodes that the limits leave room for; those below the bar are no loss."""
+        """Keep the most probable nodes within the limits. Those below the bar are no loss of proof."""
         self._open.sort()
         kept = size = 0
         for _, _, node in self._open:
@@ -206,7 +211,7 @@ class TopSearch:
 
 
 def _bytes(state: Any) -> int:
-    """Bytes of the arrays that a state is made of."""
+    """Bytes of the arrays in a state."""
     if is_dataclass(state):
         return sum(_bytes(getattr(state, field.name)) for field in fields(state))
     if isinstance(state, tuple):

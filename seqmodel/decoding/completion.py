@@ -1,12 +1,12 @@
-"""The most probable ways to finish the word at the end of a text, or to say the next one.
+"""Completion: the most probable ways to finish the last word of a text, or to say the next word.
 
-A completion is what is added until a word ends: before white space, or where the sequence ends. With the empty one (the
-word, or the sequence, ends where the text does) all completions together have probability one. Paths of tokens are
-followed best first, from wherever the text may go on (`Opening`); what several paths spell alike adds up. Only what is
-spelled as the tokenizer would is followed, so that probabilities are those of sampling at temperature 1.
+A completion is the text added until a word ends: before white space, or at the end of the sequence. Together with the
+empty one (the word, or the sequence, ends with the text) all completions have probability one. The search follows
+paths of tokens best first, from every node where the text may go on (`Opening`), and adds up paths that spell the same
+text. It follows canonical spellings only, so its probabilities are those of sampling at temperature 1.
 
-A path is at least as probable as every completion that begins with it: when none that is open is more probable than the
-k-th of the completions found, those are the k best (where a text has several spellings: as far as each of them goes).
+A path is at least as probable as every completion that begins with it. So when no open path is more probable than the
+k-th completion found, the k best are found (where a text has several spellings: each taken by itself).
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from seqmodel.decoding.token_healing import Node, Opener, Opening
-from seqmodel.decoding.token_masks import Speller, Spelling
+from seqmodel.decoding.token_healing import Node, Opening, PrefixReader
+from seqmodel.decoding.token_masks import TEXT, SequenceForm, Speller, Spelling
 from seqmodel.inference.blas_threads import one_thread
 from seqmodel.inference.sequence_model import Ids, SequenceModel
 from seqmodel.scoring.words import word_ends
@@ -37,7 +37,7 @@ Probabilities = npt.NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Completion:
-    """What is added to a text, and the probability that this, and then a word's end, comes next."""
+    """Text to be added, and the probability that it comes next and is followed by the end of the word."""
 
     text: str
     probability: float
@@ -45,8 +45,11 @@ class Completion:
 
 @dataclass(frozen=True)
 class Completions:
-    """The best completions of a text, best first, and the probability of all that was not looked at. `settled`: none of
-    that is as probable as the last of these, by itself."""
+    """The best completions of a text, best first.
+
+    `missing` is the probability of all that was not looked at. `settled`: no single path of it is more probable than
+    the last completion here.
+    """
 
     prefix: str
     best: tuple[Completion, ...]
@@ -56,7 +59,7 @@ class Completions:
 
 @dataclass(frozen=True)
 class NextToken:
-    """A token that may come next, or that covers the end of the text, as the tokenizer shows it."""
+    """A token that comes next or covers the end of the text, shown as the tokenizer shows it."""
 
     token: str
     probability: float
@@ -64,7 +67,7 @@ class NextToken:
 
 @dataclass(frozen=True)
 class NextTokens:
-    """The most probable next tokens of a text, and the probability of those ways to go on that were not looked at."""
+    """The most probable next tokens of a text; `missing` is the probability of the ways not looked at."""
 
     prefix: str
     best: tuple[NextToken, ...]
@@ -72,22 +75,21 @@ class NextTokens:
 
 
 class Completer:
-    """Completes texts, one after another; what they share with the one before is not read again."""
+    """Completes texts one after another; a beginning shared with the last text is not read again."""
 
     def __init__(
         self,
         model: SequenceModel,
         tokenizer: Tokenizer,
         *,
-        ends: bool = True,
-        one_line: bool = False,
+        form: SequenceForm = TEXT,
         characters: Characters | None = None,
     ) -> None:
-        """Unless any text is asked for, completions are made of `characters` (all if None)."""
+        """Prepare completion; without any_text, completions are made of `characters` (default: all)."""
         self.model, self.tokenizer = model, tokenizer
-        self.spelling = Spelling(tokenizer, ends, one_line)
+        self.spelling = Spelling(tokenizer, form)
         self.narrow = self.spelling.narrowed(characters)
-        self.opener = Opener(model, self.spelling)
+        self.reader = PrefixReader(model, self.spelling)
         self.boundary = word_ends(tokenizer)
         self._ends_words: dict[int, bool] = {}
 
@@ -105,8 +107,8 @@ class Completer:
         return Completions(prefix, tuple(Completion(*item) for item in best), missing, search.settled)
 
     def open(self, prefix: str, any_text: bool) -> Opening:
-        """Where a prefix goes on, with what may follow it."""
-        return self.opener.open(prefix).narrowed(self.spelling if any_text else self.narrow)
+        """The nodes from which a prefix goes on; without `any_text`, narrowed to the characters."""
+        return self.reader.open(prefix).narrowed(self.spelling if any_text else self.narrow)
 
     def next_tokens(self, prefix: str, settings: CompletionSettings) -> NextTokens:
         """The k most probable tokens that come next, or that cover the end of the text.
@@ -120,7 +122,7 @@ class Completer:
         return NextTokens(prefix, tuple(NextToken(self.tokenizer.piece(t), float(p[t])) for t in best), opening.missing)
 
     def ends_word(self, speller: Speller) -> bool:
-        """Whether nothing but a word's end may come."""
+        """True if only the end of a word may come next."""
         mask = speller.mask
         if id(mask) not in self._ends_words:  # the spelling keeps its masks
             self._ends_words[id(mask)] = not (mask & ~self.boundary).any()
@@ -129,8 +131,11 @@ class Completer:
 
 @dataclass(frozen=True)
 class _Branch:
-    """A beginning that has been read: what it adds to the text, and the tokens that may follow, most probable first,
-    with the probabilities that they lead to. `node`: the place in the prefix, where the beginning is that alone."""
+    """A beginning that has been read: the text it adds, its state (one lane), and its next tokens, best first.
+
+    `probabilities` are those of the beginning with each token. `node` is set while nothing has been added: the place
+    in the prefix.
+    """
 
     added: str
     state: Any
@@ -140,7 +145,7 @@ class _Branch:
     node: Node | None = None
 
     def take(self, rank: int) -> tuple[Speller, str]:
-        """The speller, and all that has been added to the text, after one of the tokens."""
+        """Speller and whole added text after the token of that rank."""
         token = int(self.tokens[rank])
         if self.node is not None:
             return self.node.take(token)
@@ -150,7 +155,7 @@ class _Branch:
 
 @dataclass(frozen=True)
 class _Step:
-    """A token to be read after a branch."""
+    """A token to be read after a branch, with the speller and the added text after it."""
 
     branch: _Branch
     token: int
@@ -160,7 +165,7 @@ class _Step:
 
 
 class _Search:
-    """Follows paths from a prefix, best first. In the queue a branch stands for its best token not taken yet."""
+    """Best-first search from a prefix. A branch is queued by the probability of its best token not taken yet."""
 
     def __init__(self, completer: Completer, prefix: str, settings: CompletionSettings) -> None:
         self.completer, self.model = completer, completer.model
@@ -168,7 +173,7 @@ class _Search:
         self.inside = bool(prefix) and not prefix[-1].isspace()  # a word
         self.word = re.compile(r"\S*" if self.inside else r"\s*\S*")
         self.found: dict[str, float] = {}
-        self.enough = 0.0  # what a completion must have to be among the best k
+        self.enough = 0.0  # the probability that a completion must exceed to be among the best k
         self.queue: list[tuple[float, int, _Branch, int]] = []
         self.serial = counting()
         opening = completer.open(prefix, settings.any_text)
@@ -185,7 +190,7 @@ class _Search:
             self._read(steps)
 
     def _best_steps(self, number: int) -> list[_Step]:
-        """The most probable tokens to be read; words that end with their token are complete without."""
+        """Take the most probable tokens to be read; those that complete a word are added without reading."""
         steps: list[_Step] = []
         while len(steps) < number and not self.settled:
             negative, _, branch, rank = heapq.heappop(self.queue)
@@ -212,7 +217,7 @@ class _Search:
             self._branch(step.added, self.model.select(states, np.array([lane])), step.speller, p[lane])
 
     def _branch(self, added: str, state: Any, speller: Speller, p: Probabilities, node: Node | None = None) -> None:
-        """Note the completion that may end here, and queue what may follow; p (V,) is used up."""
+        """Add the completion that ends here, and queue the tokens that follow; p (V,) is overwritten."""
         if node is None or not node.remaining:
             ending = self.completer.boundary if self._in_word(added) else np.array([END])
             total = float(p[ending].sum())
@@ -220,7 +225,7 @@ class _Search:
                 self._add(added + copy(speller).finish(), total)
                 p[ending] = 0
         tokens = np.flatnonzero(p > self.enough)
-        if len(tokens) > self.effort + self.k:  # no more can ever be taken
+        if len(tokens) > self.effort + self.k:  # more can never be taken
             tokens = tokens[np.argpartition(-p[tokens], self.effort + self.k)[: self.effort + self.k]]
         tokens = tokens[np.argsort(-p[tokens], kind="stable")]
         self._wait(_Branch(added, state, speller, tokens, p[tokens], node), 0)

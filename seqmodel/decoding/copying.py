@@ -1,4 +1,4 @@
-"""How much of a sample stands in the training text, by the model's fingerprint of it."""
+"""Comparison of samples with the training text, by the model's fingerprint of it."""
 
 from __future__ import annotations
 
@@ -11,8 +11,11 @@ from seqmodel.model.fingerprint import BEGIN, FINISH, Fingerprint, codes_of
 
 @dataclass(frozen=True)
 class Copying:
-    """`chars`: the longest span of a continuation that the training text has, never too small (see
-    `Fingerprint.spans`). `is_whole`: prefix and continuation together are a sequence of the training text."""
+    """Copied text in a continuation.
+
+    `chars` is the longest span that the training text holds, never too small (see `Fingerprint.spans`). `is_whole`:
+    prefix and continuation together are a sequence of the training text.
+    """
 
     chars: int
     is_whole: bool

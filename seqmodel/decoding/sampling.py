@@ -1,4 +1,4 @@
-"""From probabilities to a token: pure functions on rows of probabilities, (B, V), applied one after another."""
+"""Steps from probabilities to a token: pure functions on rows of probabilities (B, V)."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def with_temperature(logs: npt.NDArray[np.floating], temperature: float) -> Prob
         greedy = np.zeros_like(logs)
         greedy[np.arange(len(logs)), logs.argmax(axis=-1)] = 1
         return greedy
-    with np.errstate(over="ignore"):  # a temperature that is hardly more than 0
+    with np.errstate(over="ignore"):  # at temperatures close to 0
         scaled = (logs - logs.max(axis=-1, keepdims=True)) / temperature
     return _normalised(np.exp(scaled))
 

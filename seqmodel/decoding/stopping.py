@@ -1,4 +1,4 @@
-"""Where a sample ends, and what it may not say."""
+"""Limits of samples: where they end, and the strings that they may not contain."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from seqmodel.decoding.token_masks import Speller
 from seqmodel.settings import SamplingSettings
 from seqmodel.tokens.tokenizer import Tokenizer
 
@@ -16,9 +17,9 @@ Mask = npt.NDArray[np.bool_]
 
 @dataclass
 class Limiter:
-    """Follows the text of one sample and cuts it where the first limit stands.
+    """Follows the text of one sample and cuts it at the first limit.
 
-    Text that may turn out to be the beginning of a stop string is held back until that is known.
+    Text that may begin a stop string is held back until the next text shows whether it does.
     """
 
     settings: SamplingSettings
@@ -28,10 +29,22 @@ class Limiter:
     stop: str = ""
 
     def __post_init__(self) -> None:
-        self.is_plain = not self.settings.stop and self.settings.max_lines is None  # but for a number of characters
+        self.is_plain = not self.settings.stop and self.settings.max_lines is None  # no limit but max_chars
+
+    def advance(self, text: str, speller: Speller, *, is_end: bool, tokens: int) -> str:
+        """Add the text of the token that makes `tokens` of them; returns what may be shown.
+
+        `speller` has followed the tokens; `is_end` marks the end symbol. If the sample ends here, `stop` becomes the
+        reason: the name of a limit, or "end".
+        """
+        shown = self.take(text)
+        if not self.stop and (is_end or tokens >= self.settings.max_tokens):
+            shown += self.take_last(speller.finish())
+            self.stop = self.stop or ("end" if is_end else "max_tokens")
+        return shown
 
     def take(self, text: str) -> str:
-        """Add text; returns what may be shown. `stop` then says whether a limit was met, and which."""
+        """Add text; returns the part that may be shown. If a limit is met, `stop` becomes its name."""
         most = self.settings.max_chars
         if self.is_plain and (most is None or self.chars + len(text) < most):
             self.chars += len(text)
@@ -47,7 +60,7 @@ class Limiter:
         return self._given(text[: len(text) - keep])
 
     def take_last(self, text: str) -> str:
-        """As `take`, when nothing more comes."""
+        """Add the last text; as `take`, but nothing is held back."""
         text = self.take(text)
         held, self.held = self.held, ""
         return text + self._given(held)
@@ -58,12 +71,12 @@ class Limiter:
         return text
 
     def _cuts(self, text: str) -> list[tuple[int | None, str]]:
-        """Where each limit would cut this text; what lies beyond the last character allowed does not count."""
+        """Place where each limit cuts this text, None if it does not; text beyond max_chars is not looked at."""
         most = self.settings.max_chars
         over = None if most is None or self.chars + len(text) < most else most - self.chars
         text = text[:over]
         line_end = self._last_line_end(text)
-        text = text if line_end is None else text[: line_end + 1]  # what would follow is never drawn
+        text = text if line_end is None else text[: line_end + 1]  # the rest would never have been drawn
         stops = [at for string in self.settings.stop if (at := text.find(string)) >= 0]
         return [(min(stops, default=None), "stop"), (line_end, "max_lines"), (over, "max_chars")]
 
@@ -78,23 +91,25 @@ class Limiter:
         return at
 
     def _undecided(self, text: str) -> int:
-        """How many characters at the end may begin a stop string."""
+        """Number of characters at the end that may begin a stop string."""
         return max((_overlap(text, string) for string in self.settings.stop), default=0)
 
 
 def _overlap(text: str, string: str) -> int:
-    """The longest end of `text` that is a beginning of `string`."""
+    """Length of the longest end of `text` that is a proper beginning of `string`."""
     return next((n for n in range(min(len(text), len(string) - 1), 0, -1) if text.endswith(string[:n])), 0)
 
 
 class Bans:
-    """Strings that no sample may contain, whichever tokens would spell them. What was said is the bytes of the text, in
-    which virtual blanks do not stand."""
+    """Strings that no sample may contain, whichever tokens spell them.
+
+    `said` are the bytes of the text so far, without virtual blanks.
+    """
 
     def __init__(self, tokenizer: Tokenizer, strings: Sequence[bytes]) -> None:
         self.strings = strings
-        self.reach = max(map(len, strings)) - 1  # how far back a ban looks
-        # In words a lone blank at a line start is one that another must follow, so that it is as good as said.
+        self.reach = max(map(len, strings)) - 1  # bytes before a token that a ban looks at
+        # In words, another blank must follow a lone blank at a line start, so that blank is implied.
         self._owing = tokenizer.id_of(" ") if tokenizer.unit == "word" else None
         self._inside = self._at_line_start = _Completing(strings, tokenizer.piece_bytes)
         if tokenizer.has_virtual_blanks:
@@ -104,15 +119,15 @@ class Bans:
             self._at_line_start = _Completing(strings, pieces)
 
     def said(self, token: int, at_line_start: bool) -> bytes:
-        """What a token adds to the text."""
+        """Bytes that a token adds to the text."""
         return b"" if at_line_start and token == self._owing else self._of(at_line_start).pieces[token]
 
     def implied(self, token: int, at_line_start: bool) -> bytes:
-        """What a token adds to the text, by itself or by what must follow it."""
+        """Bytes that a token adds to the text, with those that must follow it."""
         return self._of(at_line_start).pieces[token]
 
     def after(self, said: bytes, at_line_start: bool) -> Mask:
-        """Tokens (V,) that may not follow what was said: they would complete a banned string."""
+        """Mask (V,) of the tokens that would complete a banned string after `said`."""
         return self._of(at_line_start).after(said)
 
     def _of(self, at_line_start: bool) -> _Completing:
@@ -120,11 +135,11 @@ class Bans:
 
 
 class _Completing:
-    """Which tokens, given what each adds to the text, complete a banned string."""
+    """Finds the tokens that complete a banned string, given the bytes that each adds."""
 
     def __init__(self, strings: Sequence[bytes], pieces: Sequence[bytes]) -> None:
         self.strings, self.pieces = strings, pieces
-        # (V,) tokens that hold a banned string by themselves
+        # (V,) tokens that contain a banned string
         self.never = np.array([any(string in piece for string in strings) for piece in pieces])
         starts: dict[bytes, list[int]] = {string[at:]: [] for string in strings for at in range(1, len(string))}
         for token, piece in enumerate(pieces):

@@ -1,15 +1,15 @@
-"""Where the continuations of a text begin, when the text may end inside a token.
+"""Token healing: continuations of a text that may end inside a token.
 
 "the qui" may go on as the word "quick", which is one token " quick", or as anything whose spelling begins with those
-bytes. Of the text, all but its last segment is surely tokenised (see `Tokenizer.encode_open`); the bytes after that are
-the open part. A node is a sequence of tokens whose bytes are a proper beginning of the open part; the tokens that cover
-what then remains of it, or more, lead on. The probability that the text goes on as begun is the sum over all nodes:
+bytes. All of the text but its last segment is surely tokenised (see `Tokenizer.encode_open`); the bytes after that are
+the open part. A node is a sequence of tokens whose bytes are a proper beginning of the open part; the next token covers
+the remaining bytes, or more. The probability that a text begins with the prefix is the sum over all nodes:
 
     P(open part | sure part) = Σ_nodes p(node) Σ_covering p(token | node)
 
-A word model has one or two nodes with covering tokens (the word from its vocabulary, or spelled in bytes), characters
-and bytes have one, which everything covers. Subwords have as many as there are ways to cut: the most probable are
-looked at, and how much may be missing is told. After "token healing" and its exact form (Vieira et al. 2024).
+A word model has one or two nodes with covering tokens (the word from its vocabulary, or spelled in bytes); characters
+and bytes have one, which every token covers. Subwords have one for each way to cut: the search looks at the most
+probable and returns a bound of what is missing. After "token healing" and its exact form (Vieira et al. 2024).
 """
 
 from __future__ import annotations
@@ -31,20 +31,23 @@ from seqmodel.inference.blas_threads import one_thread
 from seqmodel.inference.sequence_model import Floats, Ids, SequenceModel
 from seqmodel.tokens.tokenizer import FIRST_PIECE, START, UNKNOWN, Tokenizer
 
-NODES = 64  # that are looked at
-NEGLIGIBLE = 1e-3  # share of the probability that may be left unexplored
-LANES = 16  # nodes that are read side by side
-REOPENED = 4  # tokens of a long run of subwords that may be cut otherwise
-_CHUNK = 128  # tokens that are read at once
-_FINE = 8  # last tokens of a new text that are read one by one
-_KEPT = 512  # states kept, at most
-_KEPT_FLOATS = 1 << 22  # of log-probabilities kept, at most
+NODES = 64  # most nodes looked at
+NEGLIGIBLE = 1e-3  # share of the probability that may stay unexplored
+LANES = 16  # nodes read side by side
+REOPENED = 4  # last tokens of a long run of subwords that may be cut otherwise
+_CHUNK = 128  # tokens read at once
+_FINE = 8  # last tokens of a new text, read one by one
+_KEPT = 512  # most states kept
+_KEPT_FLOATS = 1 << 22  # most log-probabilities kept
 
 
 @dataclass(frozen=True)
 class Node:
-    """A place in a text from which it goes on: log p (nats) of the tokens since the sure part, the model's state of one
-    lane and its log-probabilities (V,) there, the tokens (V,) that cover what remains, and these bytes."""
+    """A place in a text from which it goes on.
+
+    `log_p` (nats) is that of the tokens since the sure part; `state` (one lane) and `logs` (V,) are the model's here;
+    `covers` (V,) marks the tokens that cover the `remaining` bytes.
+    """
 
     log_p: float
     state: Any
@@ -54,7 +57,7 @@ class Node:
     remaining: bytes = b""
 
     def take(self, token: int) -> tuple[Speller, str]:
-        """The speller after a covering token, and what that token adds to the text."""
+        """Speller after a covering token, and the text that the token adds."""
         speller = copy(self.speller)
         text = speller.push(token)
         if self.remaining:
@@ -62,7 +65,7 @@ class Node:
         return speller, text
 
     def narrowed(self, spelling: Spelling) -> Node:
-        """This where it goes on by a narrower spelling, with the tokens that add to the prefix what that may write."""
+        """A copy with a narrower spelling, and only the covering tokens that this may write."""
         speller = self.speller.narrowed(spelling)
         if not self.remaining:
             return replace(self, speller=speller, covers=self.covers & speller.mask)
@@ -73,32 +76,34 @@ class Node:
         return replace(self, speller=speller, covers=covers)
 
     def _added(self, token: int) -> str:
-        """What a covering token adds to the prefix."""
+        """Text that a covering token adds to the prefix."""
         return self.speller.tokenizer.piece_bytes[token][len(self.remaining) :].decode()
 
 
 @dataclass(frozen=True)
 class Opening:
-    """All nodes that were found, and the share of the probability that may lie on others."""
+    """The nodes found, and the share of the probability that others may have, at most."""
 
     nodes: tuple[Node, ...]
     missing: float = 0.0
 
     @cached_property
     def joint(self) -> npt.NDArray[np.float64]:
-        """log p (nodes, V) of a node and the covering token after it, given the sure part; −inf for other tokens."""
+        """log p (nodes, V) of each node and covering token, given the sure part; −inf for other tokens."""
         return np.stack(
             [np.where(node.covers, node.log_p + node.logs.astype(np.float64), -np.inf) for node in self.nodes]
         )
 
     @cached_property
     def log_p(self) -> float:
-        """log p (nats), as far as found, that a text which begins with the sure part begins with all of the prefix."""
+        """log p (nats) of the whole prefix, given the sure part, as far as found."""
         return float(np.logaddexp.reduce(self.joint, axis=None))
 
     def narrowed(self, spelling: Spelling) -> Opening:
-        """What goes on by a narrower spelling; all of this where nothing does. To known words a word that the prefix
-        begins is one of them if it can be."""
+        """The nodes with a narrower spelling; with the wider one if that leaves nothing.
+
+        With `known_words` a word that the prefix begins becomes a known word if one fits.
+        """
         nodes = tuple(node.narrowed(spelling) for node in self.nodes)
         if spelling.known_words and any(node.remaining and node.covers[FIRST_PIECE:].any() for node in nodes):
             is_piece = np.arange(len(nodes[0].covers)) >= FIRST_PIECE
@@ -111,19 +116,19 @@ class Opening:
         )
 
     def probabilities(self) -> npt.NDArray[np.float64]:
-        """As `joint`, given the whole prefix: they sum to 1 − missing, or to 0 if the prefix cannot be."""
+        """Probabilities (nodes, V) as in `joint`, given the whole prefix; sum 1 − missing, or 0 if it is impossible."""
         if self.log_p == -np.inf:
             return np.zeros_like(self.joint)
         out: npt.NDArray[np.float64] = np.exp(self.joint - self.log_p) * (1 - self.missing)
         return out
 
 
-# The surely tokenised part
+# Sure part
 
 
 @dataclass(frozen=True)
 class Mark:
-    """The model after the first `length` tokens of a text: log-probabilities (V,), the state of one lane, spelling."""
+    """The model after the first `length` tokens of a text: log-probabilities (V,), state (one lane), speller."""
 
     length: int
     logs: Floats
@@ -132,7 +137,7 @@ class Mark:
 
 
 class Trail:
-    """Reads texts, keeping the states along the last one: of the next, only what is new has to be read."""
+    """Reads texts and keeps the states along the last one, so that of the next only new tokens are read."""
 
     @one_thread()
     def __init__(self, model: SequenceModel, spelling: Spelling) -> None:
@@ -143,7 +148,7 @@ class Trail:
         self.marks = [Mark(0, logs[0, 0], state, Speller(spelling))]
 
     def after(self, ids: Ids) -> Mark:
-        """The model after these tokens of a text, start symbol left out."""
+        """Read the tokens of a text, without a start symbol; returns the mark after them."""
         shared = min(len(ids), len(self.ids))
         differs = np.flatnonzero(ids[:shared] != self.ids[:shared])
         same = int(differs[0]) if len(differs) else shared
@@ -165,7 +170,7 @@ class Trail:
         return Mark(last.length + len(ids), logs[-1, 0].copy(), state, speller)
 
 
-# The open part
+# Open part
 
 
 class PieceIndex:
@@ -186,7 +191,7 @@ class PieceIndex:
         """The tokens whose bytes are a proper beginning of `data`, longest first."""
         size = len(data) - 1
         while size > 0:
-            # What begins `data` and is no longer than this stands before, or begins, the last piece not after it.
+            # A piece that begins `data` and has at most `size` bytes is the last piece not after it, or begins that.
             at = bisect_right(self.pieces, data[:size])
             piece = self.pieces[at - 1] if at else b""
             size = _shared(piece, data[:size])
@@ -196,12 +201,12 @@ class PieceIndex:
 
 
 def _shared(one: bytes, other: bytes) -> int:
-    """How many bytes two begin with alike."""
+    """Length of the common beginning of two byte strings."""
     return next((n for n, (a, b) in enumerate(zip(one, other, strict=False)) if a != b), min(len(one), len(other)))
 
 
-class Opener:
-    """Opens prefixes, one after another; what they share with the one before is not read again."""
+class PrefixReader:
+    """Reads prefixes one after another; a beginning shared with the last one is not read again."""
 
     def __init__(self, model: SequenceModel, spelling: Spelling) -> None:
         self.model, self.tokenizer = model, spelling.tokenizer
@@ -213,7 +218,7 @@ class Opener:
 
     @one_thread()
     def open(self, prefix: str) -> Opening:
-        """Where a text that begins with `prefix` goes on.
+        """Find the nodes from which a text that begins with `prefix` goes on.
 
         Raises:
             DataError: if the prefix holds a lone surrogate.
@@ -226,7 +231,7 @@ class Opener:
             return Opening((Node(0.0, mark.state, mark.logs, speller.mask, speller),))
         search = _Search(self.model, self._index, rest)
         search.begin(mark, 0)
-        if self.tokenizer.unit == "subword" and mark.speller.at_line_start:  # a word stands there without its blank too
+        if self.tokenizer.unit == "subword" and mark.speller.at_line_start:  # where a word may stand without its blank
             search.begin(mark, 1)
         search.run()
         if not search.nodes:  # only in a closed vocabulary
@@ -234,8 +239,10 @@ class Opener:
         return Opening(tuple(search.nodes), search.missing)
 
     def _cut(self, prefix: str) -> tuple[Ids, bytes]:
-        """The ids of what is surely tokenised, and the open part. Of a long run of subwords (a sentence without
-        blanks, a long number) the last few tokens alone are open."""
+        """Ids of the sure part, and the bytes of the open part.
+
+        Of a long run of subwords (a sentence without blanks, a long number) only the last few tokens are open.
+        """
         ids, rest = self.tokenizer.encode_open(prefix)
         if self.tokenizer.unit == "subword":
             pieces = self.tokenizer.piece_bytes
@@ -249,7 +256,7 @@ class Opener:
         return ids.astype(np.int64), rest
 
     def _unknown(self, mark: Mark) -> Node:
-        """After a word that a closed vocabulary lacks."""
+        """The node after a word that a closed vocabulary lacks."""
         logs, state = self.model.step(np.array([[UNKNOWN]]), mark.state)
         speller = copy(mark.speller)
         speller.push(UNKNOWN)
@@ -258,7 +265,7 @@ class Opener:
 
 @dataclass(frozen=True)
 class _Place:
-    """A place in the open part, from byte `at` on: the tokens that cover all of the rest, and those that are inside."""
+    """A place in the open part, at byte `at`: the tokens that cover all of the rest, and those that lie inside it."""
 
     at: int
     speller: Speller
@@ -268,7 +275,7 @@ class _Place:
 
 @dataclass(frozen=True)
 class _Way:
-    """Tokens from a state to a place: more than one where there is no choice after the first. `log_p` includes that."""
+    """Tokens from a state to a place: the first, which `log_p` includes, and all after it that leave no choice."""
 
     log_p: float
     state: Any
@@ -277,7 +284,7 @@ class _Way:
 
 
 class _Search:
-    """Looks for nodes, best first. `ahead` is a heap of ways, the most probable first."""
+    """Best-first search for nodes. `ahead` is a heap of ways, the most probable first."""
 
     def __init__(self, model: SequenceModel, index: PieceIndex, rest: bytes) -> None:
         self.model, self.index, self.rest = model, index, rest
@@ -288,7 +295,7 @@ class _Search:
 
     @property
     def missing(self) -> float:
-        """The share of the probability that ways not taken may have, at most."""
+        """Share of the probability that ways not taken may have, at most."""
         ways = np.logaddexp.reduce([way.log_p for _, _, way in self.ahead], initial=-np.inf)
         return float(np.exp(ways - np.logaddexp(ways, self.found))) if ways > -np.inf else 0.0
 
@@ -296,7 +303,7 @@ class _Search:
         self._look(mark.state, mark.logs, 0.0, self._place(mark.speller, at))
 
     def run(self) -> None:
-        """Until little is missing, or many nodes have been looked at; something is found if there is anything."""
+        """Search until little is missing or the limit of nodes is reached, but on until a first node is found."""
         read = 0
         while self.ahead and (not self.nodes or (read < NODES and self.missing > NEGLIGIBLE)):
             ways = [heapq.heappop(self.ahead)[2] for _ in range(min(LANES, len(self.ahead)))]
@@ -304,7 +311,7 @@ class _Search:
             read += len(ways)
 
     def _read(self, ways: list[_Way]) -> None:
-        """Step along several ways side by side, and look from where they lead."""
+        """Read several ways side by side, and look on from their places."""
         logs, states = self.model.step(
             np.array([[way.tokens[0] for way in ways]]), self.model.join([way.state for way in ways])
         )
@@ -319,7 +326,7 @@ class _Search:
             self._look(state, here, log_p, way.place)
 
     def _look(self, state: Any, logs: Floats, log_p: float, place: _Place) -> None:
-        """Keep a node where tokens cover the rest, and note the ways that lead on."""
+        """Add a node if tokens cover the rest, and queue the ways that lead on."""
         if len(place.covering):
             covers = np.zeros(len(logs), bool)
             covers[place.covering] = True

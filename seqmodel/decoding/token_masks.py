@@ -1,9 +1,8 @@
-"""Which tokens may come next so that what is sampled is valid UTF-8 and spelled as `Tokenizer.encode` would.
+"""Masks of the next token, so that samples are valid UTF-8 and spelled as `Tokenizer.encode` would.
 
-A model gives every token some probability, also bytes that would break a character or spell in bytes what has
-a token of its own. A `Speller` follows the tokens of one lane and names those that are allowed. A `Spelling` may be
-narrowed to the characters of a set, and to words that the vocabulary holds; where that leaves nothing, as after some
-prefixes, the wider one says what may come.
+A model gives every token some probability, even bytes that would break a character or spell what has a token of its
+own. A `Speller` follows the tokens of one lane and masks those that may not come. A `Spelling` may be narrowed to a set
+of characters, and to known words; where that leaves no token, as after some prefixes, the wider one applies.
 """
 
 from __future__ import annotations
@@ -11,22 +10,42 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable
 from copy import copy
+from dataclasses import dataclass
 from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
+from seqmodel.choices import SequenceKind
 from seqmodel.tokens.characters import EVERYTHING, Characters, utf8_length
 from seqmodel.tokens.tokenizer import END, FIRST_BYTE, FIRST_PIECE, START, UNKNOWN, Tokenizer
 
 Mask = npt.NDArray[np.bool_]
 
 
+@dataclass(frozen=True)
+class SequenceForm:
+    """Form of a sequence: `ends` if it has an end symbol, `one_line` if it holds no newline."""
+
+    ends: bool = True
+    one_line: bool = False
+
+    @classmethod
+    def of(cls, kind: SequenceKind) -> SequenceForm:
+        return cls(ends=kind != "stream", one_line=kind == "line")
+
+
+TEXT = SequenceForm()  # of any number of lines, with an end
+
+
 class Situation(NamedTuple):
-    """What a lane's next token depends on: an unfinished character; would a blank be the virtual one of a line start?
-    Of words also: may the segment end here, may a word begin without a blank, is one being spelled in bytes, and must
-    a blank follow?"""
+    """State of a lane that decides its next token.
+
+    `pending`: bytes of an unfinished character. `at_line_start`: a blank here would be virtual. In words also
+    `may_end`: the segment may end here; `bare`: a word may begin without a blank; `run`: a word is spelled in
+    bytes; `owes_blank`: a blank must follow.
+    """
 
     pending: bytes = b""
     at_line_start: bool = True
@@ -37,21 +56,20 @@ class Situation(NamedTuple):
 
 
 class Spelling:
-    """What the spellers of one vocabulary share: masks by situation, made once."""
+    """Masks of one vocabulary by situation, each made once; shared by its spellers."""
 
     def __init__(
         self,
         tokenizer: Tokenizer,
-        ends: bool,
-        one_line: bool = False,
+        form: SequenceForm = TEXT,
         *,
         characters: Characters | None = None,
         known_words: bool = False,
         wider: Spelling | None = None,
     ) -> None:
-        self.tokenizer, self.ends, self.one_line = tokenizer, ends, one_line
+        self.tokenizer, self.form = tokenizer, form
         self.characters, self.known_words, self.wider = characters, known_words, wider
-        self.never = [START, UNKNOWN, *(tokenizer.newline_ids if one_line else ())]
+        self.never = [START, UNKNOWN, *(tokenizer.newline_ids if form.one_line else ())]
         self._writable = EVERYTHING if characters is None else characters
         self.has_blank = " " in self._writable
         self._masks: dict[Situation, Mask] = {}
@@ -61,19 +79,19 @@ class Spelling:
         self.longest = max(map(len, self._texts), default=0)  # characters
 
     def narrowed(self, characters: Characters | None, known_words: bool = False) -> Spelling:
-        """A spelling that writes only these characters, all if None. `known_words`: in a word model it begins no word
-        that the vocabulary lacks; one that a prefix has begun may go on."""
+        """A spelling that writes only these characters (default: all).
+
+        With `known_words` that of a word model begins no unknown word; one begun by a prefix may go on.
+        """
         narrow = self
         if characters is not None:
-            narrow = Spelling(self.tokenizer, self.ends, self.one_line, characters=characters, wider=narrow)
+            narrow = Spelling(self.tokenizer, self.form, characters=characters, wider=narrow)
         if known_words and self.tokenizer.unit == "word":
-            narrow = Spelling(
-                self.tokenizer, self.ends, self.one_line, characters=characters, known_words=True, wider=narrow
-            )
+            narrow = Spelling(self.tokenizer, self.form, characters=characters, known_words=True, wider=narrow)
         return narrow
 
     def mask(self, situation: Situation) -> Mask:
-        """The tokens (V,) that may come."""
+        """Mask (V,) of the tokens that may come."""
         mask = self._masks.get(situation)
         if mask is None:
             make = {"byte": self._byte_mask, "word": self._word_mask}.get(self.tokenizer.unit, self._char_mask)
@@ -85,21 +103,24 @@ class Spelling:
 
     @cached_property
     def anything(self) -> Mask:
-        """All but the symbols that are never sampled, and pieces that hold what may not be written; the blank before a
-        word may be a virtual one."""
+        """Mask (V,) of the tokens that may come in any situation.
+
+        Leaves out symbols that are never sampled, and pieces with characters outside the set. The blank before a word
+        does not count: it may be virtual.
+        """
         mask = np.ones(self.tokenizer.size, bool)
         if self.characters is not None:
             virtual = " " if self.tokenizer.has_virtual_blanks else ""
             mask[FIRST_PIECE:] = self.characters.has_all_of([text.removeprefix(virtual) for text in self._texts])
         mask[self.never] = False
-        mask[END] = self.ends
+        mask[END] = self.form.ends
         if self.tokenizer.closed:
             mask[FIRST_BYTE:FIRST_PIECE] = False
         return mask
 
     @cached_property
     def _kinds(self) -> tuple[Mask, Mask, Mask]:
-        """Vocabulary entries that are a word after a blank, a word without one, white space."""
+        """Masks (V,) of pieces: words with a blank before, words without one, white space."""
         if self.wider is not None:
             return self.wider._kinds
         texts = [*[""] * FIRST_PIECE, *self._texts]
@@ -124,7 +145,7 @@ class Spelling:
     # Characters and subwords
 
     def _char_mask(self, situation: Situation) -> Mask:
-        """Characters stand alone; they are spelled in bytes if no token is theirs."""
+        """Mask for characters and subwords: a character without a token is spelled in bytes."""
         pending = situation.pending
         mask = np.full(self.tokenizer.size, not pending)
         if not (self.has_blank or situation.at_line_start):
@@ -137,7 +158,7 @@ class Spelling:
     # Words
 
     def _word_mask(self, situation: Situation) -> Mask:
-        """Words are spelled whole."""
+        """Mask for words: a word without a token is spelled in bytes, whole."""
         pending, at_line_start, may_end, bare, run, owes_blank = situation
         mask = np.zeros(self.tokenizer.size, bool)
         if not pending and may_end:
@@ -146,14 +167,14 @@ class Spelling:
             mask |= after_blank if self.has_blank or at_line_start else False
             mask |= self._blank & space if owes_blank else space
             mask |= without if bare and not run else False
-            mask[END] = self.ends and not owes_blank
+            mask[END] = self.form.ends and not owes_blank
         if run or not self.known_words:
             for byte in range(256):
                 mask[FIRST_BYTE + byte] = self._byte_fits(pending + bytes([byte]), situation)
         return mask
 
     def _byte_fits(self, data: bytes, situation: Situation) -> bool:
-        """May the beginning of a character go on, or begin, a word or white space that is spelled in bytes?"""
+        """True if these first bytes of a character may begin or continue a word or white space spelled in bytes."""
         bare, may_end = situation.bare or situation.run, situation.may_end and not self.known_words
         if data == b" ":
             return may_end and (self.has_blank or situation.at_line_start)
@@ -166,7 +187,7 @@ class Spelling:
 
     @cached_property
     def _spaces(self) -> tuple[Counter[bytes], Counter[bytes]]:
-        """By the bytes that they begin with: white-space characters, and those but the blank that have no token."""
+        """Counts by first bytes: of white-space characters, and of those but the blank that have no token."""
         spaces = [char for char in map(chr, range(_LAST_SPACE + 1)) if char.isspace() and char in self._writable]
         return _beginnings(spaces), _beginnings(
             char for char in spaces if char != " " and self.tokenizer.id_of(char) is None
@@ -175,7 +196,7 @@ class Spelling:
     # Bytes
 
     def _byte_mask(self, situation: Situation) -> Mask:
-        """Bytes that come to a character of the set, or that are in the set as bytes of no character."""
+        """Mask for bytes: those that lead to a character of the set, and stray bytes of the set."""
         if self.characters is None:
             return self.anything
         mask = np.ones(self.tokenizer.size, bool)
@@ -193,7 +214,7 @@ class Spelling:
         return byte in self._writable.strays
 
     def _may_break(self, pending: bytes) -> bool:
-        """May an unfinished character stay so? If it is of a prefix, and no character of the set, it has to."""
+        """True if an unfinished character may stay so; one that a prefix began outside the set has to."""
         return self._writable.strays.issuperset(pending) or not self._writable.count(pending)
 
 
@@ -201,7 +222,7 @@ _LAST_SPACE = 0x3000  # of Unicode
 
 
 def _beginnings(chars: Iterable[str]) -> Counter[bytes]:
-    """How many of these characters begin with some bytes."""
+    """Number of these characters that begin with each byte string."""
     return Counter(data[:size] for char in chars for data in [char.encode()] for size in range(1, len(data) + 1))
 
 
@@ -211,21 +232,21 @@ def _is_unfinished(data: bytes) -> bool:
 
 
 class Speller:
-    """Follows one lane: `mask` says what may come next, `push` takes what came and returns its text."""
+    """Follows one lane: `mask` is that of the next token, `push` takes a token and returns its text."""
 
     def __init__(self, spelling: Spelling) -> None:
         self.spelling = spelling
         self.tokenizer = spelling.tokenizer
         self.at_line_start = True
         self.pending = b""
-        self.written = 0  # of the pending bytes, by a prefix that ends inside a character
+        self.written = 0  # number of pending bytes that the prefix holds, if it ends inside a character
         self.run: str | None = None  # a word that is being spelled in bytes, or the beginning of a long one
-        self.bare = False  # may a word begin without a blank?
+        self.bare = False  # True where a word may begin without a blank
         self.owes_blank = False  # a lone blank at a line start is the virtual one: another must follow
 
     @property
     def mask(self) -> Mask:
-        at_line_start = self.at_line_start or self.spelling.has_blank  # where that matters
+        at_line_start = self.at_line_start or self.spelling.has_blank  # matters without a blank only
         if self.tokenizer.unit != "word":
             return self.spelling.mask(Situation(self.pending, at_line_start))
         in_run = self.run is not None
@@ -254,7 +275,7 @@ class Speller:
         return shown
 
     def narrowed(self, spelling: Spelling) -> Speller:
-        """A copy that goes on by another spelling of the same vocabulary; what came before has been written."""
+        """A copy that goes on with another spelling of the vocabulary; pending bytes count as written."""
         speller = copy(self)
         speller.spelling, speller.written = spelling, len(self.pending)
         return speller
@@ -265,7 +286,7 @@ class Speller:
             self.push(token)
 
     def _decoded_bytes(self, data: bytes) -> str:
-        """Bytes of an unfinished character wait; those that come to none become lone surrogates."""
+        """Decode bytes: those of an unfinished character wait, those of no character become lone surrogates."""
         if _is_unfinished(data):
             self.pending = data
             return ""
@@ -275,7 +296,7 @@ class Speller:
         return text + self._decoded_bytes(data[len(broken) :]) if broken else text
 
     def finish(self) -> str:
-        """What is left when a lane stops inside a character."""
+        """Text of the bytes left when a lane stops inside a character."""
         rest, self.pending, self.written = self.pending[self.written :], b"", 0
         return rest.decode("utf-8", "surrogateescape") if self.tokenizer.unit == "byte" else ""
 

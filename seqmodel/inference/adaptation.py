@@ -28,8 +28,7 @@ TIMES, FOLLOWERS = 8, 4  # classes: how often a context came, by powers of two, 
 
 @dataclass(frozen=True)
 class Waiting:
-    """A prediction whose token has not been read: its situation, and what model and cache give to each of some
-    tokens (N,), sorted."""
+    """A prediction whose token has not been read: its situation, and the probabilities of sorted tokens (N,)."""
 
     situation: int
     tokens: Numbers
@@ -37,15 +36,17 @@ class Waiting:
     cache: Floats
 
     def of(self, token: int) -> tuple[float, float] | None:
-        """The two probabilities of a token; None if they are not known."""
+        """Probabilities of a token by model and cache; None if they are not known."""
         at = find_key(self.tokens, token)
         return None if at == ABSENT else (float(self.model[at]), float(self.cache[at]))
 
 
 @dataclass(frozen=True)
 class Document:
-    """A sequence so far: its counts, what the λ have learned (credits and tokens, by situation), and the last
-    prediction. A value: reading on gives another document."""
+    """A sequence so far: its counts, the credits and tokens seen in each situation (for λ), and the last prediction.
+
+    A value: reading on gives another document.
+    """
 
     counts: Counts
     credits: Floats
@@ -74,7 +75,7 @@ class Shares:
         return self.credits[situation] / self.seen[situation]
 
     def learn(self, situation: int, model: float, cache: float) -> None:
-        """Give credit for a token to which model and cache gave these probabilities."""
+        """Credit a token to which model and cache gave these probabilities."""
         own = self.of(situation) * cache
         whole = own + (1 - self.of(situation)) * model
         self.credits[situation] += own / whole if whole > 0 else 0.0
@@ -93,8 +94,8 @@ class AdaptiveState:
 class Adaptive:
     """A model with a document cache; implements `SequenceModel`.
 
-    `predicted` (V,) tells which tokens may come. With `across` a start symbol does not begin another document: the
-    sequences of a file are read as one. Without `learns` what is read is context alone: it changes no count and no λ.
+    `predicted` (V,) marks the tokens that may come. With `across` a start symbol does not begin a new document: the
+    sequences of a file are one. Without `learns` new tokens are context alone: they change no count and no λ.
     """
 
     def __init__(self, model: SequenceModel, predicted: Flags, *, across: bool = False, learns: bool = True) -> None:
@@ -107,7 +108,7 @@ class Adaptive:
         return self.model.vocabulary
 
     def without_learning(self) -> Adaptive:
-        """The same with what it has learned so far: how samples are drawn after a prefix."""
+        """A copy that learns no more, for samples after a prefix."""
         return Adaptive(self.model, self.predicted, across=self.across, learns=False)
 
     def start(self, lanes: int) -> AdaptiveState:
@@ -131,8 +132,10 @@ class Adaptive:
             return np.log(p).astype(np.float32), AdaptiveState(model, tuple(documents))
 
     def step_targets(self, ids: Ids, targets: Ids, state: AdaptiveState) -> tuple[Logs, AdaptiveState]:
-        """As `step`, but the log-probabilities (T, B) of the targets alone: many times faster. The next input must be
-        the last target, or begin a sequence."""
+        """As `step`, but returns log-probabilities (T, B) of the targets alone, many times faster.
+
+        The next input must be the last target, or begin a sequence.
+        """
         logs, model = self.model.step(ids, state.model)
         p = np.exp(np.take_along_axis(logs, targets[..., None], axis=-1)[..., 0], dtype=np.float64)
         documents = list(state.documents)
@@ -144,8 +147,11 @@ class Adaptive:
             return np.log(p).astype(np.float32), AdaptiveState(model, tuple(documents))
 
     def _pieces(self, ids: Numbers, documents: list[Document], lane: int) -> Iterator[tuple[slice, bool]]:
-        """The parts of a lane's inputs that belong to one document and fit its window, and whether each begins with a
-        start symbol that is context alone; at such a start the lane's document is made anew."""
+        """Split a lane's inputs into parts of one document that fit its window.
+
+        Yields each part and True if it begins with a start symbol that is context alone; there the lane gets a new
+        document.
+        """
         begin = 0
         while begin < len(ids):
             begins = ids[begin] == START and (documents[lane].is_new or not self.across)
@@ -158,8 +164,7 @@ class Adaptive:
             begin = end
 
     def _read(self, document: Document, inputs: Numbers, begins: bool) -> tuple[Document, Numbers]:
-        """The document after a start symbol, and the inputs that are counted; a start further on stands for the end
-        before it."""
+        """Document after a start symbol, and the inputs to be counted; a later start stands for the end before it."""
         if begins:
             document = replace(document, counts=document.counts.after(inputs[:1]))
         tokens = inputs[int(begins) :]
@@ -210,7 +215,9 @@ class Adaptive:
 
 
 def situations(matched: Numbers, times: Numbers, followers: Numbers) -> Numbers:
-    """The situation (N,) of each position, by the longest context that had come: its level from 1 (0: none had), how
-    often it had, and how many different tokens had followed it."""
+    """Situation (N,) of each position, by the longest context known there.
+
+    `matched` is its level from 1 (0: none), `times` its count, `followers` the number of different tokens after it.
+    """
     seldom = np.minimum(np.log2(np.maximum(times, 1)).astype(np.int64), TIMES - 1)
     return (matched * TIMES + seldom) * FOLLOWERS + np.minimum(followers, FOLLOWERS - 1)

@@ -1,7 +1,7 @@
-"""Several pieces of NumPy work side by side.
+"""Threads of NumPy's matrix products, and independent work on several threads.
 
-Large products use all cores by themselves, but what lies between them (norms, gates, softmax) uses one. Pieces that do
-not know each other, each on a thread of its own with its products on that thread alone, keep all cores busy.
+Large products use all cores, but the work between them (norms, gates, softmax) uses one. Independent pieces of work,
+each with its products on a thread of its own, keep all cores busy.
 """
 
 from __future__ import annotations
@@ -20,22 +20,24 @@ _here = threading.local()
 
 
 def side_by_side(work: Callable[[Item], Result], items: Sequence[Item]) -> Iterator[Result]:
-    """The results of `work` over the items, in order, on as many threads as NumPy's products use. Work within work is
-    done where it is, so that no thread waits for another of the same few."""
+    """Apply `work` to the items on as many threads as NumPy's products use; yields the results in order.
+
+    Nested calls run inline, so that a pool thread never waits for its own pool.
+    """
     count = threads()
     if len(items) < 2 or count < 2 or getattr(_here, "is_worker", False):
         yield from map(work, items)
         return
-    # The limit is the workers' own: held here it would last for as long as the results wait to be taken.
+    # The workers hold the limit: held here, it would last until the caller has taken all results.
     yield from _pool(count).map(one_thread()(work), items)
 
 
 @contextmanager
 def one_thread() -> Iterator[None]:
-    """Inside, products run on the thread that asks for them: waking others takes longer than a small product does.
+    """Run products on the calling thread: waking others takes longer than a small product.
 
-    The limit is the process's, so that whoever comes last restores it, in whichever order and thread. A generator must
-    not hold it across a `yield`: its caller would be limited, too.
+    The limit holds for the whole process; the last to leave restores it, in any order and on any thread. A generator
+    must not hold it across a `yield`: that would limit its caller, too.
     """
     _limit.begin()
     try:
@@ -45,12 +47,12 @@ def one_thread() -> Iterator[None]:
 
 
 def threads() -> int:
-    """How many threads NumPy's products use outside `one_thread`; the environment sets it, or the number of cores."""
+    """Number of threads of NumPy's products outside `one_thread`, set by the environment or the number of cores."""
     return max(_limit.usual(), default=1)
 
 
 class _Limit:
-    """Limits products to one thread while anybody is inside, and knows how many threads they use else."""
+    """Limits products to one thread while a caller is inside, and knows the number of threads otherwise."""
 
     def __init__(self) -> None:
         self.lock = threading.Lock()

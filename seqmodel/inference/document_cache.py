@@ -2,11 +2,11 @@
 
     p(w | h) = max(c(h w) − D, 0) / c(h ·) + D · N(h ·) / c(h ·) · p(w | h without its oldest token)
 
-c counts what has been read since the sequence began, N counts different followers; below the empty context lies the
+c counts the tokens read since the sequence began, N counts different followers; below the empty context lies the
 uniform distribution (interpolated absolute discounting, Ney, Essen & Kneser 1994).
 
-It works on ids alone, and knows neither the model beside it nor text. Counts are values: reading on makes others. The
-probabilities of a text's own tokens are had by sorting, many at once; whole distributions token by token.
+Knows ids alone: neither text nor the model beside it. Counts are values: reading on makes new ones. Probabilities of a
+text's own tokens are computed many at once, by sorting; whole distributions token by token.
 """
 
 from __future__ import annotations
@@ -26,19 +26,20 @@ Flags = npt.NDArray[np.bool_]
 
 LONGEST = 8  # order, where keys fit. Tiny-shakespeare, 80 to 90 %: 1.361 nats at 8, 1.364 at 6, 1.383 at 4
 DISCOUNT = 0.6  # 0.5 to 0.75 differ by 0.001 nats
-MOST_TOKENS = 1 << 20  # of a document that are kept, in some 60 MB; then the older half is forgotten
+MOST_TOKENS = 1 << 20  # kept of a document, in some 60 MB; then the older half is forgotten
 NO_TOKEN = -1
 
 
 def order_of(vocabulary: int) -> int:
-    """The longest n-grams whose keys fit into 63 bits."""
+    """Order of the longest n-grams whose keys fit into 63 bits, at most `LONGEST`."""
     return max(1, min(LONGEST, int(63 / math.log2(max(2, vocabulary)))))
 
 
 @dataclass(frozen=True)
 class Level:
-    """What followed the contexts of one length: sorted keys of contexts and of (context, follower), and how often each
-    came; `followers` is the number of a context's different ones."""
+    """Counts of the contexts of one length: sorted keys of contexts and of (context, follower) pairs, and how often
+    each came. `followers` counts the different followers of each context.
+    """
 
     contexts: Numbers
     times: Numbers
@@ -49,8 +50,9 @@ class Level:
 
 @dataclass(frozen=True)
 class Known:
-    """What was known before each of N tokens came, level by level (levels, N): how often its context had come, how
-    often the token had followed it, and how many different tokens had."""
+    """Counts before each of N tokens came, by level (levels, N): of its context, of the token after that context, and
+    of different tokens after that context.
+    """
 
     times: Numbers
     pair_times: Numbers
@@ -58,11 +60,11 @@ class Known:
 
     @property
     def matched(self) -> Numbers:
-        """The number of levels (N,) whose context had come: 0 where nothing had."""
+        """Number of levels (N,) whose context had come before."""
         return np.asarray((self.times > 0).sum(axis=0))
 
     def probabilities(self, uniform: float) -> Floats:
-        """The cache's probability (N,) of each token; `uniform` is that below the empty context."""
+        """The cache's probability (N,) of each token; `uniform` is the probability below the empty context."""
         p = np.full(self.times.shape[1], uniform)
         for times, pair_times, followers in zip(self.times, self.pair_times, self.followers, strict=True):
             kept = np.maximum(pair_times - DISCOUNT, 0) + DISCOUNT * followers * p
@@ -70,11 +72,11 @@ class Known:
         return p
 
     def since(self, first: int) -> Known:
-        """The same of the tokens from one on."""
+        """The counts of the tokens from index `first` on."""
         return Known(*(values[:, first:] for values in (self.times, self.pair_times, self.followers)))
 
     def at_longest(self, values: Numbers) -> Numbers:
-        """The values (levels, N) at the longest context that had come, 0 where none had."""
+        """Of values (levels, N), those (N,) at the longest known context; 0 if none is known."""
         longest = np.maximum(self.matched - 1, 0)
         found = np.take_along_axis(values, longest[None], axis=0)[0]
         return np.where(self.matched > 0, found, 0)
@@ -82,8 +84,10 @@ class Known:
 
 @dataclass(frozen=True)
 class Counts:
-    """The counts of a document: its `tokens`, what followed what, and the last tokens read, which are the `context` of
-    the next (oldest first, NO_TOKEN before the first)."""
+    """Counts of a document: its `tokens`, its n-grams by level, and the last tokens read.
+
+    These are the `context` of the next (oldest first, NO_TOKEN before the first).
+    """
 
     vocabulary: int
     levels: tuple[Level, ...]
@@ -99,15 +103,15 @@ class Counts:
 
     @property
     def room(self) -> int:
-        """How many more tokens may be counted before the older half is forgotten."""
+        """Number of tokens that may be counted before the older half is forgotten."""
         return MOST_TOKENS - len(self.tokens)
 
     def after(self, tokens: Numbers) -> Counts:
-        """The same counts in another context: tokens that are read, and not counted."""
+        """The same counts after tokens that are read as context, and not counted."""
         return replace(self, context=np.concatenate([self.context, tokens])[len(tokens) :])
 
     def and_then(self, tokens: Numbers, counted: int | None = None) -> tuple[Known, Counts]:
-        """What was known before each of the tokens came, and the counts after the first `counted` (default: all).
+        """Counts known before each token came, and the document's counts after the first `counted` (default: all).
 
         Example: after "a b a", that "b" comes is known to level 0 (1 of 3) and to level 1 ("a" was followed by it).
         """
@@ -127,8 +131,10 @@ class Counts:
         return Counts.none(self.vocabulary).and_then(self.tokens[len(self.tokens) // 2 :])[1]
 
     def _contexts(self, tokens: Numbers) -> Iterator[tuple[Numbers, Flags]]:
-        """For each level the key of the context before each token, and whether there is one: Σ token(t − i) ·
-        vocabulary^(k − i) of the k tokens before, the newest first."""
+        """Yield for each level the keys (N,) of the contexts before the tokens, and a mask (N,) of those that exist.
+
+        The key of the k tokens before place t is Σ token(t − i) · vocabulary^(k − i).
+        """
         read = np.concatenate([self.context, tokens])
         keys, there = np.zeros(len(tokens), np.int64), np.ones(len(tokens), bool)
         yield keys, there
@@ -142,7 +148,7 @@ class Counts:
 def _counted(
     level: Level, contexts: Numbers, pairs: Numbers, there: Flags, counted: int
 ) -> tuple[tuple[Numbers, Numbers, Numbers], Level]:
-    """What a level knew before each token, and the level after the first `counted` of them."""
+    """Counts of a level before each token, and the level after the first `counted` tokens."""
     times, pair_times, followers = (np.zeros(len(there), np.int64) for _ in range(3))
     new_here = there & (np.arange(len(there)) < counted)
     contexts, pairs, kept = contexts[there], pairs[there], new_here[there]
@@ -164,7 +170,7 @@ def _counted(
 
 
 def _runs(keys: Numbers) -> tuple[Numbers, Numbers]:
-    """The places of the keys in sorted order, and for each where its run of equal keys begins in that order."""
+    """Sorted order of the keys, and in that order the begin of each one's run of equal keys."""
     order = np.argsort(keys, kind="stable")
     in_order = keys[order]
     new = np.append(True, in_order[1:] != in_order[:-1])[: len(keys)]
@@ -172,20 +178,20 @@ def _runs(keys: Numbers) -> tuple[Numbers, Numbers]:
 
 
 def _earlier(order: Numbers, begins: Numbers) -> Numbers:
-    """How many equal keys come before each. Example: keys 5 7 5 5 -> 0 0 1 2."""
+    """Number of equal keys before each. Example: keys 5 7 5 5 -> 0 0 1 2."""
     out = np.empty(len(order), np.int64)
     out[order] = np.arange(len(order)) - begins
     return out
 
 
 def _looked_up(keys: Numbers, values: Numbers, wanted: Numbers) -> Numbers:
-    """The value of each wanted key, 0 where it is not there."""
+    """Value of each wanted key, 0 for missing ones."""
     at = find_keys(keys, wanted)
     return np.where(at == ABSENT, 0, values[at]) if len(keys) else np.zeros_like(wanted)
 
 
 def _summed(keys: Numbers, *values: Numbers) -> tuple[Numbers, ...]:
-    """Different keys, sorted, and the sums of their values."""
+    """Distinct keys, sorted, and the sums of their values."""
     order = np.argsort(keys, kind="stable")
     in_order = keys[order]
     begins = np.flatnonzero(np.append(True, in_order[1:] != in_order[:-1])[: len(keys)])
@@ -195,7 +201,7 @@ def _summed(keys: Numbers, *values: Numbers) -> tuple[Numbers, ...]:
 
 
 class Lists:
-    """Counts that grow token by token within one call: `counts`, and lists of what came after them."""
+    """Counts that grow token by token within one call: `counts`, and lists of the followers after them."""
 
     def __init__(self, counts: Counts) -> None:
         self.counts = counts
@@ -203,14 +209,14 @@ class Lists:
         self.added: list[dict[int, list[int]]] = [{} for _ in counts.levels]
 
     def read(self, token: int, count: bool) -> None:
-        """Go on by a token, and count it if that is wanted."""
+        """Read a token, and count it if `count`."""
         if count:
             for added, key in zip(self.added, self._keys(), strict=False):
                 added.setdefault(key, []).append(token)
         self.context = [*self.context, token][len(self.context) + 1 - len(self.counts.context) :]
 
     def _keys(self) -> Iterator[int]:
-        """The keys of the contexts that there are, from the empty one to longer ones."""
+        """Keys of the contexts that exist, from the empty one to the longest."""
         key = 0
         yield key
         for token in reversed(self.context):
@@ -220,8 +226,11 @@ class Lists:
             yield key
 
     def distribution(self, uniform: Floats) -> tuple[Floats, tuple[int, int, int]]:
-        """The cache's distribution (V,) of the next token, and the situation: how many levels know the context, how
-        often the longest that is known came, and how many different tokens followed it."""
+        """The cache's distribution (V,) of the next token, and its situation.
+
+        The situation is the number of levels that know the context, the count of the longest known one, and the number
+        of different tokens after it.
+        """
         p, situation = uniform, (0, 0, 0)
         for number, key in enumerate(self._keys()):
             tokens, times = self._followers(number, key)
@@ -234,7 +243,7 @@ class Lists:
         return p, situation
 
     def _followers(self, number: int, key: int) -> tuple[Numbers, Numbers]:
-        """The different tokens that followed a context, and how often."""
+        """Distinct tokens that followed a context, and how often each did."""
         level, vocabulary = self.counts.levels[number], self.counts.vocabulary
         begin, end = np.searchsorted(level.pairs, [key * vocabulary, (key + 1) * vocabulary])
         tokens, times = level.pairs[begin:end] - key * vocabulary, level.pair_times[begin:end]

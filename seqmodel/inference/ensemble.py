@@ -1,7 +1,7 @@
-"""Several models of one vocabulary as one, p = Σ w_i p_i at every token, and the weights that suit a text best.
+"""Mixture of several models of one vocabulary, p = Σ w_i p_i at every token, and the fit of its weights.
 
-Whatever the weights, a mixture of distributions is one. Nothing here knows where the probabilities come from: the
-weights can be fitted to those of tokens, or of whole lines.
+A mixture of distributions is a distribution, whatever its weights. The fit knows only probabilities: they may be those
+of tokens or of whole lines.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ from seqmodel.inference.runtime import log_mean
 from seqmodel.inference.sequence_model import Floats, Ids, SequenceModel
 
 ITERATIONS = 500
-SETTLED = 1e-7  # a step that moves no weight further is the last
-PRIOR = 1.0  # events, shared out equally, that keep every weight above zero
+SETTLED = 1e-7  # the fit ends when no weight moves by more
+PRIOR = 1.0  # events credited to all models equally: every weight stays above zero
 
 
 class ModelMixture:
-    """Implements `SequenceModel`; its state is theirs, side by side. `weights` sum to one."""
+    """A mixture of models; implements `SequenceModel`. `weights` sum to one; its state is the tuple of theirs."""
 
     def __init__(self, models: Sequence[SequenceModel], weights: Sequence[float]) -> None:
         self.models, self.weights = tuple(models), tuple(weights)
@@ -44,16 +44,16 @@ class ModelMixture:
 
 
 def shares(weights: Sequence[float], models: int) -> tuple[float, ...]:
-    """Weights, one for each model, that sum to one.
+    """Scale weights, one for each model, so that they sum to one.
 
     Raises:
-        UsageError: if there are more or fewer, or one is not positive.
+        UsageError: unless there is one for each model and all are positive.
     """
     if len(weights) != models:
         raise UsageError(f"{len(weights)} weights for {models} models", "Give one for each, or none.")
     given = np.array(weights, np.float64)
     if not (np.isfinite(given) & (given > 0)).all():
-        raise UsageError("a weight is not a number above 0", "Leave out a model that is to have no share.")
+        raise UsageError("a weight is not a number above 0", "Leave out a model that should have no share.")
     given /= given.max()
     return tuple((given / given.sum()).tolist())
 
@@ -68,7 +68,7 @@ def mixture_bits(bits: npt.NDArray[np.float64], weights: Sequence[float]) -> npt
 
 
 def fit_shares(bits: npt.NDArray[np.float64]) -> tuple[float, ...]:
-    """The weights that make what has `bits` (models, N) under each model most probable, by expectation maximisation."""
+    """Weights under which events with `bits` (models, N) are most probable, by expectation maximisation."""
     number, events = bits.shape
     likelihood = np.exp2(bits.min(axis=0, initial=np.inf) - bits)
     weights = np.full(number, 1 / number)

@@ -1,8 +1,8 @@
-"""Two experts, one distribution: p = λ p_recurrence + (1 − λ) p_counts, with λ by situation.
+"""Mixture of a model's two experts: p = λ p_recurrence + (1 − λ) p_counts, with a λ for each situation.
 
-A situation is how much the count model knows (the length of the context that it found, and how often that
-context was followed by something new) and how sure the recurrence is. The weights are fitted on
-held-out text. Whatever they are, the mixture is a proper distribution.
+A situation combines how much the count model knows (the length of the context that it found, and how often something
+new followed that context) and how sure the recurrence is. The weights are fitted on held-out text. Whatever they are,
+the mixture is a proper distribution.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ class MixtureState:
 
 
 class Mixture:
-    """Both experts; implements `SequenceModel`. `weights` (situations,) are the recurrence's shares λ."""
+    """The mixture of both experts; implements `SequenceModel`. `weights` (situations,) are the λ."""
 
     def __init__(self, recurrence: Runtime, counts: CountModel, weights: Floats) -> None:
         self.recurrence, self.counts, self.weights = recurrence, counts, weights.astype(np.float32)
@@ -74,8 +74,11 @@ class Mixture:
         return MixtureState(self.recurrence.join([state.recurrence for state in states]), history)
 
     def experts(self, ids: Ids, state: MixtureState) -> tuple[Floats, Floats, Floats, MixtureState]:
-        """The recurrence's log-probabilities (T, B, V), the counts' probabilities (T B, V), the recurrence's shares λ
-        (T B,), and the state after."""
+        """Step both experts.
+
+        Returns the recurrence's log-probabilities (T, B, V), the counts' probabilities (T B, V), λ (T B,) and the
+        state after.
+        """
         logs, recurrence = self.recurrence.step(ids, state.recurrence)
         rows = [row.ravel() for row in self.counts.find(ids, state.history)]
         highest = logs.reshape(-1, self.vocabulary).max(axis=-1)
@@ -100,7 +103,7 @@ def logarithm(p: Floats) -> Floats:
 
 
 def sequence_model(bundle: Bundle) -> SequenceModel:
-    """What a bundle scores and samples with: the recurrence, mixed with its count model where it has one."""
+    """The model of a bundle: its recurrence, mixed with its count model if it has one."""
     recurrence = Runtime.of(bundle)
     if bundle.counts is None:
         return recurrence
@@ -108,8 +111,10 @@ def sequence_model(bundle: Bundle) -> SequenceModel:
 
 
 def situations(counts: CountModel, rows: list[Ids], highest: Floats) -> npt.NDArray[np.int64]:
-    """The situation (N,) of each position: `rows` as `CountModel.find` gives them, flat; `highest` the
-    recurrence's highest log-probability."""
+    """Situation (N,) of each position; `rows` are those of `CountModel.find`, flat.
+
+    `highest` (N,) is the recurrence's highest log-probability at each position.
+    """
     length = np.zeros(len(highest), np.int64)
     backoff = np.full(len(highest), counts.levels[0].backoff[0], np.float32)
     for level, row in zip(counts.levels[1:], rows, strict=True):
@@ -124,10 +129,10 @@ def situations(counts: CountModel, rows: list[Ids], highest: Floats) -> npt.NDAr
 def fit_weights(
     recurrence: npt.NDArray[Any], counts: npt.NDArray[Any], where: npt.NDArray[np.int64], number: int
 ) -> Floats:
-    """Weights (number,) that make held-out tokens most probable.
+    """Weights (number,) under which held-out tokens are most probable.
 
-    `recurrence`, `counts` (N,): each expert's probability of each token; `where` (N,): its situation. A
-    situation seen seldom keeps near the weight that is best for all; one never seen has UNFITTED_WEIGHT.
+    `recurrence`, `counts` (N,): each expert's probability of each token; `where` (N,): its situation. A rare situation
+    keeps close to the weight that is best for all; one never seen has UNFITTED_WEIGHT.
     """
     if not len(where):
         return np.full(number, UNFITTED_WEIGHT, np.float32)
@@ -136,7 +141,7 @@ def fit_weights(
 
 
 def where_seen(weights: npt.NDArray[Any], where: npt.NDArray[np.int64]) -> Floats:
-    """The weights in situations that are among `where`, UNFITTED_WEIGHT in the others."""
+    """Weights with UNFITTED_WEIGHT in the situations that are not among `where`."""
     seen = np.bincount(where, minlength=len(weights)) > 0
     return np.where(seen, weights, UNFITTED_WEIGHT).astype(np.float32)
 
@@ -148,9 +153,11 @@ def _best_weights(
     prior: npt.NDArray[np.float64],
     strength: float,
 ) -> npt.NDArray[np.float64]:
-    """The weight of each situation at which its tokens, and `strength` more that were owed to the recurrence in the
-    share `prior`, are most probable: where the slope of the likelihood, which only falls, is zero. By bisection, since
-    expectation maximisation creeps where one expert is better throughout."""
+    """Weight of each situation under which its tokens are most probable, with a prior.
+
+    The prior is `strength` more tokens, of which the recurrence is owed the share `prior`. The slope of the likelihood
+    only falls; bisection finds its zero. (Expectation maximisation creeps if one expert is better throughout.)
+    """
     low, high = np.full(len(prior), LEAST_WEIGHT), np.full(len(prior), 1 - LEAST_WEIGHT)
     gain = recurrence - counts
     for _ in range(BISECTIONS):

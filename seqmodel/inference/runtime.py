@@ -1,7 +1,7 @@
-"""The network's forward pass in plain NumPy: the page to read to see what each recurrence is.
+"""The network's forward pass in plain NumPy: the page that shows what each recurrence computes.
 
-It runs on the weights as a bundle stores them and gives what the torch network gives (a test holds the two
-within 1e-4 bits per token, for every cell). Arrays are time first: (T, B, D).
+It runs on the weights as a bundle stores them and agrees with the torch network (a test holds the two within 1e-4 bits
+per token, for every cell). Arrays are time first: (T, B, D).
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ from seqmodel.tokens.tokenizer import START, UNKNOWN, never_predicted
 
 Flags = npt.NDArray[np.bool_]
 NORM_EPSILON = np.float32(1e-6)
-LONG = 128  # time steps at once, from which on starting a thread does not matter
-NARROW = 4096  # numbers in a time step: with fewer, calling NumPy for them takes longer than computing them
+LONG = 128  # time steps at once that make up for starting a thread
+NARROW = 4096  # numbers in a time step: at most as many cost less than the call of NumPy
 
 
 @dataclass(frozen=True)
 class State:
-    """What the recurrence carries: the last tokens (history, B), and per network and layer its numbers (B, S)."""
+    """State of the recurrence: the last tokens (history, B), and an array (B, S) per network and layer."""
 
     history: Ids
     layers: tuple[Floats, ...]
@@ -88,7 +88,7 @@ class Runtime:
                 layers.append(after)
             return log_softmax(self._logits(weights, x)), layers
 
-        # Lanes are computed side by side by who has many; one long text leaves the networks to be.
+        # Callers with many lanes compute them on several threads; for one long text the networks run on several.
         over = side_by_side if ids.shape[1] == 1 and len(ids) >= LONG else map
         logs, layers = zip(*over(run, range(len(self.networks))), strict=True)
         return log_mean(list(logs)), State(next_history(ids, state.history), tuple(itertools.chain(*layers)))
@@ -131,10 +131,10 @@ def mingru(w: Mapping[str, Array], x: Floats, starts: Flags, state: Floats) -> t
 
 
 def scan(keep: Floats, h: Floats) -> None:
-    """h_t += keep_t ⊙ h_{t−1} for t = 1, 2 …, in place; `keep` is used up.
+    """Compute h_t += keep_t ⊙ h_{t−1} for t = 1, 2 …, in place; `keep` is overwritten.
 
-    Where the arrays of a step are small, the time is cut into pieces that are scanned side by side; then what each
-    leaves is handed on to the next, once a piece. It costs twice the arithmetic and a fraction of the steps.
+    If the arrays of a step are small, time is cut into pieces that are scanned side by side; then each piece hands its
+    last h on to the next. This costs twice the arithmetic and a fraction of the steps.
     """
     if len(h) == 1:
         return
@@ -195,7 +195,7 @@ def lstm(w: Mapping[str, Array], x: Floats, starts: Flags, state: Floats) -> tup
 
 
 def _recurrent(w: Mapping[str, Array], x: Floats) -> tuple[Floats, Floats, Floats]:
-    """The inputs' share of every gate for all time steps at once, and what each step adds to it."""
+    """Inputs' part of every gate for all time steps, and the weights and bias of the recurrent part."""
     name = "cell.recurrence."
     inputs = linear(x, w[name + "weight_ih_l0"], w[name + "bias_ih_l0"])
     return inputs, w[name + "weight_hh_l0"].T, w[name + "bias_hh_l0"]
@@ -214,7 +214,7 @@ def rms_norm(x: Floats, weight: Floats) -> Floats:
 
 
 def linear(x: Floats, weight: Floats, bias: Floats | None = None) -> Floats:
-    """x Wᵀ + b as one product: NumPy would multiply a stack of matrices one by one."""
+    """x Wᵀ + b as one product; NumPy would multiply a stack of matrices one by one."""
     flat: Floats = x.reshape(-1, x.shape[-1]) @ weight.T
     if bias is not None:
         flat += bias
@@ -222,7 +222,7 @@ def linear(x: Floats, weight: Floats, bias: Floats | None = None) -> Floats:
 
 
 def sigmoid(x: Floats, out: Floats | None = None) -> Floats:
-    """1 / (1 + e^{−x}), by tanh: no overflow."""
+    """1 / (1 + e^{−x}), computed by tanh, which does not overflow."""
     half = np.float32(0.5)
     y: Floats = np.multiply(x, half, out=out)
     np.tanh(y, out=y)
@@ -232,8 +232,10 @@ def sigmoid(x: Floats, out: Floats | None = None) -> Floats:
 
 
 def log_mean(logs: list[Floats], weights: tuple[float, ...] = ()) -> Floats:
-    """log of the mean of probabilities that are given as logarithms, by `weights` that sum to one, else by equal ones;
-    −inf stays −inf."""
+    """log of the weighted mean of probabilities given as logs; −inf stays −inf.
+
+    `weights` sum to one (default: equal).
+    """
     if len(logs) == 1:
         return logs[0]
     shares = weights or (1 / len(logs),) * len(logs)
@@ -243,7 +245,7 @@ def log_mean(logs: list[Floats], weights: tuple[float, ...] = ()) -> Floats:
         p = np.exp(other)
         p *= share
         mean += p
-    tiny = mean < 1e-30  # where float32 loses digits: seldom, and too slow to do everywhere
+    tiny = mean < 1e-30  # here float32 loses digits; rare, and the exact sum is too slow to use everywhere
     with np.errstate(divide="ignore"):
         out: Floats = np.log(mean, out=mean)
         scaled = [each[tiny] + np.log(np.float32(share)) for each, share in zip(logs, shares, strict=True)]
@@ -252,7 +254,7 @@ def log_mean(logs: list[Floats], weights: tuple[float, ...] = ()) -> Floats:
 
 
 def log_softmax(logits: Floats) -> Floats:
-    """In place, over the last axis; −inf stays −inf."""
+    """Normalise logits over the last axis, in place; −inf stays −inf."""
     logits -= logits.max(axis=-1, keepdims=True)
     logits -= np.log(np.exp(logits).sum(axis=-1, keepdims=True))
     return logits

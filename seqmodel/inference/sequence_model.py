@@ -1,8 +1,8 @@
-"""What scoring, sampling and search know of a model: one method, `step`, and a state that is a value.
+"""The interface of a model to scoring, sampling and search: one method, `step`, and a state that is a value.
 
     log-probabilities, state = model.step(ids, state)
 
-The recurrence implements it, and so can a count model or a mixture of both; who calls it cannot tell.
+The recurrence, the count model and mixtures implement it; callers cannot tell them apart.
 """
 
 from __future__ import annotations
@@ -24,16 +24,18 @@ class SequenceModel(Protocol):
     def vocabulary(self) -> int: ...
 
     def start(self, lanes: int) -> Any:
-        """The state before anything was read, for `lanes` parallel sequences."""
+        """State of `lanes` parallel sequences before the first token."""
         ...
 
     def step(self, ids: Ids, state: Any) -> tuple[Floats, Any]:
-        """Read ids (T, B), time first; return log-probabilities (nats) of what follows each, (T, B, V), and
-        the state after the last. The start symbol resets its lane."""
+        """Read ids (T, B), time first. The start symbol resets its lane.
+
+        Returns log-probabilities (nats) of the token after each, (T, B, V), and the state after the last.
+        """
         ...
 
     def select(self, state: Any, lanes: Ids) -> Any:
-        """The state of some lanes, in the order given; a lane may be named more than once."""
+        """State of some lanes, in the order given; lanes may repeat."""
         ...
 
     def join(self, states: Sequence[Any]) -> Any:

@@ -23,6 +23,7 @@ from threadpoolctl import threadpool_info, threadpool_limits
 
 from seqmodel.choices import CellKind, Precision, SequenceKind, Size
 from seqmodel.decoding.generation import generate
+from seqmodel.decoding.token_masks import SequenceForm
 from seqmodel.inference.experts import UNFITTED_WEIGHT, Mixture, sequence_model
 from seqmodel.inference.runtime import Runtime
 from seqmodel.inference.sequence_model import SequenceModel
@@ -257,8 +258,8 @@ class _Jobs:
     def _sample(self, count: int, tokens: int) -> list[tuple[int, str]]:
         """Draw `count` samples of exactly `tokens` tokens. Returns number of tokens and text of each."""
         settings = SamplingSettings(count=count, max_tokens=tokens)
-        one_line = self.sequence == "line"
-        pieces = generate(self.model, self.tokenizer, "", settings, ends=False, one_line=one_line)
+        form = SequenceForm(ends=False, one_line=self.sequence == "line")
+        pieces = generate(self.model, self.tokenizer, "", settings, form=form)
         return [(piece.sample.tokens, piece.sample.text) for piece in pieces if piece.done]
 
 

@@ -1,8 +1,8 @@
-"""How odd a line is: where it stands among held-out lines of like length, and which span of it surprises most.
+"""Anomaly scores of lines: the percentile among held-out lines of like length, and the most surprising span.
 
-Bits per char fall with length (the end symbol is shared by more characters, and there is more context), so that a
-line is ranked among lines that are about as long as it. Where a closed vocabulary has lost the characters of unknown
-words, length is counted in tokens, and bits are per token.
+Bits per char fall with length (the end symbol is shared by more characters, and there is more context), so a line
+is ranked among lines of about its own length. A closed vocabulary loses the characters of unknown words: there,
+length is counted in tokens and bits are per token.
 """
 
 from __future__ import annotations
@@ -20,18 +20,18 @@ from seqmodel.scoring.lines import LineScore
 from seqmodel.tokens.tokenizer import Tokenizer
 
 PERCENTS = (0.0, 1.0, 2.0, 5.0, *(float(ten) for ten in range(10, 100, 10)), 95.0, 98.0, 99.0, 100.0)
-LEAST_LINES = 50  # of a bin
+LEAST_LINES = 50  # in a bin
 MOST_BINS = 10
-DIGITS = 5  # after the point, of what is kept and compared
+DIGITS = 5  # decimals to which rates are kept and compared
 
 Numbers = npt.NDArray[Any]
 
 
 def rates_by_length(bits: Numbers, lengths: Numbers) -> HeldOutLines:
-    """The distribution of bits per char (or token) of lines, by their length; `bits` (lines,), `lengths` (lines,) > 0.
+    """Quantiles of bits per char (or token), by length of line; `bits` (lines,), `lengths` (lines,) > 0.
 
-    A bin has about a tenth of the lines, at least fifty, and lines of one length share a bin. With fewer than fifty
-    lines there are no bins.
+    A bin holds about a tenth of the lines and at least fifty; lines of one length share a bin. Fewer than fifty lines
+    give no bins.
     """
     order = np.argsort(lengths, kind="stable")
     lengths = lengths[order]
@@ -64,15 +64,17 @@ def _bins(lengths: Numbers) -> list[tuple[int, int]]:
 
 
 def length_of(row: LineScore, closed: bool) -> int:
-    """What a line's length is counted as; 0 for one without text, or that belongs to no sequence."""
+    """Length of a line: its characters, or tokens if the vocabulary is `closed`; 0 without text or tokens."""
     if closed:
         return len(row.ids) if row.text.strip() else 0
     return len(row.text) if len(row.ids) else 0
 
 
 def percentile(lines: HeldOutLines, bits: float, length: int) -> float:
-    """How many of a hundred held-out lines of like length have fewer bits per char (or token): 0 to 100 in tenths,
-    interpolated between the quantiles kept, in the middle of those that are equal. NaN where the length is 0."""
+    """Percentage of held-out lines of like length with fewer bits per char (or token), 0 to 100 in tenths.
+
+    Interpolates between the quantiles kept; among equal quantiles, their middle. NaN if the length is 0.
+    """
     if not length:
         return float("nan")
     at = bisect_left(lines.bins, length, key=lambda one: one.upto)
@@ -81,7 +83,7 @@ def percentile(lines: HeldOutLines, bits: float, length: int) -> float:
 
 
 def _rank(value: float, quantiles: Sequence[float], percents: Sequence[float]) -> float:
-    """The percentage that a value stands at."""
+    """Percentage at which a value lies among rising quantiles."""
     low, high = bisect_left(quantiles, value), bisect_right(quantiles, value)
     if low < high:  # quantiles that are equal to it
         return (percents[low] + percents[high - 1]) / 2
@@ -101,13 +103,12 @@ class Span:
 
 
 def worst_span(row: LineScore, tokenizer: Tokenizer, mean: float) -> Span | None:
-    """The most surprising span of a line: the run of tokens whose surprisal exceeds that of as many average tokens by
-    most, Σ (bits − mean), the maximum-sum segment (Bentley 1984). `mean` is bits per token of held-out text.
+    """The most surprising span of a line: the run of tokens with the greatest Σ (bits − mean).
 
-    It knows no words, so that it serves scripts without blanks and logs too: it goes on as long as what follows
-    makes good for the tokens between. Where no token exceeds the mean it is the one that comes nearest. The
-    symbol (or newline) that ends the line takes part: a span that is empty at the line's end says that the end
-    itself surprises. None for a line without characters or tokens.
+    This is the maximum-sum segment (Bentley 1984); `mean` is bits per token of held-out text. It does not depend on
+    words, so it also serves logs and scripts without blanks. If no token exceeds the mean, the span is the token that
+    comes nearest. The symbol (or newline) that ends the line takes part: an empty span at the line's end means that
+    the end itself is surprising. None for a line without characters or tokens.
     """
     if not (row.text and len(row.ids)):
         return None
@@ -117,7 +118,7 @@ def worst_span(row: LineScore, tokenizer: Tokenizer, mean: float) -> Span | None
 
 
 def heaviest_run(values: Numbers) -> tuple[int, int]:
-    """The bounds (first, last) of the run with the greatest sum, never empty; the first to end, the shortest of those.
+    """Bounds (first, last) of the non-empty run with the greatest sum; of equal ones, the first to end, the shortest.
 
     Example: [-1, 2, -1, 3, -5, 1] -> (1, 4), whose sum is 4.
     """

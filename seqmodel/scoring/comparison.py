@@ -1,9 +1,9 @@
-"""Models compared on the same text: bits of each, and how sure their differences are.
+"""Models compared on the same text: the bits of each, and confidence intervals of their differences.
 
-All scored the same lines, so that what counts is the difference line by line (a paired comparison). How it might have
-come out on other text of the same source is told by the bootstrap (Efron & Tibshirani 1993): what was scored is drawn
-anew, with replacement, many times over. Lines of a line model are independent and drawn one by one. In other models
-neighbouring lines depend on each other, and are drawn in blocks.
+All models score the same lines, so the comparison is paired: it looks at the difference line by line. The bootstrap
+(Efron & Tibshirani 1993) tells how the result varies over text of the same source: it draws the scored lines anew,
+with replacement, many times. Lines of a line model are independent and drawn one by one. In other models neighbouring
+lines depend on each other and are drawn in blocks.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from seqmodel.model.bundle import power, ratio
 from seqmodel.scoring.line_mixture import LineScorer
 from seqmodel.scoring.lines import LineScore
 
-BLOCK_CHARS = 500  # that neighbouring lines make up before they are a block
+BLOCK_CHARS = 500  # least characters of a block of neighbouring lines
 CONFIDENCE = 0.95
 
 Drawn = Literal["lines", "blocks"]
@@ -32,9 +32,11 @@ Drawn = Literal["lines", "blocks"]
 
 @dataclass(frozen=True)
 class Difference:
-    """Bits per char or word above those of the first model, and the interval that holds 95 % of the bootstrap's
-    differences. Not a number: `value` where there are no characters or words; `low` and `high` where there were fewer
-    than two lines or blocks to draw from."""
+    """Bits per char or word above the first model's, with the 95 % interval of the bootstrap.
+
+    `value` is NaN if there are no characters or words; `low` and `high` are NaN if there are fewer than two lines or
+    blocks to draw from.
+    """
 
     value: float
     low: float
@@ -47,7 +49,7 @@ class Difference:
 
 @dataclass(frozen=True)
 class LineDifference:
-    """A line on which a model and the first one differ."""
+    """A line to which a model and the first model give different bits."""
 
     file: str
     number: int
@@ -62,8 +64,11 @@ class LineDifference:
 
 @dataclass(frozen=True)
 class ModelFigures:
-    """A model on the text: bits per char (newlines counted; not a number in a closed vocabulary), per word (of white
-    space) and the perplexity of its own tokens. Beside it, for all but the first, how it differs from the first."""
+    """Figures of one model on the text, and for all but the first model the difference from the first.
+
+    Bits per char count newlines and are NaN in a closed vocabulary; words are divided by white space; the perplexity
+    is that of the model's own tokens.
+    """
 
     name: str
     unit: Unit
@@ -75,14 +80,16 @@ class ModelFigures:
     perplexity: float
     per_char: Difference | None = None
     per_word: Difference | None = None
-    worse: tuple[LineDifference, ...] = ()  # the lines that cost it most more than the first
+    worse: tuple[LineDifference, ...] = ()  # the lines on which it loses most to the first model
     better: tuple[LineDifference, ...] = ()
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """Models on the same text; the first is what the others are measured against. `number` lines or blocks of lines
-    were drawn anew `resamples` times."""
+    """Figures of models on the same text, measured against the first.
+
+    The bootstrap drew `number` lines or blocks anew, `resamples` times.
+    """
 
     models: tuple[ModelFigures, ...]
     files: int
@@ -96,20 +103,21 @@ class Comparison:
 
 
 def check_comparable(models: Sequence[LineScorer]) -> None:
-    """
+    """Refuse a closed vocabulary among others: its unknown words cost it too few bits.
+
     Raises:
-        UsageError: if a closed vocabulary is among other ones: what is unknown to it costs it too little.
+        UsageError: if one of the vocabularies is closed and they differ.
     """
     first = models[0].tokenizer
     if any((model.header.closed or first.closed) and not model.tokenizer.spells_as(first) for model in models):
         raise UsageError(
-            "a closed vocabulary leaves out of its score what it does not know",
+            "a closed vocabulary does not score what it does not know",
             "Compare it with models of the same closed vocabulary.",
         )
 
 
-class Gathering:
-    """Sums and differences of lines that each of some models has scored."""
+class ComparisonSums:
+    """Sums of the models' scores over lines and blocks, for a `Comparison`."""
 
     def __init__(self, names: Sequence[str], models: Sequence[LineScorer], worst: int) -> None:
         self.names, self.models = names, models
@@ -117,7 +125,7 @@ class Gathering:
         self.extremes = [(_Extremes(worst), _Extremes(worst)) for _ in models]
         self.tokens = np.zeros(len(models), np.int64)
         self.files = self.lines = 0
-        self.units = array("d")  # of each: the models' bits, the characters, the words
+        self.units = array("d")  # rows of: bits of each model, characters, words
         self.open = [0.0] * self._columns
         self.units_of_file = 0
 
@@ -126,7 +134,7 @@ class Gathering:
         return len(self.models) + 2
 
     def add(self, file: str, rows: Sequence[LineScore]) -> None:
-        """Add a line, as scored by each."""
+        """Add a line, with its score by each model."""
         line, text = rows[0].line, rows[0].text
         bits = [row.bits for row in rows]
         self.lines += 1
@@ -145,7 +153,7 @@ class Gathering:
         self.units_of_file += 1
 
     def end_file(self) -> None:
-        """What is left of a file goes with its last block."""
+        """Close a file; lines too few for a block join its last block."""
         if self.open[-2] and self.units_of_file:
             for column, amount in enumerate(self.open, start=-self._columns):
                 self.units[column] += amount
@@ -156,7 +164,8 @@ class Gathering:
         self.files += 1
 
     def comparison(self, resamples: int, seed: int) -> Comparison:
-        """
+        """The figures of all models, with intervals from `resamples` draws.
+
         Raises:
             DataError: if there was no text.
         """
@@ -172,7 +181,7 @@ class Gathering:
         return Comparison(tuple(figures), *counts, self.drawn, len(units), resamples, seed)
 
     def _figures(self, number: int, sums: npt.NDArray[np.float64], drawn: npt.NDArray[np.float64]) -> ModelFigures:
-        """Of one model; the first column holds the first model's bits, the others differences from them."""
+        """Figures of one model. Column 0 holds the first model's bits, the other columns differences from them."""
         header, tokens = self.models[number].header, int(self.tokens[number])
         bits = float(sums[0] + (sums[number] if number else 0))
         per_char = per_word = None
@@ -192,7 +201,7 @@ class Gathering:
 
 
 class _Extremes:
-    """The lines that differ most; of equal ones those that came first."""
+    """Keeps the lines that differ most; of equal ones, the earliest."""
 
     def __init__(self, most: int) -> None:
         self.most = most
@@ -211,7 +220,7 @@ class _Extremes:
 
 
 def resampled(units: npt.NDArray[np.float64], resamples: int, seed: int) -> npt.NDArray[np.float64]:
-    """Sums (resamples, columns) of as many rows as `units` has, drawn from them with replacement."""
+    """Column sums (resamples, columns) of resamples of `units`: as many rows, drawn with replacement."""
     random = np.random.default_rng(seed)
     out = np.empty((resamples, units.shape[1]))
     for row in out:
@@ -220,7 +229,7 @@ def resampled(units: npt.NDArray[np.float64], resamples: int, seed: int) -> npt.
 
 
 def _difference(sums: npt.NDArray[np.float64], drawn: npt.NDArray[np.float64], number: int, amount: int) -> Difference:
-    """The ratio of two columns, and of those that were drawn; draws without a word in them have none."""
+    """Ratio of two columns, with its interval over the resamples whose denominator is not 0."""
     some = drawn[drawn[:, amount] > 0]
     ratios = some[:, number] / some[:, amount]
     low, high = np.quantile(ratios, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2]) if len(ratios) else (math.nan,) * 2

@@ -1,8 +1,8 @@
-"""Weights of a combination of scores, fitted to the word error rate of n-best lists whose references are known.
+"""Tuning of score weights to the fewest word errors on n-best lists with known references.
 
-Along one weight the total of a hypothesis is a straight line, so the best one of a list changes at few places only, and
-the errors of all lists are a step function whose steps are computed exactly (Och 2003, "Minimum error rate training in
-statistical machine translation"). One weight after the other is moved to the best step, as long as errors become fewer.
+Along one weight the total of a hypothesis is a straight line. So the best hypothesis of a list changes at few places,
+and the errors of all lists are a step function, whose steps are computed exactly (Och 2003, "Minimum error rate
+training in statistical machine translation"). One weight after another moves to its best step, while errors fall.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from seqmodel.errors import DataError
 from seqmodel.scoring.rescoring import Combination, Numbers
 
 Counts = npt.NDArray[np.int64]
-PENALTY = 1  # its place among the weights
+PENALTY = 1  # place of the length penalty in `Combination.vector`
 
 
 def word_errors(references: Sequence[str], hypotheses: Sequence[str]) -> list[int]:
-    """Word edit distance of each hypothesis to its reference; words are what white space divides."""
+    """Word edit distance of each hypothesis to its reference; white space divides words."""
     from rapidfuzz.distance import Levenshtein
 
     return [Levenshtein.distance(a.split(), b.split()) for a, b in zip(references, hypotheses, strict=True)]
@@ -30,8 +30,10 @@ def word_errors(references: Sequence[str], hypotheses: Sequence[str]) -> list[in
 
 @dataclass(frozen=True)
 class JudgedLists:
-    """N-best lists as arrays: features (lists, N, F) in the order of `Combination.vector`, errors (lists, N), and the
-    number of words of all references. Shorter lists are filled up with their first hypothesis, which changes nothing.
+    """N-best lists as arrays, with the word errors of each hypothesis.
+
+    Features are (lists, N, F) in the order of `Combination.vector`, errors (lists, N); `words` counts the words of all
+    references. Shorter lists are padded with their first hypothesis, which changes no result.
     """
 
     features: Numbers
@@ -42,7 +44,7 @@ class JudgedLists:
     def of(
         cls, features: Sequence[Numbers], hypotheses: Sequence[Sequence[str]], references: Sequence[str]
     ) -> JudgedLists:
-        """Features (N, F) and texts of each list, and what was really said.
+        """Judge lists, each given by its features (N, F) and texts, against their references.
 
         Raises:
             DataError: if the references hold no word.
@@ -59,26 +61,26 @@ class JudgedLists:
         return cls(np.stack([part[at] for part, at in zip(features, fill, strict=True)]), np.stack(errors), words)
 
     def with_weights(self, combination: Combination) -> int:
-        """Errors of the hypotheses whose total is highest."""
+        """Word errors if the hypothesis with the highest total is chosen from each list."""
         best = combination.totals(self.features).argmax(axis=1)
         return int(self.errors[np.arange(len(best)), best].sum())
 
     @property
     def first(self) -> int:
-        """Errors of the hypotheses that stand first."""
+        """Word errors if the first hypothesis is chosen from each list."""
         return int(self.errors[:, 0].sum())
 
     @property
     def oracle(self) -> int:
-        """Errors of the best choice there is."""
+        """Word errors of the best possible choice."""
         return int(self.errors.min(axis=1).sum())
 
 
 def tuned(lists: JudgedLists, given: Combination) -> Combination:
-    """Weights with fewer errors than those given, which are the starting point, if some are found.
+    """Tune weights, starting from those given; returns them unchanged if none with fewer errors are found.
 
-    Only ratios of weights count, so the first other score keeps its weight, or the model where there is no other. No
-    weight of a score changes its sign.
+    Only ratios of weights matter, so one weight stays fixed: that of the first other score, or the model's if there is
+    no other score. No weight of a score changes its sign.
     """
     free = [0, *range(3, len(given.vector))] if given.score_weights else []
     best, fewest = given, lists.with_weights(given)
@@ -95,7 +97,7 @@ def tuned(lists: JudgedLists, given: Combination) -> Combination:
 
 
 def _moved(lists: JudgedLists, combination: Combination, number: int) -> Combination:
-    """One weight moved to where errors are fewest, the others kept; to the nearest of several such places."""
+    """Move one weight to the nearest place with the fewest errors; the others stay."""
     value = combination.vector[number]
     begins, ends, errors = _line(lists, combination, number)
     distance = np.maximum(np.maximum(begins - value, value - ends), 0)
@@ -104,8 +106,10 @@ def _moved(lists: JudgedLists, combination: Combination, number: int) -> Combina
 
 
 def _aside(lists: JudgedLists, combination: Combination, number: int) -> list[Combination]:
-    """One weight moved to either side, 1, 2, 4, 8 … steps of the errors away: near ones closely, far ones coarsely; and
-    beyond the last step, where the other scores only decide between what this one finds alike."""
+    """Move one weight by 1, 2, 4, 8 … steps of the errors to either side, and beyond the last step; one copy each.
+
+    Beyond the last step the other scores only break ties of this one.
+    """
     value = combination.vector[number]
     begins, ends, _ = _line(lists, combination, number)
     here = int(np.searchsorted(ends, value))
@@ -118,7 +122,7 @@ def _aside(lists: JudgedLists, combination: Combination, number: int) -> list[Co
 
 
 def _line(lists: JudgedLists, combination: Combination, number: int) -> tuple[Numbers, Numbers, Counts]:
-    """Where a weight can lie, as intervals (begins, ends) in which the errors (third) stay the same."""
+    """The intervals in which a weight can lie with constant errors: (begins, ends, errors)."""
     level = combination.with_weight(number, 0.0).totals(lists.features)
     places, errors = error_steps(level, lists.features[..., number], lists.errors)
     low, high = -math.inf, math.inf
@@ -130,7 +134,7 @@ def _line(lists: JudgedLists, combination: Combination, number: int) -> tuple[Nu
 
 
 def _inside(begin: float, end: float, value: float) -> float:
-    """The value, if it lies between two places; else a short number near the middle."""
+    """The value if it lies inside the interval, else a short number near the middle."""
     if begin < value < end:
         return value
     if math.isinf(begin) or math.isinf(end):
@@ -143,9 +147,9 @@ def _inside(begin: float, end: float, value: float) -> float:
 
 
 def error_steps(level: Numbers, slope: Numbers, errors: Counts) -> tuple[Numbers, Counts]:
-    """The errors of the hypotheses that are best by level + x · slope, all (lists, N), as x goes from −∞ to ∞.
+    """Errors of the hypotheses best by level + x · slope, as a step function of x; arguments are (lists, N).
 
-    Returns the places (K,) where they change, in rising order, and the errors before, between and after them, (K + 1,).
+    Returns the places (K,) of its steps, rising, and the errors (K + 1,) before, between and after them.
 
     Example: one list with levels 0, 1, slopes 1, 0 and errors 3, 5: places [1], errors [5, 3].
     """

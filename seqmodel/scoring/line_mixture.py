@@ -1,6 +1,6 @@
-"""Several models on the same lines: scored side by side, and as one whose lines have p = Σ w_i p_i.
+"""Several models on the same lines: scored side by side, or mixed line by line, p(line) = Σ w_i p_i(line).
 
-Models of different vocabularies have no tokens in common, but every line has a probability under each.
+Models of different vocabularies share no tokens, but each gives every line a probability.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import numpy as np
 from seqmodel.errors import DataError
 from seqmodel.inference.ensemble import fit_shares, mixture_bits
 from seqmodel.model.bundle import BundleHeader
-from seqmodel.scoring.lines import LineScore, Reading
+from seqmodel.scoring.lines import LineContext, LineScore
 from seqmodel.scoring.tokens import TokenScores
 from seqmodel.text.corpus import Line
 from seqmodel.text.inputs import LineInputs
@@ -26,27 +26,30 @@ Batches = Iterable[list[Line]]
 
 
 class LineScorer(Protocol):
-    """What scores lines: a model, or several as one."""
+    """Scores lines: a model, or several mixed."""
 
     header: BundleHeader
     tokenizer: Tokenizer
 
-    def reading(self, **settings: Any) -> Reading: ...
+    def reading(self, **settings: Any) -> LineContext: ...
 
-    def score_lines(self, batches: Batches, reading: Reading | None = None) -> Iterator[list[LineScore]]: ...
+    def score_lines(self, batches: Batches, reading: LineContext | None = None) -> Iterator[list[LineScore]]: ...
 
 
 def scored_by_each(
-    models: Sequence[LineScorer], batches: Batches, reading: Reading | None = None
+    models: Sequence[LineScorer], batches: Batches, reading: LineContext | None = None
 ) -> Iterator[tuple[LineScore, ...]]:
-    """Each line of one file as each model scores it; read once. Without a `reading` each reads as its own kind does."""
+    """Score the lines of one file with each model, reading it once; yields one score per model for each line.
+
+    Without a `reading` each model reads lines as its own kind of sequences.
+    """
     streams = zip(models, tee(batches, len(models)), strict=True)
     return zip(*(chain.from_iterable(model.score_lines(own, reading)) for model, own in streams), strict=True)
 
 
 @dataclass(frozen=True)
 class MixedLine(LineScore):
-    """A line whose bits are −log2 Σ w_i p_i. It is spelled as by the first model, but only the line has a score."""
+    """A line with bits −log2 Σ w_i p_i. Its ids are the first model's; only the whole line has a score."""
 
     parts: tuple[LineScore, ...] = ()
     weights: tuple[float, ...] = ()
@@ -57,7 +60,7 @@ class MixedLine(LineScore):
 
 
 def mixed_lines(rows: Sequence[tuple[LineScore, ...]], weights: tuple[float, ...]) -> list[LineScore]:
-    """Lines that each model has scored as one score each."""
+    """Mix the scores that the models gave to each line."""
     if not rows:
         return []
     bits = mixture_bits(np.array([[part.bits for part in parts] for parts in rows]).T, weights)
@@ -70,21 +73,21 @@ def mixed_lines(rows: Sequence[tuple[LineScore, ...]], weights: tuple[float, ...
 
 
 class LineMixture:
-    """Models of different vocabularies and the same kind of sequences as one; implements `LineScorer`.
+    """A mixture of models with different vocabularies and one kind of sequences; implements `LineScorer`.
 
-    A line's tokens are those of the first model.
+    A line's tokens are the first model's.
     """
 
     def __init__(self, models: Sequence[LineScorer], weights: Sequence[float]) -> None:
         self.models, self.weights = tuple(models), tuple(weights)
         self.tokenizer = models[0].tokenizer
-        # Not the header of a byte model: that takes any bytes, which the others do not.
+        # A byte model takes any bytes, the others do not: its header would claim too much.
         self.header = next(model.header for model in models if model.header.unit != "byte")
 
-    def reading(self, **settings: Any) -> Reading:
-        return Reading(self.header.sequence, **settings)
+    def reading(self, **settings: Any) -> LineContext:
+        return LineContext(self.header.sequence, **settings)
 
-    def score_lines(self, batches: Batches, reading: Reading | None = None) -> Iterator[list[LineScore]]:
+    def score_lines(self, batches: Batches, reading: LineContext | None = None) -> Iterator[list[LineScore]]:
         streams = zip(self.models, tee(batches, len(self.models)), strict=True)
         scored = [model.score_lines(own, reading or self.reading()) for model, own in streams]
         for each in zip(*scored, strict=True):
@@ -93,8 +96,10 @@ class LineMixture:
 
 @dataclass(frozen=True)
 class MixtureFit:
-    """Weights that were fitted on a text of so many tokens (or lines) and characters, the bits that it has under each
-    model, and under the mixture."""
+    """Fitted weights, the size of the text they were fitted on, and its bits under each model and under the mixture.
+
+    `events` counts what the weights were fitted to: tokens, or lines.
+    """
 
     weights: tuple[float, ...]
     events: int
@@ -104,8 +109,8 @@ class MixtureFit:
     mixture_bits: float
 
 
-def fit_mixture(models: Sequence[LineScorer], inputs: LineInputs, reading: Reading, by_tokens: bool) -> MixtureFit:
-    """Fit the weights of a mixture of tokens, or of lines.
+def fit_mixture(models: Sequence[LineScorer], inputs: LineInputs, reading: LineContext, by_tokens: bool) -> MixtureFit:
+    """Fit the weights of a mixture per token (`by_tokens`) or per line.
 
     Raises:
         DataError: if there is no text.
@@ -120,7 +125,7 @@ def fit_mixture(models: Sequence[LineScorer], inputs: LineInputs, reading: Readi
                 own.extend(row.scores.bits if by_tokens else [row.bits])
     each = np.array(bits)
     if not tokens:
-        raise DataError("the text that the weights are to be fitted on is empty", "Name another with --tune.")
+        raise DataError("the text to fit the weights on is empty", "Name another with --tune.")
     weights = fit_shares(each)
     together = float(mixture_bits(each, weights).sum())
     return MixtureFit(weights, each.shape[1], tokens, chars, tuple(each.sum(axis=1).tolist()), together)

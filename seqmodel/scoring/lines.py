@@ -1,11 +1,11 @@
-"""Lines of text to scores of lines: one row per input line, always, in order.
+"""Scores of lines: one row per input line, in order.
 
-What a line's score means follows the model's sequence kind. In a line model every line is a sequence. In the
-others state is carried from line to line within a sequence, and a line's score is conditional on what precedes it.
-A line may also be scored given a text before it in the same sequence: log p(text | given).
+The model's sequence kind decides what a line's score means. In a line model every line is a sequence. In the others
+state is carried from line to line within a sequence, and a line's score is conditional on the lines before it. A line
+may also be scored given a text before it in the same sequence: log p(text | given).
 
-A text that stands alone has one score, however it comes: with the end symbol, or in a stream model the newline, after
-it. A carriage return before a newline is part of the line end, and is not scored.
+A text that stands alone is always scored with what ends it: the end symbol, or in a stream model the newline. A
+carriage return before a newline is part of the line end and is not scored.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ import numpy.typing as npt
 
 from seqmodel.choices import SequenceKind
 from seqmodel.inference.sequence_model import SequenceModel
-from seqmodel.scoring.tokens import PLAIN, RunningScorer, TokenScores, Wanted, nothing, score_sequences
+from seqmodel.scoring.tokens import PLAIN, RunningScorer, ScoreFields, TokenScores, nothing, score_sequences
 from seqmodel.text.corpus import END_MARK, Line
 from seqmodel.tokens.tokenizer import (
     END,
@@ -43,11 +43,11 @@ def _no_ids() -> npt.NDArray[np.int32]:
 
 @dataclass(frozen=True)
 class LineScore:
-    """A line, the ids that it is spelled with (its newline or end symbol last) and their scores.
+    """A line, its ids (newline or end symbol last) and their scores.
 
-    `before` are the ids of what it was scored given; `shift` characters of those ids' text and the line's together
-    come before the line's own. A later part of a line begins `inside` it. The newline that a text of a stream ends
-    with when it stands alone is an `end_newline`.
+    `before`: ids of the text that it was scored given. `shift`: characters of the whole decoded text that come before
+    the line. `inside`: this is a later part of a line. `end_newline`: the last token is the newline that ends a text
+    of a stream that stands alone.
     """
 
     line: Line
@@ -69,11 +69,11 @@ class LineScore:
 
     @property
     def ends(self) -> bool:
-        """Whether the last token is the end symbol."""
+        """True if the last token is the end symbol."""
         return bool(len(self.ids)) and int(self.ids[-1]) == END
 
     def without_end(self) -> LineScore:
-        """The same, the end symbol left out, or the newline in its place."""
+        """A copy without the end symbol, or without the newline that stands for it."""
         if not (self.ends or self.end_newline):
             return self
         scores = self.scores.at(slice(0, len(self.ids) - 1))
@@ -87,13 +87,13 @@ class LineScore:
         return np.clip(whole[len(self.before) :] - self.shift, 0, len(self.text))
 
     def _closed_spans(self, tokenizer: Tokenizer) -> npt.NDArray[np.int64]:
-        """What is unknown has the length of what stands in the text."""
+        """As `spans`, for a closed vocabulary: an unknown token spans the characters or the word in its place."""
         size, many = len(self.text), len(self.ids)
         places = [(at, at + 1) for at in range(size)] if tokenizer.unit == "char" else closed_words(self.text)
         return np.array((places + [(size, size)] * many)[:many], np.int64).reshape(-1, 2)
 
     def out_of_vocabulary(self, tokenizer: Tokenizer) -> npt.NDArray[np.bool_]:
-        """Which tokens are unknown, or bytes of what the vocabulary lacks. The byte unit lacks nothing."""
+        """Mask (tokens,) of unknown tokens and of bytes that spell what the vocabulary lacks; none in the byte unit."""
         found: npt.NDArray[np.bool_] = self.ids == UNKNOWN
         if tokenizer.unit != "byte":
             found |= (self.ids >= FIRST_BYTE) & (self.ids < FIRST_PIECE)
@@ -101,23 +101,27 @@ class LineScore:
 
 
 @dataclass(frozen=True)
-class Reading:
-    """How lines are read: `restart` makes every line a sequence of its own, whatever the kind; `preamble` is a text
-    that stands before each line that begins a file or a sequence of its own; `separator` is put between a line and
-    what it is given where neither has white space there."""
+class LineContext:
+    """Settings of how lines become sequences.
+
+    `restart` makes every line a sequence of its own, whatever the kind. `preamble` is a text before the first line of
+    a file, or before every line that is a sequence of its own. `separator` joins a line to the text that it is given,
+    if neither has white space there.
+    """
 
     kind: SequenceKind
     restart: bool = False
     preamble: str = ""
     separator: str = " "
-    wanted: Wanted = PLAIN
+    fields: ScoreFields = PLAIN
 
 
 def sequence_ids(
     tokenizer: Tokenizer, kind: SequenceKind, text: str, *, inside: bool = False, is_open: bool = False
 ) -> npt.NDArray[np.int32]:
-    """The ids of a text that stands alone, with what ends it: the end symbol, or in a stream the newline. An open one
-    has no end yet.
+    """Ids of a text that stands alone, with the end symbol, or in a stream the newline, after it.
+
+    Nothing follows an `is_open` text, whose end is still to come; an `inside` text is a later part of a line.
 
     Raises:
         DataError: if the text holds a lone surrogate.
@@ -130,15 +134,17 @@ def sequence_ids(
 
 
 def without_carriage_returns(text: str) -> str:
-    """The text with a newline for each line end, as files are read."""
+    """The text with each CRLF replaced by a newline, as files are read."""
     return text.replace("\r\n", "\n")
 
 
 def score_lines(
-    model: SequenceModel, tokenizer: Tokenizer, reading: Reading, batches: Iterable[list[Line]]
+    model: SequenceModel, tokenizer: Tokenizer, reading: LineContext, batches: Iterable[list[Line]]
 ) -> Iterator[list[LineScore]]:
-    """Score batches of lines of one file. Of a line in parts, each has a score; it cannot be given a text, nor stand
-    where paragraphs carry a state from line to line."""
+    """Score batches of lines of one file.
+
+    Each part of a line in parts has its own score. Such a line cannot be given a text, nor belong to a paragraph.
+    """
     if reading.kind == "line" or reading.restart:
         scorer = _Separate(model, tokenizer, reading)
         for batch in batches:
@@ -149,17 +155,17 @@ def score_lines(
 
 
 class _Separate:
-    """Scores lines that do not know each other. The state after a text that several are given is computed once."""
+    """Scores lines as separate sequences; neighbours given the same text share the state after it."""
 
-    def __init__(self, model: SequenceModel, tokenizer: Tokenizer, reading: Reading) -> None:
+    def __init__(self, model: SequenceModel, tokenizer: Tokenizer, reading: LineContext) -> None:
         self.model, self.tokenizer, self.reading = model, tokenizer, reading
         self.kind = reading.kind
         self._last: tuple[bytes, tuple[Any, int]] | None = None
-        self._begun: RunningScorer | None = None  # of a line that comes in parts
+        self._open: RunningScorer | None = None  # of a line whose end is still to come
 
     def score(self, lines: list[Line]) -> list[LineScore]:
-        """The rows of some lines."""
-        if self._begun is not None or lines[0].open:
+        """Score lines, one row each."""
+        if self._open is not None or lines[0].open:
             part = self._part(lines[0])
             return [part, *self.score(lines[1:])] if lines[1:] else [part]
         rows = [self._spelled(line) for line in lines]
@@ -169,19 +175,19 @@ class _Separate:
             members = list(group)
             state, first = self._after(rows[members[0]].before)
             firsts = [first] * len(members)
-            scores = score_sequences(self.model, [rows[i].ids for i in members], firsts, self.reading.wanted, state)
+            scores = score_sequences(self.model, [rows[i].ids for i in members], firsts, self.reading.fields, state)
             done.update(zip(members, scores, strict=True))
         return [replace(row, scores=done[i]) for i, row in enumerate(rows)]
 
     def _part(self, line: Line) -> LineScore:
-        """The row of a part of a line."""
-        row = self._spelled(line, inside=self._begun is not None)
-        scorer = self._begun or RunningScorer(self.model)
-        self._begun = scorer if line.open else None
-        return replace(row, scores=scorer.score(row.ids, self.reading.wanted))
+        """Score a part of a line."""
+        row = self._spelled(line, inside=self._open is not None)
+        scorer = self._open or RunningScorer(self.model)
+        self._open = scorer if line.open else None
+        return replace(row, scores=scorer.score(row.ids, self.reading.fields))
 
     def _after(self, before: npt.NDArray[Any]) -> tuple[Any, int]:
-        """The state after all but the last of the ids that a line is given, and that last one."""
+        """State after all but the last of the ids that a line is given, and the last id."""
         if not len(before):
             return None, START
         key = before.tobytes()
@@ -192,7 +198,7 @@ class _Separate:
         return self._last[1]
 
     def _spelled(self, line: Line, inside: bool = False) -> LineScore:
-        """A line, or part of one, and its ids, not yet scored."""
+        """Row of a line, or of a part of one, with its ids but not yet its scores."""
         text = without_carriage_returns(line.body)
         given, preamble = without_carriage_returns(line.given or ""), self.reading.preamble
         if preamble:
@@ -205,12 +211,12 @@ class _Separate:
         return LineScore(line, text, ids, nothing(PLAIN), before, len(whole) - len(text), inside, end_newline)
 
     def _between(self, given: str, text: str) -> str:
-        """What joins a line to what it is given."""
+        """The separator between a given text and a line: none if white space is there, or no line."""
         apart = given[-1].isspace() or not text or text[0].isspace()
         return "" if apart else self.reading.separator
 
     def _shared(self, given: str, whole: str, ids: npt.NDArray[Any]) -> int:
-        """How many of the ids of the whole belong to what is given. One that crosses into the line is its own."""
+        """Number of first ids that belong to the given text; a token that crosses into the line is the line's."""
         if self.tokenizer.closed and self.tokenizer.unit == "word":
             return sum(end <= len(given) for _, end in closed_words(whole))
         before = self.tokenizer.encode_line(given)
@@ -221,9 +227,9 @@ class _Separate:
 
 
 def _carried(
-    model: SequenceModel, tokenizer: Tokenizer, reading: Reading, batches: Iterable[list[Line]]
+    model: SequenceModel, tokenizer: Tokenizer, reading: LineContext, batches: Iterable[list[Line]]
 ) -> Iterator[list[LineScore]]:
-    """Lines that follow each other within sequences."""
+    """Score lines with state carried from line to line within a sequence."""
     scorer = RunningScorer(model)
     if reading.preamble:
         preamble = reading.preamble.removesuffix("\n") + "\n"
@@ -231,15 +237,14 @@ def _carried(
         scorer.score(tokenizer.encode(preamble))
     inside = False
     for lines, terminators in _terminated(batches, reading.kind):
-        yield _running(scorer, tokenizer, lines, terminators, reading.wanted, inside)
+        yield _running(scorer, tokenizer, lines, terminators, reading.fields, inside)
         inside = lines[-1].open if lines else inside
 
 
 def _terminated(batches: Iterable[list[Line]], kind: SequenceKind) -> Iterator[tuple[list[Line], list[str | None]]]:
-    """Lines with what ends each: a newline, the end of the sequence, or nothing at the end of a stream; None for
-    a blank line that separates paragraphs.
+    """Pair lines with their terminators: a newline, END_MARK, "" if nothing follows, None for a blank separator line.
 
-    Outside streams a line waits until it is known whether another follows it; after an open part one does.
+    Outside streams a line is held back until the next one shows whether its sequence goes on.
     """
     if kind == "stream":
         for batch in batches:
@@ -271,17 +276,17 @@ def _running(
     tokenizer: Tokenizer,
     lines: list[Line],
     terminators: list[str | None],
-    wanted: Wanted,
+    fields: ScoreFields,
     inside: bool,
 ) -> list[LineScore]:
-    """The rows of lines, an open one last; the first may begin inside a line."""
+    """Score lines, of which only the last may be open; with `inside` the first is a later part of a line."""
     begins = [inside, *[False] * len(lines)]
     spelled = []
     for line, end, begun in zip(lines, terminators, begins, strict=False):
         refuse_end_mark(line.text)
-        # Line by line, since a closed vocabulary may lack the newline: no token tells where a line ends.
+        # Encoded line by line: a closed vocabulary may lack the newline, so no token would tell where a line ends.
         spelled.append(_no_ids() if end is None else tokenizer.encode(line.body + end, begun))
-    scores = scorer.score(np.concatenate([_no_ids(), *spelled]), wanted)
+    scores = scorer.score(np.concatenate([_no_ids(), *spelled]), fields)
     stops = list(accumulate(map(len, spelled)))
     return [
         LineScore(line, line.body, ids, scores.at(slice(stop - len(ids), stop)), inside=begun)

@@ -1,7 +1,7 @@
-"""The probability of many sequences that begin alike, each beginning computed once.
+"""The probability of many sequences that begin alike, each distinct prefix computed once.
 
-The sequences stand in lexical order, so that those with a prefix in common are neighbours: a lane is a run of them, and
-where they part its state is handed to each part. Nothing but the state tells a lane what came before.
+In lexical order, sequences with a common prefix are neighbours: a lane is a run of them, and where they part each part
+gets a copy of its state.
 
 Example: a b END, a c END, a c d END are read in the lanes (a) (b, c) (d) after the start, and not a b, a c, a c d.
 """
@@ -19,7 +19,7 @@ from seqmodel.inference.sequence_model import Ids, SequenceModel
 from seqmodel.scoring.tokens import CHUNK_FLOATS, LANES, LN2
 from seqmodel.tokens.tokenizer import START
 
-STEPS = 512  # time steps that are computed at once, at most
+STEPS = 512  # most time steps computed at once
 
 
 def tree_bits(model: SequenceModel, sequences: Sequence[npt.NDArray[Any]]) -> npt.NDArray[np.float64]:
@@ -35,8 +35,10 @@ def tree_bits(model: SequenceModel, sequences: Sequence[npt.NDArray[Any]]) -> np
 
 @dataclass(frozen=True)
 class _Branch:
-    """Sequences (their places in lexical order) that are read on from `depth`, and the state there: one lane for each
-    distinct prefix of that length. `heads` tells which sequence is the first of its lane."""
+    """Sequences (places in lexical order) to be read on from `depth`, and the state there, a lane per distinct prefix.
+
+    `heads` (members,) marks the first sequence of each lane.
+    """
 
     members: Ids
     heads: npt.NDArray[np.bool_]
@@ -46,7 +48,7 @@ class _Branch:
 
 class _Tree:
     def __init__(self, model: SequenceModel, sequences: Sequence[npt.NDArray[Any]]) -> None:
-        """`sequences` are in lexical order; `shared` is the length of the prefix that each has with the one before."""
+        """Prepare sequences in lexical order; `shared` is the length of the prefix that each shares with the last."""
         self.model, self.sequences = model, sequences
         self.lengths = np.array([len(ids) for ids in sequences], np.int64)
         self.shared = np.array(
@@ -63,7 +65,7 @@ class _Tree:
         return self.total
 
     def _read(self, branch: _Branch) -> Iterator[_Branch]:
-        """Read on as far as the lanes stay the same; what goes on from there."""
+        """Read on until a lane parts or ends; yields the branches that go on from there."""
         members, heads, depth = branch.members, branch.heads, branch.depth
         lanes = np.cumsum(heads) - 1
         end = depth + self._steps(members, heads, depth)
@@ -76,7 +78,7 @@ class _Tree:
 
         on = self.lengths[members] > end
         members, lanes = members[on], lanes[on]
-        # Where two go on with one prefix, what lies between them has it too, and goes on: they are neighbours.
+        # Two sequences that go on with one prefix are neighbours: all between them share it and go on, too.
         heads = (np.diff(members, prepend=-2) > 1) | (self.shared[members] < end)
         starts = np.flatnonzero(heads)
         for at in range(0, len(starts), self.widest):
@@ -85,7 +87,7 @@ class _Tree:
             yield _Branch(members[part], heads[part], end, self.model.select(state, lanes[part][heads[part]]))
 
     def _steps(self, members: Ids, heads: npt.NDArray[np.bool_], depth: int) -> int:
-        """How many tokens can be predicted before a sequence ends or leaves its lane."""
+        """Number of tokens that can be predicted before a sequence ends or leaves its lane."""
         ending = int(self.lengths[members].min()) - depth
         together = self.shared[members[~heads]]
         parting = int(together.min()) - depth + 1 if len(together) else STEPS
@@ -93,7 +95,7 @@ class _Tree:
 
 
 def _common(a: npt.NDArray[Any], b: npt.NDArray[Any]) -> int:
-    """How many tokens two sequences begin with in common."""
+    """Length of the common prefix of two sequences."""
     size = min(len(a), len(b))
     differ = np.flatnonzero(a[:size] != b[:size])
     return int(differ[0]) if len(differ) else size

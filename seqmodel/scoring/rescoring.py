@@ -1,4 +1,4 @@
-"""Hypotheses scored by a model, and that score combined with those that they have already."""
+"""Rescoring of n-best lists: the model's score of each hypothesis, combined with its other scores."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from seqmodel.scoring.tokens import LN2
 from seqmodel.tokens.tokenizer import Tokenizer
 
 Numbers = npt.NDArray[np.float64]
-ALONE, BESIDE_OTHERS = 1.0, 0.5  # the model's weight, where none is given
+ALONE, BESIDE_OTHERS = 1.0, 0.5  # default weights of the model, without and with other scores
 
 
 @dataclass(frozen=True)
@@ -33,10 +33,10 @@ class Combination:
     def of(
         cls, scores: int, weight: float | None, score_weights: Sequence[float], length_penalty: float
     ) -> Combination:
-        """The weights that are given, those of `scores` other scores among them, and for others the usual ones.
+        """A combination with `scores` other scores; weights not given get their defaults.
 
         Raises:
-            UsageError: if there is not one weight for each score, or one is no finite number.
+            UsageError: unless there is one weight for each score and all are finite.
         """
         if len(score_weights) not in (0, scores):
             raise UsageError(
@@ -56,28 +56,28 @@ class Combination:
         return (self.weight, self.length_penalty, *self.score_weights)
 
     def with_weight(self, number: int, value: float) -> Combination:
-        """The same with another weight at a place of `vector`."""
+        """A copy with the weight at one place of `vector` replaced."""
         vector = [*self.vector]
         vector[number] = value
         return Combination(vector[0], vector[1], tuple(vector[2:]))
 
     def totals(self, features: Numbers) -> Numbers:
-        """Total of each hypothesis; features (…, F) -> (…). Equal features have equal totals, whatever their place.
+        """Total of each hypothesis; features (…, F) -> (…). Equal features always have equal totals.
 
         Raises:
-            DataError: if a total is beyond all numbers.
+            DataError: if a total is not finite.
         """
         total = np.zeros(features.shape[:-1])
         with np.errstate(over="ignore", invalid="ignore"):
             for number, weight in enumerate(self.vector):
                 total += weight * features[..., number]
         if not np.isfinite(total).all():
-            raise DataError("scores too large to be added up", "Give smaller ones, or smaller weights.")
+            raise DataError("scores too large to be added up", "Give smaller scores, or smaller weights.")
         return total
 
 
 def features(lm_scores: Sequence[float], texts: Sequence[str], scores: Sequence[Sequence[float]]) -> Numbers:
-    """What is weighted, (hypotheses, F): ln p, the number of words, and each of the other scores."""
+    """Features (hypotheses, F) in the order of `Combination.vector`: ln p, number of words, the other scores."""
     words = [len(text.split()) for text in texts]
     return np.stack([np.array(column, np.float64) for column in (lm_scores, words, *scores)], axis=-1)
 
@@ -87,7 +87,7 @@ def log_probabilities(
 ) -> list[float]:
     """ln p of each text as a sequence of its own: with its end symbol, or in a stream with the newline that ends it.
 
-    Equal texts are scored once, and so is what texts begin with in common.
+    Equal texts are scored once, and so are common beginnings.
 
     Raises:
         DataError: if a text holds a lone surrogate.
@@ -101,7 +101,7 @@ def log_probabilities(
 
 @dataclass(frozen=True)
 class Rescored:
-    """A hypothesis with ln p of the model, and the total of all its scores."""
+    """A hypothesis with the model's ln p and the total of all its scores."""
 
     text: str
     lm_score: float

@@ -1,7 +1,7 @@
-"""The probability of sequences: one way to compute it, for `score`, for validation and for Python users.
+"""Scores of tokens: the one computation of probabilities, for scoring, validation and Python users.
 
-Works on ids and a `SequenceModel`. Bits are −log2 p. A token's bits are float32 at the source and are summed
-in float64. Nothing that is scored beside a sequence changes its score: lanes share only the matrix products.
+Knows ids and a `SequenceModel`, no text. Bits are −log2 p; a token's are computed in float32 and summed in float64.
+Sequences scored side by side do not affect each other: they share only the matrix products.
 """
 
 from __future__ import annotations
@@ -18,32 +18,32 @@ from seqmodel.inference.sequence_model import Ids, SequenceModel
 from seqmodel.tokens.stored_array import Stored
 from seqmodel.tokens.tokenizer import END, START
 
-CHUNK_FLOATS = 1 << 19  # log-probabilities held at once, about: what fits a cache
+CHUNK_FLOATS = 1 << 19  # log-probabilities held at once, about: as many as fit a cache
 LANES = 64
-GROUP_CELLS = 1 << 22  # tokens and padding of the sequences that run side by side, at most
+GROUP_CELLS = 1 << 22  # most tokens, padding included, of the sequences that run side by side
 LN2 = float(np.log(2))
 
 Mask = npt.NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
-class Wanted:
-    """What is computed for every token beside its bits."""
+class ScoreFields:
+    """Scores that are computed for every token beside its bits."""
 
     ranks: bool = False  # entropy and rank
     boundary: Mask | None = None  # (V,) tokens before which a word may end: the probability that one of them comes
-    alternatives: int = 0  # how many of the most probable tokens are named
+    alternatives: int = 0  # number of most probable tokens listed
 
 
-PLAIN = Wanted()
+PLAIN = ScoreFields()
 
 
 @dataclass(frozen=True)
 class TokenScores:
-    """Per predicted token, along the first axes: −log2 p, and the highest log-probability (nats) of what might come.
+    """Scores per predicted token, along the first axes: −log2 p, and the highest log-probability (nats) of any token.
 
-    Where wanted: entropy (bits), rank (1 = most probable), `boundary`, −log2 of the probability that a boundary token
-    comes at this place, and the most probable tokens with their bits (last axis, best first).
+    On request: entropy (bits); rank (1 = most probable); `boundary`, −log2 of the probability of a boundary token at
+    this place; the most probable tokens and their bits (last axis, best first).
     """
 
     bits: npt.NDArray[np.float64]
@@ -63,7 +63,7 @@ class TokenScores:
         return (self.bits, self.highest, self.entropy, self.rank, self.boundary, self.best, self.best_bits)
 
     def at(self, where: Any) -> TokenScores:
-        """The scores at some places: any NumPy index over the first axes."""
+        """Scores at `where`, any NumPy index over the first axes."""
         return TokenScores(*(None if column is None else column[where] for column in self.columns))  # type: ignore[arg-type]
 
 
@@ -71,14 +71,14 @@ def score_sequences(
     model: SequenceModel,
     sequences: Sequence[npt.NDArray[Any]],
     firsts: Sequence[int] | None = None,
-    wanted: Wanted = PLAIN,
+    fields: ScoreFields = PLAIN,
     given: Any = None,
 ) -> list[TokenScores]:
     """Score sequences, each given as the ids to be predicted (the end symbol among them, if it counts).
 
-    Sequences of like length run side by side; the results come in the order given. `firsts` are the tokens
-    before each, for those that begin inside a text; else the start symbol. `given` is the state (of one lane)
-    before those. After an end symbol inside the ids the model starts anew.
+    Sequences of like length run side by side; results come in the order given. `firsts` are the tokens before each
+    (default: the start symbol), and `given` is the state of one lane before those. After an end symbol inside the ids
+    the model starts anew.
     """
     results: dict[int, TokenScores] = {}
     order = sorted(range(len(sequences)), key=lambda i: len(sequences[i]))
@@ -87,7 +87,7 @@ def score_sequences(
     def score(group: list[int]) -> list[TokenScores]:
         before = np.array([START if firsts is None else firsts[i] for i in group])
         state = model.start(len(group)) if given is None else model.select(given, np.zeros(len(group), np.int64))
-        return list(_score_group(model, [sequences[i] for i in group], before, state, wanted))
+        return list(_score_group(model, [sequences[i] for i in group], before, state, fields))
 
     for group, scores in zip(groups, side_by_side(score, groups), strict=True):
         results.update(zip(group, scores, strict=True))
@@ -95,7 +95,7 @@ def score_sequences(
 
 
 def _groups(order: list[int], lengths: list[int]) -> Iterator[list[int]]:
-    """Sequences in rising length, as many side by side as the padding allows."""
+    """Group sequences of rising length, as many as the limits on lanes and padding allow."""
     group: list[int] = []
     for i in order:
         if group and (len(group) == LANES or lengths[i] * (len(group) + 1) > GROUP_CELLS):
@@ -107,9 +107,9 @@ def _groups(order: list[int], lengths: list[int]) -> Iterator[list[int]]:
 
 
 def _score_group(
-    model: SequenceModel, group: list[npt.NDArray[Any]], before: Ids, state: Any, wanted: Wanted
+    model: SequenceModel, group: list[npt.NDArray[Any]], before: Ids, state: Any, fields: ScoreFields
 ) -> Iterator[TokenScores]:
-    """Sequences side by side, sorted by length and padded; what is padding is not returned."""
+    """Score sequences, sorted by length, side by side; padding is not returned."""
     lengths = np.array([len(ids) for ids in group])
     longest = int(lengths[-1])
     targets = np.full((longest, len(group)), END, np.int64)
@@ -125,62 +125,62 @@ def _score_group(
             first = ended
         size = _chunk(model, len(group) - first)
         chunk, state = _score_chunk(
-            model, inputs[at : at + size, first:], targets[at : at + size, first:], state, wanted
+            model, inputs[at : at + size, first:], targets[at : at + size, first:], state, fields
         )
         for lane in range(first, len(group)):
             parts[lane].append(chunk.at((slice(0, lengths[lane] - at), lane - first)))
         at += size
     for found in parts:
-        yield joined(found, wanted)
+        yield joined(found, fields)
 
 
-def joined(parts: list[TokenScores], wanted: Wanted) -> TokenScores:
-    """Scores of parts of a text as one."""
+def joined(parts: list[TokenScores], fields: ScoreFields) -> TokenScores:
+    """Concatenate the scores of parts of a text."""
     if not parts:
-        return nothing(wanted)
+        return nothing(fields)
     if len(parts) == 1:
         return parts[0]
     columns = zip(*(part.columns for part in parts), strict=True)
     return TokenScores(*(None if column[0] is None else np.concatenate(column) for column in columns))  # type: ignore[arg-type]
 
 
-def nothing(wanted: Wanted) -> TokenScores:
+def nothing(fields: ScoreFields) -> TokenScores:
     """The scores of no tokens."""
-    many = wanted.alternatives
+    many = fields.alternatives
     return TokenScores(
         np.empty(0),
         np.empty(0, np.float32),
-        np.empty(0) if wanted.ranks else None,
-        np.empty(0, np.int64) if wanted.ranks else None,
-        np.empty(0) if wanted.boundary is not None else None,
+        np.empty(0) if fields.ranks else None,
+        np.empty(0, np.int64) if fields.ranks else None,
+        np.empty(0) if fields.boundary is not None else None,
         np.empty((0, many), np.int64) if many else None,
         np.empty((0, many)) if many else None,
     )
 
 
 def _chunk(model: SequenceModel, lanes: int) -> int:
-    """Time steps that are computed at once."""
+    """Number of time steps computed at once."""
     return max(1, min(512, CHUNK_FLOATS // (model.vocabulary * lanes)))
 
 
 def _score_chunk(
-    model: SequenceModel, inputs: Ids, targets: Ids, state: Any, wanted: Wanted
+    model: SequenceModel, inputs: Ids, targets: Ids, state: Any, fields: ScoreFields
 ) -> tuple[TokenScores, Any]:
     """Scores (T, B) of the targets, and the state after."""
     logs, state = model.step(inputs, state)
     picked = np.take_along_axis(logs, targets[..., None], axis=-1)
     bits = picked[..., 0].astype(np.float64) / -LN2
     entropy = rank = boundary = best = best_bits = None
-    if wanted.ranks:
+    if fields.ranks:
         rank = 1 + (logs > picked).sum(axis=-1)
         finite = np.maximum(logs, np.float32(-1e4))
         entropy = -(np.exp(logs) * finite).sum(axis=-1, dtype=np.float64) / LN2
-    if wanted.boundary is not None:
-        p = np.exp(logs[..., wanted.boundary]).sum(axis=-1, dtype=np.float64)
+    if fields.boundary is not None:
+        p = np.exp(logs[..., fields.boundary]).sum(axis=-1, dtype=np.float64)
         boundary = -np.log2(np.clip(p, np.finfo(np.float64).tiny, 1))
         # Sums in single precision may fall below one of their terms, or to zero.
-        boundary = np.where(wanted.boundary[targets], np.minimum(boundary, bits), boundary)
-    if many := min(wanted.alternatives, logs.shape[-1]):
+        boundary = np.where(fields.boundary[targets], np.minimum(boundary, bits), boundary)
+    if many := min(fields.alternatives, logs.shape[-1]):
         best = np.argpartition(-logs, many - 1, axis=-1)[..., :many]
         best = np.take_along_axis(best, np.argsort(-np.take_along_axis(logs, best, -1), axis=-1, kind="stable"), -1)
         best_bits = np.take_along_axis(logs, best, axis=-1).astype(np.float64) / -LN2
@@ -190,8 +190,7 @@ def _score_chunk(
 class RunningScorer:
     """Scores one text that comes in parts, its state carried from part to part.
 
-    An end symbol among the ids ends a sequence: what follows starts anew. `skip_ends` is for streams, where
-    the end symbol only marks a place to start anew and has no probability.
+    After an end symbol among the ids the model starts anew. With `skip_ends` (streams) the end symbol is not scored.
     """
 
     def __init__(self, model: SequenceModel, skip_ends: bool = False) -> None:
@@ -200,29 +199,29 @@ class RunningScorer:
         self.state = model.start(1)
         self.last = START
 
-    def score(self, ids: npt.NDArray[Any], wanted: Wanted = PLAIN) -> TokenScores:
-        """Scores of the next ids."""
+    def score(self, ids: npt.NDArray[Any], fields: ScoreFields = PLAIN) -> TokenScores:
+        """Score the next ids."""
         size = _chunk(self.model, 1)
-        parts = [self._score(ids[at : at + size].astype(np.int64), wanted) for at in range(0, len(ids), size)]
-        return joined(parts, wanted)
+        parts = [self._score(ids[at : at + size].astype(np.int64), fields) for at in range(0, len(ids), size)]
+        return joined(parts, fields)
 
-    def _score(self, ids: Ids, wanted: Wanted) -> TokenScores:
+    def _score(self, ids: Ids, fields: ScoreFields) -> TokenScores:
         inputs = _after_end(np.concatenate([[self.last], ids[:-1]]))
         self.last = int(ids[-1])
-        chunk, self.state = _score_chunk(self.model, inputs[:, None], ids[:, None], self.state, wanted)
+        chunk, self.state = _score_chunk(self.model, inputs[:, None], ids[:, None], self.state, fields)
         kept = ids != END if self.skip_ends else np.ones(len(ids), bool)
         return chunk.at((kept, 0))
 
 
 def _after_end(inputs: Ids) -> Ids:
-    """What follows an end begins with the start symbol."""
+    """Replace end symbols among inputs by start symbols."""
     return np.where(inputs == END, START, inputs)
 
 
 def score_ranges(
     model: SequenceModel, ids: Stored, ranges: Iterable[tuple[int, int]], is_stream: bool
 ) -> tuple[float, int]:
-    """Bits and number of the tokens that ranges of a store hold; a range may begin inside a sequence.
+    """Total bits and number of the tokens in ranges of a store.
 
     A range that begins inside a sequence is read from an empty state, given only the token before it.
     """

@@ -1,15 +1,15 @@
-"""From the surprisal of tokens to that of words.
+"""Surprisal of words, from that of tokens.
 
-Which words a line has is a matter of white space (or of Unicode's word boundaries); which tokens belong to a word
-follows from where they stand. A token that begins with the blank before a word tells of two things: that the word
-before has ended, and which word comes. Counting the first to the wrong word biases surprisal, so that it is
-corrected (Pimentel & Meister 2024; Oh & Schuler 2024):
+White space (or Unicode's word boundaries) divides a line into words; a token belongs to the word where it stands. A
+token that begins with the blank before a word carries two pieces of information: the word before has ended, and this
+word comes. Counting the first to the wrong word biases surprisal, so it is corrected (Pimentel & Meister 2024; Oh &
+Schuler 2024):
 
     bits(word) = Σ bits of its tokens + b(after) − b(before),   b = −log2 P(white space or the end comes next)
 
 with b(before) = 0 for the first word, and the end symbol's (or the newline's) bits in place of b(after) for the
-last. Characters and bytes need no correction: there the white space after a word counts to it. Either way the words
-of a line sum to the line.
+last. Characters and bytes need no correction: the white space after a word counts to that word. In both cases the
+words of a line sum to the line.
 """
 
 from __future__ import annotations
@@ -35,8 +35,7 @@ _WHITE_SPACE = "".join(char for char in map(chr, range(0x3001)) if char.isspace(
 
 @dataclass(frozen=True)
 class WordScore:
-    """A word of a line: its characters (start, end), its tokens (first, end), bits, and whether a part of it is
-    out of vocabulary."""
+    """A word of a line: its characters (start, end), tokens (first, last) and bits; `is_oov` if any part is unknown."""
 
     start: int
     end: int
@@ -47,11 +46,11 @@ class WordScore:
 
 
 def boundary_tokens(tokenizer: Tokenizer) -> Mask:
-    """The tokens (V,) that count as white space or the end where b is read: those of `word_ends`, and the first byte of
-    white space that is spelled in bytes.
+    """Mask (V,) of the tokens that count as white space or the end in b.
 
-    Such a byte may begin another character too (0xE2: U+2003 or ’). b counts it as white space all the same: then no
-    token that comes after a word is more probable than white space is, and no word has less than zero bits.
+    These are `word_ends` and the first bytes of white space that is spelled in bytes. Such a byte may also begin
+    another character (0xE2: U+2003 or ’). Counting it keeps b at or below the bits of any token after a word, so that
+    no word has negative bits.
     """
     mask = word_ends(tokenizer)
     if not tokenizer.closed:
@@ -60,9 +59,9 @@ def boundary_tokens(tokenizer: Tokenizer) -> Mask:
 
 
 def word_ends(tokenizer: Tokenizer) -> Mask:
-    """The tokens (V,) before which a word has surely ended: white space, what begins with it, and the end symbol.
+    """Mask (V,) of the tokens that surely end the word before: the end symbol and tokens that begin with white space.
 
-    In a closed word vocabulary every token is a word, or a newline, by itself.
+    In a closed word vocabulary every token is a whole word or a newline, so all do.
     """
     if tokenizer.closed and tokenizer.unit == "word":
         return np.ones(tokenizer.size, bool)
@@ -79,9 +78,9 @@ def _begins_with_space(data: bytes) -> bool:
 def word_scores(
     row: LineScore, tokenizer: Tokenizer, kind: WordKind = "space", boundary: WordBoundary = "corrected"
 ) -> list[WordScore]:
-    """The words of a line, which sum to its bits. A line without words has one that is empty.
+    """Words of a line, whose bits sum to the line's. A line without words gives one empty word.
 
-    Where a word's boundary lies inside a token (`unicode`), the words that share it are one.
+    Words that share a token (possible with `unicode`) are merged.
 
     Raises:
         UsageError: if the scores lack the boundaries that a correction needs.
@@ -91,11 +90,11 @@ def word_scores(
     starts, ends = np.array(places).T
     whole_characters = not tokenizer.has_virtual_blanks
     if boundary == "corrected" and whole_characters:
-        owner = np.searchsorted(starts, spans[:, 0], side="right") - 1  # white space goes with the word before it
+        owner = np.searchsorted(starts, spans[:, 0], side="right") - 1  # white space counts to the word before it
     else:
-        owner = np.searchsorted(ends, spans[:, 0], side="right")  # and here with the word after it
+        owner = np.searchsorted(ends, spans[:, 0], side="right")  # white space counts to the word after it
         within = owner[owner < len(places)]
-        owner = np.minimum(owner, within.max(initial=0))  # what comes after the last word goes with it
+        owner = np.minimum(owner, within.max(initial=0))  # what follows the last word counts to it
     owner = np.maximum(owner, 0)
     bits = np.bincount(owner, row.scores.bits, minlength=len(places)).astype(np.float64)
     owned = np.bincount(owner, minlength=len(places))
@@ -121,10 +120,12 @@ def _correction(
     spans: npt.NDArray[np.int64],
     owner: npt.NDArray[np.int64],
 ) -> npt.NDArray[np.float64]:
-    """b(after) − b(before) of each word. b is read where the first token after a word comes; words that touch
-    (`unicode`) have no white space between them, and nothing to correct."""
+    """b(after) − b(before) of each word (words,). b is taken at the first token after a word.
+
+    Words that touch (possible with `unicode`) have no white space between them and need no correction.
+    """
     if row.scores.boundary is None:
-        raise UsageError("the scores lack what words need", "Ask for it: score(texts, details=True).")
+        raise UsageError("word scores need details", "Call score(texts, details=True).")
     after = np.zeros(len(starts))
     nexts = np.searchsorted(owner, np.arange(1, len(starts)))  # the first token of each word but the first
     apart = (starts[1:] > ends[:-1]) & (nexts < len(owner))

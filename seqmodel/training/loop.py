@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from seqmodel.decoding.generation import generate
+from seqmodel.decoding.token_masks import SequenceForm
 from seqmodel.errors import ModelError, SeqmodelError
 from seqmodel.inference.runtime import Runtime
 from seqmodel.model.language_model import LanguageModel
@@ -381,11 +382,9 @@ class Trainer:
 
     def _sample(self) -> str:
         settings = SamplingSettings(max_tokens=SAMPLE_CHARS, max_chars=SAMPLE_CHARS, seed=self.step)
-        kind = self.data.store.header.sequence
         pieces = generate(
             *(self.runtime(), self.tokenizer, "", settings),
-            ends=kind != "stream",
-            one_line=kind == "line",
+            form=SequenceForm.of(self.data.store.header.sequence),
             characters=self.data.characters,
         )
         return "".join(piece.text for piece in pieces)

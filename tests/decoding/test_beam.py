@@ -13,7 +13,7 @@ from seqmodel.api.model import Model
 from seqmodel.choices import Unit
 from seqmodel.decoding.beam import LengthNormalisation, beam
 from seqmodel.decoding.generation import Sample, generate
-from seqmodel.decoding.token_masks import Spelling
+from seqmodel.decoding.token_masks import SequenceForm, Spelling
 from seqmodel.errors import DataError
 from seqmodel.scoring.tokens import score_sequences
 from seqmodel.settings import SamplingSettings
@@ -41,7 +41,9 @@ def chain_of(rows: dict[str, dict[str, float]]) -> tuple[Tokenizer, Table]:
 
 def greedy(model: Any, tokenizer: Tokenizer, prefix: str, **limits: Any) -> Sample:
     ends = limits.pop("ends", True)
-    pieces = generate(model, tokenizer, prefix, SamplingSettings(temperature=0, any_text=True, **limits), ends=ends)
+    pieces = generate(
+        model, tokenizer, prefix, SamplingSettings(temperature=0, any_text=True, **limits), form=SequenceForm(ends)
+    )
     (sample,) = (piece.sample for piece in pieces if piece.done)
     return sample
 
@@ -52,7 +54,7 @@ def greedy(model: Any, tokenizer: Tokenizer, prefix: str, **limits: Any) -> Samp
 def test_one_wide_is_greedy(unit: Unit, data: st.DataObject) -> None:
     ends = data.draw(st.booleans())
     tokenizer, model = random_table(unit, data.draw(seeds), ends)
-    anything = Spelling(tokenizer, ends).anything / tokenizer.size
+    anything = Spelling(tokenizer, SequenceForm(ends)).anything / tokenizer.size
     model.p += 0.01 * anything  # there is always something that may come
     # In other units sampling goes on from all spellings of a prefix, a beam from the one that `encode` gives.
     prefix = data.draw(st.sampled_from(PREFIXES[unit] if unit == "char" else [""]))
@@ -63,7 +65,7 @@ def test_one_wide_is_greedy(unit: Unit, data: st.DataObject) -> None:
         "stop": data.draw(st.sampled_from([(), (), ("a",), ("ab", "\n"), ("ba",)])),
     }
     expected = greedy(model, tokenizer, prefix, ends=ends, **limits)
-    found = beam(model, tokenizer, prefix, 1, SamplingSettings(**limits), ends=ends)
+    found = beam(model, tokenizer, prefix, 1, SamplingSettings(**limits), form=SequenceForm(ends))
     if unit == "subword" and expected.stop == "end":
         (scores,) = score_sequences(model, [np.append(tokenizer.encode(prefix + expected.text), END)])
         canonical = scores.bits[len(tokenizer.encode(prefix)) :].sum()
@@ -79,7 +81,9 @@ def test_both_limits_at_once_are_told_as_a_sample_tells_them() -> None:
         np.where(np.arange(tokenizer.size) == FIRST_BYTE + 0xC3, 1.0, 0.0) + 0 * model.p
     )  # a character's beginning
     expected = greedy(model, tokenizer, "", ends=False, max_tokens=1, max_chars=1)
-    (sample,) = beam(model, tokenizer, "", 1, SamplingSettings(max_tokens=1, max_chars=1), ends=False)
+    (sample,) = beam(
+        model, tokenizer, "", 1, SamplingSettings(max_tokens=1, max_chars=1), form=SequenceForm(ends=False)
+    )
     assert (sample.text, sample.stop) == (expected.text, expected.stop) == ("\udcc3", "max_chars")
 
 
@@ -175,7 +179,7 @@ def test_a_model_that_remembers_is_continued_from_its_own_states() -> None:
 
 @pytest.mark.parametrize("width", [1, 4, 40])
 def test_a_wider_beam_is_no_worse_than_what_top_proves(width: int, little_model: Model) -> None:
-    found = beam(little_model.runtime, little_model.tokenizer, "", width, ANY_LENGTH, one_line=True)
+    found = beam(little_model.runtime, little_model.tokenizer, "", width, ANY_LENGTH, form=SequenceForm(one_line=True))
     proved = list(little_model.top(width))
     assert len(found) == width
     assert all(one.bits >= best.bits - 1e-3 for one, best in zip(found, proved, strict=True))

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 import seqmodel
 from seqmodel.choices import Unit
 from seqmodel.decoding.best_first import NODE_BYTES, TopSearch, TopSequence
+from seqmodel.decoding.token_masks import SequenceForm
 from seqmodel.errors import DataError, UsageError
 from seqmodel.inference.sequence_model import SequenceModel
 from seqmodel.settings import SearchSettings
@@ -207,7 +208,9 @@ def test_a_line_has_no_newline_though_a_model_gives_it_some_probability() -> Non
     p = np.zeros((tokenizer.size, tokenizer.size))
     p[:, [newline, END]] = 0.5
     assert [row.text for row in top(Table(p), tokenizer, count=2)] == ["", "\n"]
-    assert [row.text for row in TopSearch(Table(p), tokenizer, "", SearchSettings(), one_line=True)] == [""]
+    assert [
+        row.text for row in TopSearch(Table(p), tokenizer, "", SearchSettings(), form=SequenceForm(one_line=True))
+    ] == [""]
 
 
 def test_what_cannot_be_is_refused(little_model: seqmodel.Model, train_little: Callable[..., Path]) -> None:

@@ -38,7 +38,7 @@ def small(unit: Unit, spelled_space: bool = False) -> Spelled:
 
 
 def complete(model: Spelled, prefix: str, k: int = 5, effort: int = 256) -> completion.Completions:
-    completer = Completer(model, model.spelling.tokenizer, ends=model.spelling.ends)
+    completer = Completer(model, model.spelling.tokenizer, form=model.spelling.form)
     return completer.complete(prefix, CompletionSettings(k=k, effort=effort))
 
 

@@ -14,8 +14,8 @@ from seqmodel.api.model import Model
 from seqmodel.choices import Unit
 from seqmodel.decoding.generation import Sample, generate
 from seqmodel.decoding.sampling import draw
-from seqmodel.decoding.token_healing import Opener
-from seqmodel.decoding.token_masks import Speller, Spelling
+from seqmodel.decoding.token_healing import PrefixReader
+from seqmodel.decoding.token_masks import SequenceForm, Speller, Spelling
 from seqmodel.errors import UsageError
 from seqmodel.inference.sequence_model import Floats, Ids, SequenceModel
 from seqmodel.scoring.tokens import LN2, score_sequences
@@ -63,7 +63,9 @@ class Weighted:
 def samples(model: SequenceModel, tokenizer: Tokenizer, prefix: str = "", **settings: Any) -> list[Sample]:
     ends = settings.pop("ends", True)
     index = settings.pop("prefix_index", 0)
-    pieces = generate(model, tokenizer, prefix, SamplingSettings(**settings), ends=ends, prefix_index=index)
+    pieces = generate(
+        model, tokenizer, prefix, SamplingSettings(**settings), form=SequenceForm(ends), prefix_index=index
+    )
     return sorted((piece.sample for piece in pieces if piece.done), key=lambda sample: sample.index)
 
 
@@ -73,7 +75,7 @@ def walks(tokenizer: Tokenizer, prefix: str, number: int, ends: bool = True) -> 
     Kinds of ids are equally likely, so that bytes, words and white space meet in all ways.
     """
     random = np.random.default_rng(9)
-    spelling = Spelling(tokenizer, ends)
+    spelling = Spelling(tokenizer, SequenceForm(ends))
     kinds = np.zeros(tokenizer.size, np.int64)
     for token in range(FIRST_BYTE, tokenizer.size):
         data = tokenizer.piece_bytes[token]
@@ -122,7 +124,7 @@ def test_white_space_of_several_bytes_is_spelled_in_bytes_only_where_encode_woul
     tokenizer = tokenizer_for("word")
     assert tokenizer.id_of("\u00a0") is not None and tokenizer.id_of(" the") is not None
     for word, space in {" thx": "\u00a0", " the": "\u2003"}.items():  # space with a piece; word with a piece
-        speller = Speller(Spelling(tokenizer, True))
+        speller = Speller(Spelling(tokenizer))
         for byte in word.encode() + space.encode()[:-1]:
             if not speller.mask[FIRST_BYTE + byte]:
                 break
@@ -139,7 +141,7 @@ def test_a_blank_at_a_line_start_is_virtual_and_something_must_follow_it(prefix:
     token = tokenizer.id_of(first) if isinstance(first, str) else first
     newline, tab = tokenizer.id_of("\n"), tokenizer.id_of("\t")
     assert token is not None and newline is not None and tab is not None
-    speller = Speller(Spelling(tokenizer, True))
+    speller = Speller(Spelling(tokenizer))
     speller.follow(tokenizer.encode(prefix).tolist())
     if speller.mask[token]:
         speller.push(token)
@@ -166,7 +168,7 @@ def test_subwords_are_valid_text_whose_bytes_spell_what_has_no_piece(prefix: str
 def test_a_closed_vocabulary_gives_neither_bytes_nor_the_unknown(unit: Unit) -> None:
     tokenizer = tokenizer_for(unit, closed=True)
     for prefix in PREFIXES:
-        speller = Speller(Spelling(tokenizer, True))
+        speller = Speller(Spelling(tokenizer))
         speller.follow(tokenizer.encode(prefix).tolist())
         assert not speller.mask[[UNKNOWN, START, *range(FIRST_BYTE, FIRST_PIECE)]].any()
         assert speller.mask[FIRST_PIECE:].any()
@@ -194,7 +196,7 @@ def test_a_speller_allows_every_canonical_spelling(unit: Unit) -> None:
         "a  ",
     ]
     for text in [*texts, CORPUS[:200]]:
-        speller = Speller(Spelling(tokenizer, True))
+        speller = Speller(Spelling(tokenizer))
         shown = ""
         for token in tokenizer.encode(text).tolist():
             assert speller.mask[token], (text, shown)
@@ -207,7 +209,7 @@ def test_a_speller_allows_every_canonical_spelling(unit: Unit) -> None:
 @pytest.mark.parametrize("ends", [True, False])
 def test_no_symbol_is_sampled_but_the_end_of_what_has_one(unit: Unit, ends: bool) -> None:
     tokenizer = tokenizer_for(unit)
-    speller = Speller(Spelling(tokenizer, ends))
+    speller = Speller(Spelling(tokenizer, SequenceForm(ends)))
     assert not speller.mask[[START, UNKNOWN]].any()
     assert speller.mask[END] == ends
 
@@ -332,8 +334,8 @@ def test_seeds_and_prefixes_have_random_numbers_of_their_own() -> None:
 def test_bits_are_those_of_the_scorer(unit: Unit, prefix: str) -> None:
     tokenizer = tokenizer_for(unit)
     model = Remembering(tokenizer.size, (START, UNKNOWN))
-    opener = Opener(model, Spelling(tokenizer, True))
-    opening, sure = opener.open(prefix), len(opener.trail.ids)  # the rest of the prefix may be spelled in several ways
+    reader = PrefixReader(model, Spelling(tokenizer))
+    opening, sure = reader.open(prefix), len(reader.trail.ids)  # the rest of the prefix may be spelled in several ways
     given = opening.log_p / -LN2 if len(opening.nodes) > 1 or opening.nodes[0].remaining else 0.0
     checked = 0
     for sample in samples(model, tokenizer, prefix, count=80, max_tokens=30, temperature=0.7, seed=2):
@@ -469,7 +471,7 @@ def test_a_prefix_inside_a_token_is_continued_by_all_that_begin_with_it(unit: Un
     p[:, FIRST_BYTE:FIRST_PIECE] *= 0.01
     p /= p.sum(axis=1, keepdims=True)
     model = Table(p)
-    opening = Opener(model, Spelling(tokenizer, True)).open(prefix)
+    opening = PrefixReader(model, Spelling(tokenizer)).open(prefix)
     expected: dict[str, float] = defaultdict(float)
     for node, row in zip(opening.nodes, opening.probabilities(), strict=True):
         for token in np.flatnonzero(row):

@@ -22,7 +22,7 @@ from seqmodel.decoding.best_first import TopSearch
 from seqmodel.decoding.completion import Completer
 from seqmodel.decoding.generation import Sample, generate
 from seqmodel.decoding.sampling import as_one_choice, top_k, top_p
-from seqmodel.decoding.token_masks import Speller, Spelling
+from seqmodel.decoding.token_masks import SequenceForm, Speller, Spelling
 from seqmodel.model.bundle import read_bundle, write_bundle
 from seqmodel.settings import CompletionSettings, SamplingSettings, SearchSettings
 from seqmodel.tokens.characters import Characters
@@ -69,7 +69,7 @@ def walk(spelling: Spelling, prefix: str, random: np.random.Generator, length: i
 @pytest.mark.parametrize("unit", UNITS)
 def test_no_walk_leaves_the_characters_or_comes_to_a_dead_end(unit: Unit, alphabet: str, prefix: str) -> None:
     tokenizer, characters = tokenizer_for(unit), characters_for(unit, alphabet)
-    spelling = Spelling(tokenizer, True).narrowed(characters)
+    spelling = Spelling(tokenizer).narrowed(characters)
     random = np.random.default_rng(5)
     before, ended = tokenizer.encode(prefix).tolist(), 0
     for _ in range(60):
@@ -86,7 +86,7 @@ def test_all_that_is_made_of_the_characters_may_come(unit: Unit) -> None:
     """Also what has no token; but a character that ends a word in bytes cannot, since that is not spelled so anyway."""
     tokenizer = tokenizer_for(unit)
     texts = ["the cat", "qé日 zé\nx", "\tthe  dog", "é" * 20, " q", "  q", "hub a\n\n", "日日 the日 日"]
-    spelling = Spelling(tokenizer, True).narrowed(Characters.of("".join(texts)))
+    spelling = Spelling(tokenizer).narrowed(Characters.of("".join(texts)))
     for text in texts:
         speller = Speller(spelling)
         for token in [*tokenizer.encode(text).tolist(), END]:
@@ -99,11 +99,13 @@ def test_all_that_is_made_of_the_characters_may_come(unit: Unit) -> None:
 def test_a_blank_that_the_text_lacks_begins_lines_alone(unit: Unit) -> None:
     """A word model whose lines are one word each never writes two."""
     tokenizer, random = tokenizer_for(unit), np.random.default_rng(2)
-    spelling = Spelling(tokenizer, True).narrowed(Characters.of("thecatq\n"))
+    spelling = Spelling(tokenizer).narrowed(Characters.of("thecatq\n"))
     texts = [walk(spelling, "", random)[1] for _ in range(300)]
     assert not any(" " in text for text in texts)
     assert any("q" in text for text in texts) and any("\n" in text for text in texts)
-    stream = Spelling(tokenizer, False).narrowed(Characters.of("thecat"))  # without a newline nothing can follow a word
+    stream = Spelling(tokenizer, SequenceForm(False)).narrowed(
+        Characters.of("thecat")
+    )  # without a newline nothing can follow a word
     assert walk(stream, "the", random, 2)[0]
 
 
@@ -112,7 +114,9 @@ def test_a_blank_that_the_text_lacks_begins_lines_alone(unit: Unit) -> None:
 
 def drawn(model: Any, tokenizer: Tokenizer, prefix: str = "", **given: Any) -> list[Sample]:
     characters, ends = given.pop("characters", None), given.pop("ends", True)
-    pieces = generate(model, tokenizer, prefix, SamplingSettings(**given), ends=ends, characters=characters)
+    pieces = generate(
+        model, tokenizer, prefix, SamplingSettings(**given), form=SequenceForm(ends), characters=characters
+    )
     return [piece.sample for piece in pieces if piece.done]
 
 
@@ -152,7 +156,7 @@ def test_all_samples_together_have_probability_one(unit: Unit, given: dict[str, 
     """Distinct samples of few tokens: what was never drawn is improbable."""
     for seed in range(3):
         tokenizer, model = random_table(unit, 2 * seed + 1)
-        model.p += 1e-9 * Spelling(tokenizer, True).anything
+        model.p += 1e-9 * Spelling(tokenizer).anything
         characters = Characters.of("a the\u00e9\t" + ("\udcff" if unit == "byte" else ""))
         settings: dict[str, Any] = {"count": 1500, "max_tokens": 3, "any_text": any_text, "seed": seed, **given}
         samples = drawn(model, tokenizer, characters=characters, **settings)
@@ -284,7 +288,7 @@ def test_searches_find_the_best_of_what_is_left(unit: Unit, seed: int) -> None:
 @pytest.mark.parametrize("unit", UNITS)
 def test_completions_share_the_probability_of_what_is_not_left(unit: Unit) -> None:
     tokenizer, model = random_table(unit, 1)
-    model.p += 1e-9 * Spelling(tokenizer, True).anything  # there is always something that may come
+    model.p += 1e-9 * Spelling(tokenizer).anything  # there is always something that may come
     characters = Characters.of("a the\u00e9\t")
     narrow, wide = Completer(model, tokenizer, characters=characters), Completer(model, tokenizer)
     for prefix in PREFIXES[unit][:2]:

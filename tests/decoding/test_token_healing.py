@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 
 from seqmodel.choices import Unit
 from seqmodel.decoding import token_healing as openings
-from seqmodel.decoding.token_healing import Opener, Opening, PieceIndex, Trail
-from seqmodel.decoding.token_masks import Speller, Spelling
+from seqmodel.decoding.token_healing import Opening, PieceIndex, PrefixReader, Trail
+from seqmodel.decoding.token_masks import SequenceForm, Speller, Spelling
 from seqmodel.errors import DataError
 from seqmodel.inference.sequence_model import Floats, Ids
 from seqmodel.settings import TokenizerSettings
@@ -38,7 +38,7 @@ class Spelled:
     def __init__(self, tokenizer: Tokenizer, ends: bool = True, support: Iterable[int] | None = None) -> None:
         self.inner = Remembering(tokenizer.size, (START, UNKNOWN))
         self.vocabulary = tokenizer.size
-        self.spelling = Spelling(tokenizer, ends)
+        self.spelling = Spelling(tokenizer, SequenceForm(ends))
         self.support = np.ones(tokenizer.size, bool)
         if support is not None:
             self.support[:] = False
@@ -106,7 +106,7 @@ def by_text(found: Iterable[tuple[float, str]]) -> dict[str, float]:
 
 
 def opened(model: Spelled, prefix: str) -> Opening:
-    return Opener(model, model.spelling).open(prefix)
+    return PrefixReader(model, model.spelling).open(prefix)
 
 
 @pytest.mark.parametrize("ends", [True, False])
@@ -191,13 +191,13 @@ def test_long_runs_without_blanks_are_opened(unit: Unit, prefix: str) -> None:
 def test_a_closed_vocabulary_opens_known_and_unknown_words() -> None:
     tokenizer = Tokenizer(vocabulary_proto([" the", " then", " cat", "\n"], word=True), "word", True)
     model = Remembering(tokenizer.size, (START,))
-    opener = Opener(model, Spelling(tokenizer, True))
-    (node,) = opener.open("cat  the").nodes
+    reader = PrefixReader(model, Spelling(tokenizer))
+    (node,) = reader.open("cat  the").nodes
     texts = [node.take(token)[1] for token in np.flatnonzero(node.covers).tolist()]
     assert sorted(texts) == ["", "n"]
-    (node,) = opener.open("cat ").nodes
+    (node,) = reader.open("cat ").nodes
     assert sorted(node.take(token)[1] for token in np.flatnonzero(node.covers).tolist()) == ["cat", "the", "then"]
-    unknown = opener.open("cat xq")
+    unknown = reader.open("cat xq")
     logs, _ = model.step(np.array([[START], [tokenizer.id_of(" cat")]]), model.start(1))
     (node,) = unknown.nodes
     assert node.log_p == pytest.approx(float(logs[-1, 0, UNKNOWN])) and node.remaining == b""
@@ -213,10 +213,10 @@ def test_bytes_of_an_unfinished_character_are_part_of_the_prefix() -> None:
 
 @pytest.mark.parametrize("unit", UNITS)
 def test_a_lone_surrogate_is_no_prefix(unit: Unit) -> None:
-    opener = Opener(Spelled(tokenizer_for(unit)), Spelling(tokenizer_for(unit), True))
+    reader = PrefixReader(Spelled(tokenizer_for(unit)), Spelling(tokenizer_for(unit)))
     for prefix in ("\ud800", "the \ud800", "the\udfff cat"):
         with pytest.raises(DataError):
-            opener.open(prefix)
+            reader.open(prefix)
 
 
 # Finding tokens by their bytes

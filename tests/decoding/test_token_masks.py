@@ -11,7 +11,7 @@ from seqmodel.tokens.fitting import vocabulary_proto
 from seqmodel.tokens.tokenizer import FIRST_BYTE, FIRST_PIECE, Tokenizer
 
 TOKENIZER = Tokenizer(vocabulary_proto([" ", "\n", " ab", " a", "b\u00e9", "a"], word=True), "word")
-SPELLING = Spelling(TOKENIZER, ends=True)
+SPELLING = Spelling(TOKENIZER)
 
 
 class Remembering(Speller):

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from seqmodel.errors import UsageError
 from seqmodel.inference.ensemble import ModelMixture, fit_shares, mixture_bits, shares
 from seqmodel.inference.sequence_model import Floats, Ids
-from seqmodel.scoring.tokens import RunningScorer, Wanted, score_sequences
+from seqmodel.scoring.tokens import RunningScorer, ScoreFields, score_sequences
 from seqmodel.tokens.tokenizer import END, START
 from tests.scoring.test_tokens import VOCABULARY, Remembering, Table, known, some_ids
 
@@ -31,7 +31,7 @@ def other() -> Table:
 
 def test_bits_entropy_and_rank_are_those_computed_by_hand() -> None:
     model = ModelMixture([known(), other()], [1 / 4, 3 / 4])
-    (scores,) = score_sequences(model, [np.array([3, 4, END])], wanted=Wanted(ranks=True))
+    (scores,) = score_sequences(model, [np.array([3, 4, END])], fields=ScoreFields(ranks=True))
     # After the start: 13/32, 5/16, 9/32 for end, 'a', 'b'; after 'a': 1/4, 5/8, 1/8; after 'b': 11/32, 3/32, 9/16.
     np.testing.assert_allclose(scores.bits, -np.log2([5 / 16, 1 / 8, 11 / 32]), atol=1e-6)
     assert scores.rank is not None and scores.entropy is not None

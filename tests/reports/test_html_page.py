@@ -18,7 +18,7 @@ from seqmodel.api.model import Model
 from seqmodel.reports.highlight import END_SIGN, Marking
 from seqmodel.reports.html_page import ALTERNATIVES, MOST_TOKENS, Heading, ScorePage
 from seqmodel.scoring.lines import LineScore
-from seqmodel.scoring.tokens import Wanted
+from seqmodel.scoring.tokens import ScoreFields
 from seqmodel.text.corpus import Line
 from seqmodel.text.visible import with_signs
 
@@ -70,9 +70,9 @@ class Parsed(HTMLParser):
 
 
 def scored(model: Model, texts: list[str]) -> list[LineScore]:
-    wanted = Wanted(ranks=True, alternatives=ALTERNATIVES)
+    wanted = ScoreFields(ranks=True, alternatives=ALTERNATIVES)
     lines = [Line(number, text, False) for number, text in enumerate(texts, start=1)]
-    return [row for rows in model.score_lines([lines], model.reading(restart=True, wanted=wanted)) for row in rows]
+    return [row for rows in model.score_lines([lines], model.reading(restart=True, fields=wanted)) for row in rows]
 
 
 def made(

@@ -22,7 +22,7 @@ from seqmodel.scoring.anomaly import (
     rates_by_length,
     worst_span,
 )
-from seqmodel.scoring.lines import LineScore, Reading, score_lines
+from seqmodel.scoring.lines import LineContext, LineScore, score_lines
 from seqmodel.settings import TokenizerSettings
 from seqmodel.text.corpus import Line
 from seqmodel.tokens.fitting import fit
@@ -119,7 +119,7 @@ def scored(text: str, unit: Unit, surprising: str, *, end: float = EXPECTED) -> 
     p[:, sorted(own)] = SURPRISING
     p[:, END] = end
     p[:, START] = 0
-    ((row,),) = score_lines(Table(p), tokenizer, Reading("line"), [[Line(1, text, True)]])
+    ((row,),) = score_lines(Table(p), tokenizer, LineContext("line"), [[Line(1, text, True)]])
     return row, tokenizer
 
 

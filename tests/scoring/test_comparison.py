@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from seqmodel.errors import DataError
-from seqmodel.scoring.comparison import BLOCK_CHARS, Comparison, Gathering, resampled
+from seqmodel.scoring.comparison import BLOCK_CHARS, Comparison, ComparisonSums, resampled
 from seqmodel.scoring.lines import LineScore
 from seqmodel.scoring.tokens import TokenScores
 from seqmodel.text.corpus import Line
@@ -31,12 +31,12 @@ def row(number: int, text: str, bits: float) -> LineScore:
 
 def compared(bits: Any, texts: Any = None, *, kind: str = "line", seed: int = 0, **more: Any) -> Comparison:
     """A comparison of two models by their bits of the lines of one file."""
-    gathering = Gathering(["a", "b"], [model(), model(kind)], more.pop("worst", 3))
+    sums = ComparisonSums(["a", "b"], [model(), model(kind)], more.pop("worst", 3))
     for number, each in enumerate(bits, start=1):
         text = "x x" if texts is None else texts[number - 1]
-        gathering.add("f", [row(number, text, float(own)) for own in each])
-    gathering.end_file()
-    return gathering.comparison(more.pop("resamples", 200), seed)
+        sums.add("f", [row(number, text, float(own)) for own in each])
+    sums.end_file()
+    return sums.comparison(more.pop("resamples", 200), seed)
 
 
 def test_figures_are_those_computed_by_hand() -> None:
@@ -102,9 +102,9 @@ def test_lines_without_words_have_no_bits_per_word() -> None:
 
 
 def test_a_closed_vocabulary_has_no_bits_per_char() -> None:
-    gathering = Gathering(["a", "b"], [model(closed=True)] * 2, 1)
-    gathering.add("f", [row(1, "cat", 2.0), row(1, "cat", 3.0)])
-    b = gathering.comparison(10, 0).models[1]
+    sums = ComparisonSums(["a", "b"], [model(closed=True)] * 2, 1)
+    sums.add("f", [row(1, "cat", 2.0), row(1, "cat", 3.0)])
+    b = sums.comparison(10, 0).models[1]
     assert np.isnan(b.bits_per_char) and b.per_char is None
     assert b.per_word is not None and b.per_word.value == 1
 
@@ -120,21 +120,21 @@ def test_nothing_cannot_be_compared() -> None:
 @given(st.lists(st.lists(st.integers(0, 900), max_size=12), max_size=4).filter(lambda files: any(files)))
 @settings(deadline=None)
 def test_lines_that_depend_on_each_other_are_drawn_in_blocks_of_one_file(files: list[list[int]]) -> None:
-    gathering = Gathering(["a", "b"], [model(), model("stream")], 0)
+    sums = ComparisonSums(["a", "b"], [model(), model("stream")], 0)
     ends = [0]
     for lengths in files:
         for number, length in enumerate(lengths, start=1):
-            gathering.add("f", [row(number, "x" * length, bits) for bits in (1.0, 3.0)])
-        gathering.end_file()
+            sums.add("f", [row(number, "x" * length, bits) for bits in (1.0, 3.0)])
+        sums.end_file()
         chars = sum(lengths) + len(lengths)
         ends += [ends[-1] + chars] if chars else []
-    units = np.array(gathering.units).reshape(-1, 4)
+    units = np.array(sums.units).reshape(-1, 4)
     assert set(ends[1:]) <= set(np.cumsum(units[:, 2]).tolist())  # no block reaches over a file's end
     small = [chars for chars in units[:, 2] if chars < BLOCK_CHARS]
     assert len(small) <= sum(sum(lengths) + len(lengths) < BLOCK_CHARS for lengths in files)
     lines = sum(map(len, files))
     assert units[:, :2].sum(axis=0).tolist() == [lines, 3 * lines]
-    found = gathering.comparison(10, 0)
+    found = sums.comparison(10, 0)
     assert (found.drawn, found.number, found.chars) == ("blocks", len(units), ends[-1])
     assert found.models[1].bits == pytest.approx(3 * lines)
 

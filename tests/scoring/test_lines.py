@@ -15,8 +15,8 @@ from seqmodel.api.model import Model
 from seqmodel.choices import SequenceKind, Unit
 from seqmodel.errors import DataError
 from seqmodel.scoring import lines as line_scores
-from seqmodel.scoring.lines import LineScore, Reading, score_lines
-from seqmodel.scoring.tokens import Wanted
+from seqmodel.scoring.lines import LineContext, LineScore, score_lines
+from seqmodel.scoring.tokens import ScoreFields
 from seqmodel.settings import CorpusSettings, TokenizerSettings
 from seqmodel.text.corpus import END_MARK, Line, Source, read_blocks, read_lines
 from seqmodel.tokens.fitting import fit
@@ -52,7 +52,7 @@ def rows_of(
     tokenizer: Tokenizer, kind: SequenceKind, batches: list[list[Line]], *, restart: bool = False, details: bool = False
 ) -> list[LineScore]:
     model = model_for(tokenizer, kind)
-    reading = Reading(kind, restart, wanted=Wanted(ranks=details))
+    reading = LineContext(kind, restart, fields=ScoreFields(ranks=details))
     return [row for rows in score_lines(model, tokenizer, reading, batches) for row in rows]
 
 
@@ -217,7 +217,7 @@ def test_rows_come_before_the_next_batch_is_asked_for(kind: SequenceKind, tokeni
             yield [Line(2 * number + 1, "ab", True), Line(2 * number + 2, "b", True)]
 
     done = 0
-    for rows in score_lines(model_for(tokenizer, kind), tokenizer, Reading(kind), batches()):  # type: ignore[arg-type]
+    for rows in score_lines(model_for(tokenizer, kind), tokenizer, LineContext(kind), batches()):  # type: ignore[arg-type]
         done += len(rows)
         waiting = 2 * len(asked) - done
         assert waiting == (0 if kind in ("line", "stream") or done == 8 else 1)
@@ -274,7 +274,7 @@ def test_a_lone_surrogate_is_an_error_and_no_end_of_a_sequence(little_model: Mod
 
 def test_what_is_given_and_a_line_that_run_into_one_unknown_word_are_the_lines_own() -> None:
     tokenizer = fit([CORPUS], TokenizerSettings(unit="word", closed=True))
-    reading = Reading("line", separator="")
+    reading = LineContext("line", separator="")
     lines = [Line(1, "xab ba", True, given) for given in ("q", "ab q", "ab ")]
     (rows,) = score_lines(model_for(tokenizer, "line"), tokenizer, reading, [lines])
     assert [(row.before.tolist(), len(row.ids)) for row in rows] == [
@@ -287,6 +287,6 @@ def test_what_is_given_and_a_line_that_run_into_one_unknown_word_are_the_lines_o
 def test_a_preamble_is_joined_to_what_is_given_as_that_is_to_the_line(tokenizers: dict[Unit, Tokenizer]) -> None:
     tokenizer = tokenizers["char"]
     (rows,) = score_lines(
-        model_for(tokenizer, "line"), tokenizer, Reading("line", preamble="ab"), [[Line(1, "a", True, "ba")]]
+        model_for(tokenizer, "line"), tokenizer, LineContext("line", preamble="ab"), [[Line(1, "a", True, "ba")]]
     )
     assert tokenizer.decode([*rows[0].before, *rows[0].ids]) == "ab ba a"

@@ -21,7 +21,7 @@ from seqmodel.model.bundle import weight_shapes
 from seqmodel.model.kneser_ney import FALLBACK_DISCOUNTS, CountModel, Level
 from seqmodel.model.ngram_embeddings import NgramIndex
 from seqmodel.scoring import tokens as scoring
-from seqmodel.scoring.tokens import LN2, RunningScorer, Wanted, score_ranges, score_sequences
+from seqmodel.scoring.tokens import LN2, RunningScorer, ScoreFields, score_ranges, score_sequences
 from seqmodel.settings import ModelSettings
 from seqmodel.tokens.tokenizer import END, START, UNKNOWN, never_predicted
 
@@ -122,7 +122,7 @@ def test_bits_are_those_computed_by_hand() -> None:
 
 
 def test_entropy_and_rank_are_those_computed_by_hand() -> None:
-    (scores,) = score_sequences(known(), [np.array([3, 3, 4, END])], wanted=Wanted(ranks=True))
+    (scores,) = score_sequences(known(), [np.array([3, 3, 4, END])], fields=ScoreFields(ranks=True))
     assert scores.entropy is not None and scores.rank is not None
     at_start = 3 / 8 + 1 / 2 + 3 / 8 * np.log2(8 / 3)
     np.testing.assert_allclose(scores.entropy, [at_start, 1.5, 1.5, 0], atol=1e-6)
@@ -130,7 +130,7 @@ def test_entropy_and_rank_are_those_computed_by_hand() -> None:
 
 
 def test_the_most_probable_tokens_are_told_best_first() -> None:
-    (scores,) = score_sequences(known(), [np.array([3, 3, 4, END])], wanted=Wanted(alternatives=2))
+    (scores,) = score_sequences(known(), [np.array([3, 3, 4, END])], fields=ScoreFields(alternatives=2))
     assert scores.best is not None and scores.best_bits is not None
     assert scores.best[:, 0].tolist() == [3, 4, 4, END]
     assert scores.best[0, 1] == 4
@@ -138,7 +138,7 @@ def test_the_most_probable_tokens_are_told_best_first() -> None:
 
 
 def test_what_cannot_come_has_infinite_bits_and_the_last_rank() -> None:
-    (scores,) = score_sequences(known(), [np.array([4, 3, START])], wanted=Wanted(ranks=True))
+    (scores,) = score_sequences(known(), [np.array([4, 3, START])], fields=ScoreFields(ranks=True))
     assert scores.bits[1] == scores.bits[2] == np.inf
     assert scores.rank is not None and scores.rank.tolist() == [2, 2, 4]
     assert scores.entropy is not None and np.isfinite(scores.entropy).all()
@@ -179,7 +179,9 @@ def test_each_sequence_scores_as_it_does_step_by_step(
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(scoring, "LANES", data.draw(st.sampled_from([1, 3, 64])))
         patch.setattr(scoring, "CHUNK_FLOATS", data.draw(st.sampled_from([1, 60, 1 << 20])))
-        found = score_sequences(model, [np.array(ids, np.int32) for ids in sequences], firsts, Wanted(ranks=details))
+        found = score_sequences(
+            model, [np.array(ids, np.int32) for ids in sequences], firsts, ScoreFields(ranks=details)
+        )
     assert len(found) == len(sequences)
     for number, (scores, ids) in enumerate(zip(found, sequences, strict=True)):
         expected = model.oracle(ids, START if firsts is None else firsts[number])
@@ -216,8 +218,8 @@ def test_a_running_scorer_takes_an_empty_part() -> None:
 def test_running_and_independent_scores_agree_with_details() -> None:
     model = Remembering(VOCABULARY)
     ids = np.array([4, 5, 8, END, 3, END])
-    (independent,) = score_sequences(model, [ids], wanted=Wanted(ranks=True))
-    running = RunningScorer(model).score(ids, wanted=Wanted(ranks=True))
+    (independent,) = score_sequences(model, [ids], fields=ScoreFields(ranks=True))
+    running = RunningScorer(model).score(ids, fields=ScoreFields(ranks=True))
     for a, b in zip(vars(independent).values(), vars(running).values(), strict=True):
         np.testing.assert_array_equal(a, b)
 
@@ -239,7 +241,7 @@ def test_ranges_of_a_store_are_scored_from_the_token_before_them() -> None:
 
 def test_no_sequences_have_no_scores() -> None:
     assert score_sequences(known(), []) == []
-    (nothing,) = score_sequences(known(), [np.array([], np.int32)], wanted=Wanted(ranks=True))
+    (nothing,) = score_sequences(known(), [np.array([], np.int32)], fields=ScoreFields(ranks=True))
     assert nothing.total == 0 and len(nothing.bits) == 0
 
 

@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 import seqmodel
 from seqmodel.api.model import Model
 from seqmodel.choices import SequenceKind, Unit
-from seqmodel.scoring.lines import LineScore, Reading, score_lines
-from seqmodel.scoring.tokens import LN2, Wanted
+from seqmodel.scoring.lines import LineContext, LineScore, score_lines
+from seqmodel.scoring.tokens import LN2, ScoreFields
 from seqmodel.scoring.words import WordBoundary, WordKind, boundary_tokens, word_scores
 from seqmodel.settings import TokenizerSettings
 from seqmodel.text.corpus import Line
@@ -41,7 +41,7 @@ def scored(
     tokenizer: Tokenizer, text: str, kind: SequenceKind = "line", terminated: bool = False, before: str | None = None
 ) -> LineScore:
     model = Remembering(tokenizer.size, (START, END) if kind == "stream" else (START,))
-    reading = Reading(kind, True, wanted=Wanted(boundary=boundary_tokens(tokenizer)))
+    reading = LineContext(kind, True, fields=ScoreFields(boundary=boundary_tokens(tokenizer)))
     ((row,),) = score_lines(model, tokenizer, reading, [[Line(1, text, terminated, before)]])
     return row
 
@@ -122,7 +122,7 @@ def test_a_boundary_is_no_less_probable_than_the_token_that_makes_it() -> None:
             return logs * 40, state
 
     tokenizer = fit([CORPUS], TokenizerSettings(unit="word"))
-    reading = Reading("line", True, wanted=Wanted(boundary=boundary_tokens(tokenizer)))
+    reading = LineContext("line", True, fields=ScoreFields(boundary=boundary_tokens(tokenizer)))
     lines = [[Line(1, "ab ba ab b", False)]]
     ((row,),) = score_lines(Sure(tokenizer.size), tokenizer, reading, lines)
     assert min(word.bits for word in word_scores(row, tokenizer)) >= 0

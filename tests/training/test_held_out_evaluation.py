@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from seqmodel.choices import SequenceKind, Unit
 from seqmodel.model.bundle import HeldOut
-from seqmodel.scoring.lines import LineScore, Reading, score_lines
+from seqmodel.scoring.lines import LineContext, LineScore, score_lines
 from seqmodel.settings import CorpusSettings, TokenizerSettings
 from seqmodel.text.corpus import Source, read_lines
 from seqmodel.tokens.batches import split_tokens
@@ -132,7 +132,7 @@ def data_and_rows(
     everything = np.array([[0, store.header.tokens]])
     model = Remembering(store.tokenizer.size, (START, END) if kind == "stream" else (START,))
     batches = read_lines(Source("corpus.txt", path), corpus)
-    rows = [row for rows in score_lines(model, store.tokenizer, Reading(kind), batches) for row in rows]
+    rows = [row for rows in score_lines(model, store.tokenizer, LineContext(kind), batches) for row in rows]
     return TrainingData(store, everything[:0], store, everything), rows
 
 
