@@ -443,7 +443,7 @@ Finite = Annotated[float, Field(allow_inf_nan=True)]  # checked with all weights
 
 
 class NbestSettings(Settings):
-    """How n-best lists are read: their layout, and the other scores of each hypothesis."""
+    """The layout of n-best lists, and the other scores of each hypothesis."""
 
     input: Annotated[
         Literal["kaldi", "moses", "tsv", "csv", "jsonl", "raw-tsv"] | None,
