@@ -140,7 +140,7 @@ def bounds(kind: Any, metadata: Sequence[Any]) -> dict[str, Any]:
 
 
 class TokenizerSettings(Settings):
-    """How text becomes tokens. `vocabulary_size` None lets the corpus decide."""
+    """The unit and vocabulary of a tokenizer. `vocabulary_size` None lets the corpus decide."""
 
     unit: Unit = "char"
     vocabulary_size: int | None = Field(None, ge=1, le=MAX_VOCABULARY)
@@ -149,7 +149,7 @@ class TokenizerSettings(Settings):
 
 
 def _texts(value: Any) -> Any:
-    """What a file or the command line gives as a list, or as a single text."""
+    """A tuple of the texts that a file or the command line gives as a list, or as a single text."""
     return (value,) if isinstance(value, str) else tuple(value) if isinstance(value, list) else value
 
 
@@ -157,7 +157,7 @@ Texts = Annotated[tuple[str, ...], BeforeValidator(_texts)]
 
 
 class CorpusSettings(Settings):
-    """How files become sequences.
+    """The way from files to sequences.
 
     `include` and `exclude` are patterns of names in folders; `column` is that of tables, in the format `table`;
     `record_separator` stands between documents in one file. What is None was not asked for, and stays out of a token
@@ -225,7 +225,7 @@ class ModelSettings(NetworkSettings):
 
 
 class TrainingSettings(Settings):
-    """How long and how to train; exactly one of `seconds`, `steps` and `epochs` is the budget."""
+    """Settings of the optimizer and the budget; exactly one of `seconds`, `steps` and `epochs` is given."""
 
     seconds: float | None = Field(None, gt=0)
     steps: int | None = Field(None, gt=0, lt=1 << 63)
@@ -250,7 +250,7 @@ class TrainingSettings(Settings):
 
 
 class CompletionSettings(Settings):
-    """How a text is completed: how many completions are wanted, and how many beginnings are read to find them."""
+    """The number of completions, and of partial completions that are read to find them."""
 
     k: PositiveInt = 5
     effort: PositiveInt = 256
@@ -272,7 +272,7 @@ def parse_length(value: Any) -> Any:
 
 
 class SamplingSettings(Settings):
-    """How continuations are drawn, and where they end.
+    """Settings of sampling: the distribution that is drawn from, and where a sample ends.
 
     `max_chars` None: only the other limits and the end symbol stop a sample. `length`: a sample must end with so many
     characters, at the end symbol, before a `stop` string or after `max_lines`; others are drawn again. `reproducible`:
@@ -396,7 +396,7 @@ def parse_size(text: str) -> int:
 
 
 class SearchSettings(Settings):
-    """How far the search for the most probable sequences goes. `max_bits` None: only `count` ends it."""
+    """Limits of the search for the most probable sequences. `max_bits` None: only `count` ends it."""
 
     count: PositiveInt = 10
     max_bits: float | None = Field(None, ge=0)
@@ -436,7 +436,7 @@ def unescaped(text: str) -> str:
 
 
 class ReadingSettings(Settings):
-    """How files of text are read."""
+    """Reading files of text: errors and limits."""
 
     panel = "Text"
     errors: Annotated[TextErrors, Option("Invalid UTF-8: strict stops, replace puts U+FFFD.")] = "strict"
@@ -486,7 +486,7 @@ def parse_percentiles(value: Any) -> Any:
 
 
 class FilterSettings(Settings):
-    """Which lines pass a filter. A line's score is in bits `per` char, token or line."""
+    """The rule of a filter. A line's score is in bits `per` char, token or line."""
 
     panel = "Which lines pass"
     below: Annotated[float | None, Option("Print lines with a score below this.")] = None
@@ -511,7 +511,7 @@ Finite = Annotated[float, Field(allow_inf_nan=True)]  # checked with all weights
 
 
 class NbestSettings(Settings):
-    """How n-best lists are read: their layout, and the other scores of each hypothesis."""
+    """The layout of n-best lists, and the other scores of each hypothesis."""
 
     input: Annotated[
         Literal["kaldi", "moses", "tsv", "csv", "jsonl", "raw-tsv"] | None,

@@ -74,7 +74,7 @@ class Model:
         return [row for rows in self.score_lines([lines], reading) for row in rows]
 
     def reading(self, **settings: Any) -> LineContext:
-        """How lines are read; keywords as in `LineContext`."""
+        """A context in which lines are read; keywords as in `LineContext`."""
         from seqmodel.scoring.lines import LineContext
 
         return LineContext(self.header.sequence, **settings)
@@ -126,7 +126,7 @@ class Model:
 
     @cached_property
     def held_out_lines(self) -> HeldOutLines:
-        """How held-out lines scored, by their length.
+        """The distribution of held-out lines' scores, by their length.
 
         Raises:
             ModelError: if that was not kept, or there were too few.
@@ -154,7 +154,7 @@ class Model:
         return held_out.bits / max(1, held_out.tokens)
 
     def percentile(self, score: LineScore) -> float:
-        """Where a line stands among held-out lines of like length, by bits per char (per token in a closed
+        """The place of a line among held-out lines of like length, by bits per char (per token in a closed
         vocabulary): 0 to 100 = more surprising than any; NaN if it is empty."""
         from seqmodel.scoring.anomaly import length_of, percentile
 

@@ -1,4 +1,4 @@
-"""What a command line cannot be understood by, told with the option as it is typed, what it takes, and what to do.
+"""Errors of a command line that cannot be understood: the option as it is typed, what it takes, and what to do.
 
 Knows the command line's own library; what options mean to a model is checked where they are used.
 """
@@ -106,7 +106,7 @@ def _no_command(group: Any, context: Any) -> UsageError:
 
 
 def _too_many(command: Any, extra: Sequence[str]) -> UsageError:
-    """What was given that a command does not take is named if it is a file; it may be the user's text."""
+    """An error that names the arguments a command does not take only if they are files: they may be the user's text."""
     takes = [param for param in command.params if param.param_type_name == "argument"]
     options = {param.name for param in command.params if param not in takes}
     ways = [way for name, way in _TEXT_OPTIONS.items() if name in options]

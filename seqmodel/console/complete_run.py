@@ -154,9 +154,9 @@ def _parsed(line: str) -> dict[str, Any]:
     try:
         asked = json.loads(line)
     except (ValueError, RecursionError):
-        raise UsageError("the request is no JSON") from None
+        raise UsageError("the request is not JSON") from None
     if not isinstance(asked, dict):
-        raise UsageError("the request is no JSON object")
+        raise UsageError("the request is not a JSON object")
     return asked
 
 
@@ -165,14 +165,14 @@ def _identity(asked: dict[str, Any]) -> dict[str, Any]:
     if "id" not in asked:
         return {}
     if not isinstance(asked["id"], str | int | None):
-        raise UsageError("the id is neither a text nor an integer")
+        raise UsageError("id takes a string or an integer")
     return {"id": asked["id"]}
 
 
 def _prefix(asked: dict[str, Any]) -> str:
     if not asked.keys() <= {"prefix", "k", "id"}:
-        raise UsageError("the request has other fields than prefix, k and id")
+        raise UsageError("a request takes prefix, k and id, and no other field")
     prefix = asked.get("prefix")
     if not isinstance(prefix, str):
-        raise UsageError("the request has no text as prefix")
+        raise UsageError("the request needs a prefix, a string")
     return prefix

@@ -1,4 +1,4 @@
-"""What `seqmodel score` scores with: one model, or several as one, their weights given or fitted."""
+"""The scorer of `seqmodel score`: one model, or several as one, with weights given or fitted."""
 
 from __future__ import annotations
 

@@ -45,6 +45,10 @@ class Pictures:
         """True if any picture is wanted."""
         return self.html is not None or self.heatmap or self.explain
 
+    @property
+    def _option(self) -> str:
+        return "--html" if self.html is not None else "--heatmap" if self.heatmap else "--explain"
+
     def alternatives(self, level: Level) -> int:
         """The number of most probable tokens that the picture shows at each token."""
         return ALTERNATIVES if self.html is not None and level != "word" else 0
@@ -63,10 +67,11 @@ class Pictures:
             raise UsageError("--html, --heatmap and --explain exclude each other", "Give one of them.")
         if not is_plain:
             raise UsageError(
-                "a picture has no rows, and is in bits", "Leave out --format, --base, --no-header, --no-text."
+                "--html, --heatmap and --explain write no rows and are in bits",
+                "Leave out --format, --base, --no-header and --no-text.",
             )
         if level in ("document", "corpus") or (self.explain and level == "word"):
-            raise UsageError(f"no such picture is made by {level}", "Leave out --by.")
+            raise UsageError(f"{self._option} does not go with --by {level}", "Leave out --by.")
 
 
 def picture_output(model: Model, pictures: Pictures, view: ScoreView, end: bool, stream: TextIO) -> ScoreOutput:

@@ -29,7 +29,7 @@ CARRY, NONE = "carry", "none"
 
 @dataclass(frozen=True)
 class ScoreRequest:
-    """What the command line says."""
+    """The options of `seqmodel score`."""
 
     inputs: tuple[str, ...] = ()
     texts: tuple[str, ...] = ()
@@ -88,7 +88,7 @@ def run_score(model: LineScorer, request: ScoreRequest, settings: CorpusSettings
 
 
 def line_inputs(model: LineScorer, request: ScoreRequest, settings: CorpusSettings) -> LineInputs:
-    """What is to be read.
+    """Find the lines to score.
 
     Raises:
         UsageError: if the options contradict each other.
@@ -114,7 +114,7 @@ def line_inputs(model: LineScorer, request: ScoreRequest, settings: CorpusSettin
 
 
 def _in_parts(model: LineScorer, request: ScoreRequest) -> bool:
-    """Whether what is asked for of a long line is sums, or tokens one by one, and of nothing but the line."""
+    """True if long lines can be scored in parts: only sums or token rows are asked for."""
     alone = request.context in (CARRY, NONE) and request.column is None and isinstance(model, Model)
     carried = request.context == CARRY and model.header.sequence == "paragraph"  # which end at a line that is blank
     odd = request.percentile or request.worst or request.pictures.wanted
@@ -122,7 +122,7 @@ def _in_parts(model: LineScorer, request: ScoreRequest) -> bool:
 
 
 def reading_of(model: LineScorer, request: ScoreRequest, settings: CorpusSettings) -> LineContext:
-    """How the model reads what is asked for."""
+    """The context in which the model reads the lines."""
     corrected = request.level == "word" and request.boundary == "corrected" and model.tokenizer.has_virtual_blanks
     alternatives = request.pictures.alternatives(request.level)
     wanted = ScoreFields(

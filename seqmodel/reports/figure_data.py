@@ -86,7 +86,7 @@ def picture(histories: Sequence[History], over: Over) -> Picture:
     """
     if len({history.per for history in histories}) > 1:
         raise UsageError(
-            "runs with a closed vocabulary, told in bits per token, stand beside others, told in bits per char",
+            "some runs are in bits per token (closed vocabulary), others in bits per char",
             "Plot them apart.",
         )
     place = _seconds if over == "time" else _tokens

@@ -79,9 +79,9 @@ class _LogReader:
         name = row.get("event") if isinstance(row, dict) else None
         kind = _KINDS.get(name) if isinstance(name, str) else None
         if kind is None:
-            self._refuse(number, "is no event of a run")
+            self._refuse(number, "is not an event of a run")
         if number == 1 and kind is not Planned:
-            self._refuse(number, "does not begin a run")
+            self._refuse(number, "is not the start of a run, which the first row must be")
         if kind is Planned:
             self.per = self._per(number, row)
             self.scale = self._number(number, row, "chars_per_token") if self.per == "token" else 1.0
@@ -111,7 +111,7 @@ class _LogReader:
             self._number(number, row, name, default=0.0)
         evaluated = Evaluated(**{field.name: row[field.name] for field in dataclasses.fields(Evaluated)})
         if evaluated.perplexity < 1:
-            self._refuse(number, "has a perplexity that cannot be")
+            self._refuse(number, "has a perplexity below 1")
         return evaluated
 
     def _number(self, number: int, row: dict[str, Any], name: str, default: float | None = None) -> float:
@@ -120,13 +120,13 @@ class _LogReader:
         if value is None and default is not None:
             return default
         if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= MOST:
-            self._refuse(number, f"has no proper {name}")
+            self._refuse(number, f"has no valid {name}")
         return float(value)
 
     def _per(self, number: int, row: dict[str, Any]) -> Per:
         per = row.get("per")
         if per != "char" and per != "token":
-            self._refuse(number, "has no proper per")
+            self._refuse(number, "has no valid per")
         return per  # type: ignore[no-any-return]
 
     def _refuse(self, number: int, what: str) -> NoReturn:
@@ -138,7 +138,7 @@ class _LogReader:
             for wanted in (StepDone, Validated)
         )
         if not train and not held_out:
-            raise DataError(f"{self.path}: the log tells of no step yet", "Plot it when the run has begun.")
+            raise DataError(f"{self.path}: the log holds no step yet", "Plot it when the run has made some.")
         return History(self.path, self.per, train, held_out, self.evaluated)
 
 
@@ -162,7 +162,7 @@ def _parsed(path: Path, file: BinaryIO) -> Iterator[tuple[int, Any]]:
         except (ValueError, RecursionError):
             if len(line) < LONGEST_ROW and not line.endswith(b"\n"):
                 return
-            raise DataError(f"{path}:{number}: the line is no row of a log", _HINT) from None
+            raise DataError(f"{path}:{number}: the line is not a row of a log", _HINT) from None
         yield number, row
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
+from seqmodel.errors import DataError
 from seqmodel.scoring.error_rate_tuning import JudgedLists, tuned
 from seqmodel.scoring.rescoring import Combination, Numbers, features
 from seqmodel.text.nbest import NbestList, References
@@ -142,13 +143,20 @@ class RescoredLists:
         else:
             scored = iter([self._fitted(self.references)])
         for batch in scored:
-            ranked = []
-            for one in batch:
-                ranked.append(one.ranked(self.weights))
-                self.lists += 1
-                self.hypotheses += len(one.hypotheses)
-                self.changed += ranked[-1].ranking[0] > 0
+            ranked: list[RankedList] = []
+            try:
+                for one in batch:
+                    ranked.append(self._counted(one.ranked(self.weights)))
+            except DataError:
+                yield ranked  # lists before a bad one come before the error
+                raise
             yield ranked
+
+    def _counted(self, ranked: RankedList) -> RankedList:
+        self.lists += 1
+        self.hypotheses += len(ranked.hypotheses)
+        self.changed += ranked.ranking[0] > 0
+        return ranked
 
     def _fitted(self, name: str) -> list[ScoredList]:
         """All lists, scored; fits the weights to the references of a file."""

@@ -58,7 +58,10 @@ class NbestInputs:
             ((name, lines),) = replace(inputs, table=reader).streams()
             return cls(settings, corpus, any_bytes, "table", name, lines, reader)
         if columns != (None, None):
-            raise UsageError("such n-best lists have no columns", "Leave them out, or give --input tsv, csv or jsonl.")
+            raise UsageError(
+                "n-best lists of this layout have no columns",
+                "Leave out --utterance and --hypothesis, or give --input tsv, csv or jsonl.",
+            )
         if settings.skip_bad:
             raise UsageError("--skip-bad is for tables", "Leave it out.")
         ((name, lines),) = inputs.streams()

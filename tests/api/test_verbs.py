@@ -250,7 +250,7 @@ def test_texts_may_come_as_any_sequence(little_model: Model) -> None:
 
 def test_words_need_details_where_tokens_hold_blanks(train_little: Callable[..., Path], little_model: Model) -> None:
     model = seqmodel.load(train_little(unit="word", steps=20, width=16))
-    with pytest.raises(seqmodel.UsageError, match="lack") as caught:
+    with pytest.raises(seqmodel.UsageError, match="need details") as caught:
         model.words(model.score(["cat dog"])[0])
     assert "details=True" in caught.value.hint
     assert [word.end for word in model.words(model.score(["cat dog"], details=True)[0])] == [3, 7]

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import pytest
 
 from seqmodel.errors import DataError
 from seqmodel.scoring import nbest_rescoring
-from seqmodel.scoring.nbest_rescoring import fit_weights, score_lists
+from seqmodel.scoring.nbest_rescoring import RescoredLists, fit_weights, score_lists
 from seqmodel.scoring.rescoring import Combination
+from seqmodel.settings import CorpusSettings, NbestSettings
 from seqmodel.text.corpus import Line
 from seqmodel.text.nbest import Hypothesis, NbestList
+from seqmodel.text.nbest_inputs import NbestInputs
 
 KNOWN = {"the cat": -2.0, "the cot": -6.0, "a dog": -3.0, "a dock": -1.0}
 
@@ -60,6 +63,19 @@ def test_fitted_weights_make_fewer_errors_and_all_counts_are_told() -> None:
     # "the cat" wins with a weight above 1/4, "a dog" with one below 1/2.
     assert (fit.words, fit.first, fit.given, fit.fitted, fit.oracle) == (4, 1, 1, 0, 0)
     assert 0.25 < fit.weights.weight < 0.5
+
+
+def test_lists_before_one_whose_total_overflows_are_ranked_before_the_error(tmp_path: Path) -> None:
+    nbest = tmp_path / "nbest.tsv"
+    nbest.write_text("u\tt\ts\n1\tthe cat\t-1\n2\ta dog\t-1e300\n2\ta dock\t1\n3\tthe cot\t0\n")
+    settings = NbestSettings(utterance="u", hypothesis="t", score=("s",))
+    inputs = NbestInputs.of(str(nbest), settings, CorpusSettings(), any_bytes=False)
+    rescored = RescoredLists(inputs, known, Combination(1.0, 0.0, (1e10,)))
+    ranked = iter(rescored)
+    assert next(ranked).totals == [-2.0 - 1e10]
+    with pytest.raises(DataError, match="too large"):
+        next(ranked)
+    assert rescored.lists == 1
 
 
 def test_references_without_words_are_refused() -> None:
