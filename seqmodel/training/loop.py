@@ -9,7 +9,6 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -52,39 +51,13 @@ from seqmodel.training.run.checkpoints import (
     StepProgress,
     write_checkpoint,
 )
-from seqmodel.training.throughput import SlowdownWatch, Timer
+from seqmodel.training.throughput import LoopTiming, SlowdownWatch
 from seqmodel.training.training_data import TrainingData
 from seqmodel.training.validation import Validation
 
-VALIDATION_SHARE = 0.05  # of the time, at most
-CHECKPOINT_SHARE = 0.03
-CHECKPOINT_SECONDS = 30.0
 ROWS_TIMED = 1 << 13  # at most, when the threads are chosen
 VALIDATIONS = 20  # in a run that is counted in steps
-SAMPLE_SECONDS = 15.0
 SAMPLE_CHARS = 120
-
-
-@dataclass
-class LoopTiming:
-    """The clock readings and timers of one call of `Trainer.events`.
-
-    `start` is that of the call, `began` that of the run's budget; `first_tokens` had been trained on before.
-    """
-
-    start: float
-    began: float
-    deadline: float
-    first_tokens: int
-
-    def __post_init__(self) -> None:
-        self.validation = Timer(1.0, VALIDATION_SHARE, self.start)
-        self.sample = Timer(SAMPLE_SECONDS, VALIDATION_SHARE, self.start)
-        self.saving = Timer(CHECKPOINT_SECONDS, CHECKPOINT_SHARE, self.start)
-
-    def share(self, now: float, reserved: float) -> float:
-        """The share (0 to 1) of the budget that is spent `now`, if so many seconds are reserved for the end."""
-        return min(1.0, max(0.0, now - self.began) / max(1e-9, self.deadline - reserved - self.began))
 
 
 class Trainer:

@@ -22,7 +22,7 @@ from seqmodel.scoring.tokens import score_ranges, score_sequences
 from seqmodel.settings import CorpusSettings, ModelSettings, NetworkSettings, TokenizerSettings, TrainingSettings
 from seqmodel.tokens.batches import split_tokens
 from seqmodel.tokens.store import make_store, open_store
-from seqmodel.training import loop, validation
+from seqmodel.training import throughput, validation
 from seqmodel.training.events import Annealing, CheckpointSaved, Event, Finished, StepDone, Validated
 from seqmodel.training.loop import Trainer
 from seqmodel.training.run.checkpoints import read_checkpoint
@@ -291,7 +291,7 @@ def test_an_interrupted_run_says_that_it_was_not_annealed(budget: dict[str, Any]
 def test_checkpoints_come_at_intervals_and_when_stopped(
     alphabets: TrainingData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(loop, "CHECKPOINT_SECONDS", 0.5)
+    monkeypatch.setattr(throughput, "CHECKPOINT_SECONDS", 0.5)
     path = tmp_path / "x.checkpoint"
     trainer = trainer_of(alphabets, Clock(0.05), steps=40)
     saved = [event for event in trainer.events(checkpoint=path) if isinstance(event, CheckpointSaved)]
