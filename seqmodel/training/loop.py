@@ -9,7 +9,6 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -23,7 +22,7 @@ from seqmodel.inference.runtime import Runtime
 from seqmodel.model.language_model import LanguageModel
 from seqmodel.model.ngram_embeddings import NgramIndex, next_history
 from seqmodel.model.tensors import Array
-from seqmodel.scoring.tokens import LN2, score_ranges
+from seqmodel.scoring.tokens import LN2
 from seqmodel.settings import ModelSettings, SamplingSettings, TrainingSettings
 from seqmodel.tokens.batches import Batch, LaneBatches, PaddedBatches, UnseenSpellings, token_count
 from seqmodel.tokens.tokenizer import UNKNOWN, Tokenizer
@@ -53,44 +52,13 @@ from seqmodel.training.run.checkpoints import (
     StepProgress,
     write_checkpoint,
 )
-from seqmodel.training.throughput import EndReserve, SlowdownWatch, Timer
-from seqmodel.training.training_data import TrainingData, stretches
+from seqmodel.training.throughput import LoopTiming, SlowdownWatch
+from seqmodel.training.training_data import TrainingData
+from seqmodel.training.validation import Validation
 
-VALIDATION_SHARE = 0.05  # of the time, at most
-CHECKPOINT_SHARE = 0.03
-CHECKPOINT_SECONDS = 30.0
-SUBSET_TOKENS = 1 << 14  # of a validation, at most
-TRIAL_TOKENS = 1 << 10  # scored before training begins, to time the scoring
-TRIAL_SHARE = 0.005  # of the budget; a slower trial is not repeated
 ROWS_TIMED = 1 << 13  # at most, when the threads are chosen
-# Validations, and share of the budget, without a gain before annealing begins. Training on gains nothing: on 4,000
-# names, four times as long gave 0.04 bits per char more, and 0.02 more with the rates halved again and again.
-PATIENCE, PATIENCE_SHARE = 3, 0.05
 VALIDATIONS = 20  # in a run that is counted in steps
-SAMPLE_SECONDS = 15.0
 SAMPLE_CHARS = 120
-
-
-@dataclass
-class LoopTiming:
-    """The clock readings and timers of one call of `Trainer.events`.
-
-    `start` is that of the call, `began` that of the run's budget; `first_tokens` had been trained on before.
-    """
-
-    start: float
-    began: float
-    deadline: float
-    first_tokens: int
-
-    def __post_init__(self) -> None:
-        self.validation = Timer(1.0, VALIDATION_SHARE, self.start)
-        self.sample = Timer(SAMPLE_SECONDS, VALIDATION_SHARE, self.start)
-        self.saving = Timer(CHECKPOINT_SECONDS, CHECKPOINT_SHARE, self.start)
-
-    def share(self, now: float, reserved: float) -> float:
-        """The share (0 to 1) of the budget that is spent `now`, if so many seconds are reserved for the end."""
-        return min(1.0, max(0.0, now - self.began) / max(1e-9, self.deadline - reserved - self.began))
 
 
 class Trainer:
@@ -131,15 +99,10 @@ class Trainer:
             data.store, data.train, lanes=settings.lanes, segment=settings.segment, seed=settings.seed
         )
         self.unseen = UnseenSpellings(self.tokenizer, settings.unseen_rate, settings.seed)
-        self.end_reserve = EndReserve(settings.seconds, token_count(data.held_out))
-        self._validate_on(SUBSET_TOKENS)
+        self.validation = Validation(data, settings.seconds, clock)
         self.step = 0
         self.tokens = 0
         self.epoch = 0.0
-        self.best_bits = math.inf
-        self.best_progress = 0.0  # where that was
-        self.best: dict[str, Tensor] | None = None
-        self.worse = 0
         self.bits_per_char = math.nan
         self.recovery = Recovery()
         # With a given number of steps, equal runs give equal bundles: so the thread count must not change.
@@ -177,7 +140,7 @@ class Trainer:
         total = self.total_steps()
         if total is not None:
             return self.step / total
-        return timing.share(self.clock(), self.end_reserve.seconds)
+        return timing.share(self.clock(), self.validation.end_reserve.seconds)
 
     # The loop
 
@@ -192,7 +155,7 @@ class Trainer:
     ) -> Iterator[Event]:
         """Train until the budget is spent, or `should_stop` says so; `deadline` and `began` are clock readings.
 
-        Of a budget of time as much is left, at the deadline, as `end_reserve` keeps for the final figures.
+        Of a budget of time as much is left, at the deadline, as `EndReserve` keeps for the final figures.
 
         Raises:
             SeqmodelError: if the loss is no number, and again after each of a few tries with a lower rate.
@@ -226,9 +189,9 @@ class Trainer:
         """Start the loop's timers, and time a validation if the budget is a time."""
         start = self.clock()
         timing = LoopTiming(start, start if began is None else began, deadline, self.tokens)
-        if self.subset and self.settings.seconds is not None and self.group.leads:
-            self._time_scoring()
-            timing.validation.done(start - self.end_reserve.validation_seconds, start)
+        if self.validation.subset and self.settings.seconds is not None and self.group.leads:
+            self.validation.time_scoring(self.runtime())
+            timing.validation.done(start - self.validation.end_reserve.validation_seconds, start)
         return timing
 
     def _after_step(
@@ -247,7 +210,7 @@ class Trainer:
         due = self.step % max(1, total // VALIDATIONS) == 0 if total is not None else timing.validation.is_due(now)
         saves = checkpoint is not None and timing.saving.is_due(self.clock())
         due, saves = map(bool, self.group.broadcast(due, saves))
-        if self.subset and due and self.schedule.anneal_from is None:
+        if self.validation.subset and due and self.schedule.anneal_from is None:
             yield from self._validate(progress, timing.start)
             timing.validation.done(now, self.clock())
         if self.group.leads and timing.sample.is_due(now := self.clock()):
@@ -261,7 +224,7 @@ class Trainer:
     def _finish(self, timing: LoopTiming) -> Iterator[Event]:
         (progress,) = self.group.broadcast(self._progress(timing))
         annealed = self.schedule.is_over(self.step, progress)
-        if self.subset and self.step:
+        if self.validation.subset and self.step:
             yield from self._validate(1.0, timing.start)
         elapsed = self.clock() - timing.start
         speed = (self.tokens - timing.first_tokens) / max(1e-9, elapsed)
@@ -341,44 +304,16 @@ class Trainer:
         return dict(self.model.named_parameters())  # a tied weight occurs once
 
     def _validate(self, progress: float, start: float) -> Iterator[Event]:
-        (figure,) = self.group.broadcast(self._subset_figure() if self.group.leads else 0.0)
-        best = figure < self.best_bits
-        if best:
-            self.best_bits, self.best_progress, self.worse = figure, progress, 0
-            self.best = {name: p.detach().clone() for name, p in self._weights().items()}
-        else:
-            self.worse += 1
+        validation = self.validation
+        (figure,) = self.group.broadcast(validation.figure(self.runtime()) if self.group.leads else 0.0)
+        best = validation.record(figure, progress, self._weights())
         yield Validated(self.step, figure, best, self.clock() - start, self.tokens)
-        waited = self.worse >= PATIENCE and progress - self.best_progress >= PATIENCE_SHARE
-        if waited and self.schedule.anneal_from is None and progress < 0.8:
+        if validation.has_stalled(progress) and self.schedule.anneal_from is None and progress < 0.8:
             self.schedule.anneal(self.step, max(20, self.step // 8), progress)
             with torch.no_grad():  # annealing starts from the best weights, not from the over-fitted ones
                 for name, parameter in self._weights().items():
-                    parameter.copy_((self.best or {}).get(name, parameter))
+                    parameter.copy_((validation.best or {}).get(name, parameter))
             yield Annealing(self.step, "held-out text no longer gains")
-
-    def _subset_figure(self) -> float:
-        began = self.clock()
-        bits, tokens = score_ranges(self.runtime(), self.data.valid_store.ids, self.subset, self.data.is_stream)
-        self.end_reserve.scored(self.end_reserve.validated, self.clock() - began)
-        return bits / max(1, tokens) / self.data.chars_per_token
-
-    def _validate_on(self, most_tokens: int) -> None:
-        self.subset = stretches(self.data.held_out, most_tokens)
-        self.end_reserve.validated = sum(end - begin for begin, end in self.subset)
-
-    def _time_scoring(self) -> None:
-        """Time the scoring of a sample of the held-out text, in one batch as in a validation."""
-        trial = [(begin, min(end, begin + TRIAL_TOKENS)) for begin, end in stretches(self.data.held_out, TRIAL_TOKENS)]
-        for _ in range(2):  # the first warms up
-            began = self.clock()
-            score_ranges(self.runtime(), self.data.valid_store.ids, trial, self.data.is_stream)
-            spent = self.clock() - began
-            self.end_reserve.scored(sum(end - begin for begin, end in trial), spent)
-            if spent > TRIAL_SHARE * (self.settings.seconds or math.inf):
-                break
-        if self.best is None:  # later figures must be of the same tokens as the best one
-            self._validate_on(self.end_reserve.validation_tokens(SUBSET_TOKENS))
 
     def _sample(self) -> str:
         settings = SamplingSettings(max_tokens=SAMPLE_CHARS, max_chars=SAMPLE_CHARS, seed=self.step)
@@ -391,7 +326,8 @@ class Trainer:
 
     def kept_weights(self) -> dict[str, Array]:
         """The best weights so far, as arrays."""
-        weights = self.best if self.best is not None else self._weights()
+        best = self.validation.best
+        weights = best if best is not None else self._weights()
         return {name: tensor.detach().cpu().numpy() for name, tensor in weights.items()}
 
     # Checkpoints
@@ -404,17 +340,17 @@ class Trainer:
         groups = {
             **state.groups,
             "lanes": {name: self.group.gather(lane)[:lanes] for name, lane in state.groups["lanes"].items()},
-            "best": self.best or {},
+            "best": self.validation.best or {},
             "ngrams": {str(order): torch.from_numpy(each) for order, each in keys},
         }
-        schedule, recovery = self.schedule, self.recovery
+        schedule, recovery, validation = self.schedule, self.recovery, self.validation
         progress = Progress(
             **dict(state.progress),
             elapsed=self.clock() - began,
-            best_bits=None if math.isinf(self.best_bits) else self.best_bits,
-            best_progress=self.best_progress,
-            worse=self.worse,
-            validated=self.end_reserve.validated,
+            best_bits=None if math.isinf(validation.best_bits) else validation.best_bits,
+            best_progress=validation.best_progress,
+            worse=validation.worse,
+            validated=validation.end_reserve.validated,
             anneal=AnnealState(schedule.anneal_from, schedule.anneal_steps, schedule.anneal_scale),
             recovery=RecoveryState(recovery.factor, recovery.tries),
             settings=self.settings,
@@ -484,9 +420,8 @@ class Trainer:
             self._load(Snapshot({**groups, "lanes": lanes}, numbers))
         except (KeyError, RuntimeError, ValueError, TypeError, OverflowError):
             raise misfit from None
-        self.best = dict(groups.get("best", {})) or None
-        self.best_bits = math.inf if numbers.best_bits is None else numbers.best_bits
-        self.best_progress, self.worse = numbers.best_progress, numbers.worse
-        self._validate_on(numbers.validated or SUBSET_TOKENS)
+        self.validation.restore(
+            groups.get("best", {}), numbers.best_bits, numbers.best_progress, numbers.worse, numbers.validated
+        )
         self.schedule = Schedule(self.settings.warmup_steps, *numbers.anneal)
         self.recovery = Recovery(*numbers.recovery)

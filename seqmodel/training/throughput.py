@@ -4,7 +4,12 @@ from __future__ import annotations
 
 import math
 from collections import deque
+from dataclasses import dataclass
 
+VALIDATION_SHARE = 0.05  # of the time, at most
+CHECKPOINT_SHARE = 0.03
+CHECKPOINT_SECONDS = 30.0
+SAMPLE_SECONDS = 15.0
 WINDOW_SECONDS = 5.0  # over which a rate is measured
 REST_SECONDS = 30.0  # of training, at least, between two timings of the threads
 COLLAPSE = 0.5  # of the best rate
@@ -28,6 +33,28 @@ class Timer:
     def done(self, began: float, now: float) -> None:
         """Record that the work was done from `began` until `now`."""
         self.wait, self.last = max(self.least, (now - began) / self.share), now
+
+
+@dataclass
+class LoopTiming:
+    """The clock readings and timers of one call of `Trainer.events`.
+
+    `start` is that of the call, `began` that of the run's budget; `first_tokens` had been trained on before.
+    """
+
+    start: float
+    began: float
+    deadline: float
+    first_tokens: int
+
+    def __post_init__(self) -> None:
+        self.validation = Timer(1.0, VALIDATION_SHARE, self.start)
+        self.sample = Timer(SAMPLE_SECONDS, VALIDATION_SHARE, self.start)
+        self.saving = Timer(CHECKPOINT_SECONDS, CHECKPOINT_SHARE, self.start)
+
+    def share(self, now: float, reserved: float) -> float:
+        """The share (0 to 1) of the budget that is spent `now`, if so many seconds are reserved for the end."""
+        return min(1.0, max(0.0, now - self.began) / max(1e-9, self.deadline - reserved - self.began))
 
 
 class SlowdownWatch:

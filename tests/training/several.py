@@ -13,7 +13,7 @@ from typing import Any
 
 from seqmodel.api.verbs import run_training
 from seqmodel.errors import ResourceError, SeqmodelError
-from seqmodel.training import loop
+from seqmodel.training import loop, throughput
 from seqmodel.training.ranks import place_of_process
 from seqmodel.training.run.worker import WorkerRun
 from tests.training.test_resume import request, stop_after
@@ -45,7 +45,7 @@ def main(corpus: Path, folder: Path) -> None:
         "resumed": train("cut", resume=True),
         "no number": train("wild", {"learning_rate": 1e30}),
     }
-    loop.CHECKPOINT_SECONDS = 0.0
+    throughput.CHECKPOINT_SECONDS = 0.0
     loop.write_checkpoint = full_disk  # type: ignore[assignment, attr-defined]
     ends["full disk"] = train("full")
     (folder / f"{place_of_process().rank}.json").write_text(json.dumps(ends))

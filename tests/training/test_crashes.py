@@ -25,7 +25,7 @@ import torch
 
 from seqmodel.api.verbs import run_training, tokenize
 from seqmodel.files import exclusive, temporary_for
-from seqmodel.training import loop
+from seqmodel.training import loop, throughput
 from seqmodel.training.events import Event, StepDone
 from seqmodel.training.run import result as run_result
 from seqmodel.training.run.checkpoints import Checkpoint, read_checkpoint, write_checkpoint
@@ -58,7 +58,7 @@ def stamp(path: Path) -> tuple[int, int]:
 
 
 def save_often(seconds: float) -> None:
-    loop.CHECKPOINT_SECONDS, loop.CHECKPOINT_SHARE = seconds, 1.0
+    throughput.CHECKPOINT_SECONDS, throughput.CHECKPOINT_SHARE = seconds, 1.0
 
 
 def train(output: Path, corpus: Path, steps: int, resume: bool) -> None:

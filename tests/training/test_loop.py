@@ -22,7 +22,7 @@ from seqmodel.scoring.tokens import score_ranges, score_sequences
 from seqmodel.settings import CorpusSettings, ModelSettings, NetworkSettings, TokenizerSettings, TrainingSettings
 from seqmodel.tokens.batches import split_tokens
 from seqmodel.tokens.store import make_store, open_store
-from seqmodel.training import loop
+from seqmodel.training import throughput, validation
 from seqmodel.training.events import Annealing, CheckpointSaved, Event, Finished, StepDone, Validated
 from seqmodel.training.loop import Trainer
 from seqmodel.training.run.checkpoints import read_checkpoint
@@ -231,7 +231,7 @@ def test_time_that_was_spent_before_counts(alphabets: TrainingData) -> None:
     """Half of the budget is gone when a resumed run begins: its first rate is half of the peak."""
     clock = Clock(tick=0.001)
     trainer = trainer_of(alphabets, clock, seconds=2.0, warmup_steps=0)
-    trainer.end_reserve = EndReserve(None, 0)  # nothing is kept for the end
+    trainer.validation.end_reserve = EndReserve(None, 0)  # nothing is kept for the end
     now = clock.now
     done, finished = steps_of(trainer.events(now + 1.0, began=now - 1.0))
     assert done[0].progress == pytest.approx(0.5, abs=0.01)
@@ -256,11 +256,11 @@ def test_how_long_the_end_takes_is_learned_from_many_lines_at_once(
         scored.append(len(ranges))
         return real(model, ids, ranges, is_stream)
 
-    monkeypatch.setattr(loop, "score_ranges", noting)
+    monkeypatch.setattr(validation, "score_ranges", noting)
     clock = Clock()
     trainer = trainer_of(alphabets, clock, seconds=5.0)
     list(trainer.events(clock.now + 5.0))
-    assert min(scored) == len(alphabets.held_out) and trainer.end_reserve.per_token > 0
+    assert min(scored) == len(alphabets.held_out) and trainer.validation.end_reserve.per_token > 0
 
 
 def test_a_resumed_run_validates_on_the_lines_of_the_figure_that_it_compares_with(
@@ -268,15 +268,15 @@ def test_a_resumed_run_validates_on_the_lines_of_the_figure_that_it_compares_wit
 ) -> None:
     clock = Clock()
     trainer = trainer_of(alphabets, clock, seconds=5.0)
-    trainer.best = dict(trainer._weights())
-    trainer.best_progress = 0.25
-    trainer._validate_on(50)
+    trainer.validation.best = dict(trainer._weights())
+    trainer.validation.best_progress = 0.25
+    trainer.validation.choose_subset(50)
     trainer._save(tmp_path / "x.checkpoint", clock(), None)
     other = trainer_of(alphabets, clock, seconds=5.0)
     other.restore(read_checkpoint(tmp_path / "x.checkpoint"))
-    assert other.best_progress == 0.25
+    assert other.validation.best_progress == 0.25
     list(other.events(clock.now + 1.0))
-    assert other.subset == trainer.subset != stretches(alphabets.held_out)
+    assert other.validation.subset == trainer.validation.subset != stretches(alphabets.held_out)
 
 
 @pytest.mark.parametrize("budget", [{"steps": 30}, {"seconds": 1.0}])
@@ -291,7 +291,7 @@ def test_an_interrupted_run_says_that_it_was_not_annealed(budget: dict[str, Any]
 def test_checkpoints_come_at_intervals_and_when_stopped(
     alphabets: TrainingData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(loop, "CHECKPOINT_SECONDS", 0.5)
+    monkeypatch.setattr(throughput, "CHECKPOINT_SECONDS", 0.5)
     path = tmp_path / "x.checkpoint"
     trainer = trainer_of(alphabets, Clock(0.05), steps=40)
     saved = [event for event in trainer.events(checkpoint=path) if isinstance(event, CheckpointSaved)]
@@ -307,7 +307,7 @@ def test_checkpoints_come_at_intervals_and_when_stopped(
 
 def test_the_best_weights_are_kept(alphabets: TrainingData, monkeypatch: pytest.MonkeyPatch) -> None:
     """A rate that is far too high makes held-out text worse in the end; what is kept is what was best."""
-    monkeypatch.setattr(loop, "PATIENCE", 10_000)
+    monkeypatch.setattr(validation, "PATIENCE", 10_000)
     trainer = trainer_of(alphabets, steps=40, learning_rate=0.05)
     best: dict[str, Any] = {}
     figures: list[float] = []
@@ -330,17 +330,17 @@ def test_the_kept_weights_give_the_best_figure(alphabets: TrainingData) -> None:
     trainer = trainer_of(alphabets, steps=40)
     for _ in trainer.events():
         pass
-    assert trainer.best is not None
-    runtime = trainer.runtime(trainer.best)
-    bits, tokens = score_ranges(runtime, alphabets.valid_store.ids, trainer.subset, False)
-    assert bits / tokens / alphabets.chars_per_token == pytest.approx(trainer.best_bits)
+    assert trainer.validation.best is not None
+    runtime = trainer.runtime(trainer.validation.best)
+    bits, tokens = score_ranges(runtime, alphabets.valid_store.ids, trainer.validation.subset, False)
+    assert bits / tokens / alphabets.chars_per_token == pytest.approx(trainer.validation.best_bits)
 
 
 def test_overfitting_anneals_at_once_and_the_run_stops(
     alphabets: TrainingData, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(loop, "PATIENCE", 2)
-    monkeypatch.setattr(loop, "score_ranges", worse_and_worse())
+    monkeypatch.setattr(validation, "PATIENCE", 2)
+    monkeypatch.setattr(validation, "score_ranges", worse_and_worse())
     events = list(trainer_of(alphabets, steps=200).events())
     (annealing,) = [event for event in events if isinstance(event, Annealing)]
     assert annealing.step == 30  # validations come every 10 steps; the second without a gain is the third
@@ -355,7 +355,7 @@ def test_a_long_run_waits_for_a_share_of_its_budget_before_it_takes_no_gain_for_
     alphabets: TrainingData, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Three validations are a few seconds: nothing, of many minutes at a high learning rate."""
-    monkeypatch.setattr(loop, "score_ranges", worse_and_worse())
+    monkeypatch.setattr(validation, "score_ranges", worse_and_worse())
     clock = Clock()
     trainer = trainer_of(alphabets, clock, seconds=100.0)
     events = list(trainer.events(clock.now + 100.0))

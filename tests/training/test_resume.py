@@ -137,8 +137,8 @@ def test_so_it_does_where_overfitting_began_the_annealing(
     corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """With a patience of none the first validation without a gain anneals; its descent is kept in the checkpoint."""
-    monkeypatch.setattr("seqmodel.training.loop.PATIENCE", 0)
-    monkeypatch.setattr("seqmodel.training.loop.PATIENCE_SHARE", 0.0)
+    monkeypatch.setattr("seqmodel.training.validation.PATIENCE", 0)
+    monkeypatch.setattr("seqmodel.training.validation.PATIENCE_SHARE", 0.0)
     settings = {"training": {"steps": 200}}
     whole, parts = tmp_path / "whole.seqmodel", tmp_path / "parts.seqmodel"
     result = run_training(request(whole, corpus, **_copied(settings)))

@@ -176,7 +176,7 @@ class TrainingRun:
     def _affordable(self, trainer: Trainer, data: TrainingData, log: RunLog) -> TrainingData:
         """The data with an even choice of the held-out text that can be scored in the time left."""
         whole = token_count(data.held_out)
-        most = trainer.end_reserve.affordable(self.deadline - time.monotonic())
+        most = trainer.validation.end_reserve.affordable(self.deadline - time.monotonic())
         if most >= whole:
             return data
         data = dataclasses.replace(data, held_out=np.array(stretches(data.held_out, most)))
