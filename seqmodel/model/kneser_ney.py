@@ -85,7 +85,7 @@ class Level:
 
 @dataclass(frozen=True)
 class CountModel:
-    """Levels by context length; level 0 has one row, the empty context. `predicted` (V,): True for ids that can occur."""
+    """Levels by context length; level 0 has one row, the empty context. `predicted` (V,): the ids that can occur."""
 
     vocabulary: int
     levels: tuple[Level, ...]
