@@ -1,4 +1,4 @@
-"""The values that settings and options take. Apart from `config`, so that `--help` need not load its validation."""
+"""The values that settings and options take; apart from `settings`, so that `--help` does not load pydantic."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ SubwordMethod = Literal["unigram", "bpe"]
 Precision = Literal["fp32", "bf16"]
 Device = Literal["auto", "cpu", "cuda", "mps"]
 Size = Literal["s", "m", "l"]
-HeldOutFrom = Literal["split", "file", ""]  # of the corpus, a file of its own, or none
+HeldOutFrom = Literal["split", "file", ""]  # part of the corpus, a file of its own, or none
 TableFormat = Literal["tsv", "csv", "jsonl", "raw-tsv"]
-Over = Literal["time", "tokens"]  # what the curves of runs are drawn over
+Over = Literal["time", "tokens"]  # the horizontal axis of runs' curves
 TextErrors = Literal["strict", "replace"]
 
 MAX_THREADS = 1024  # with many thousands, libraries crash
@@ -32,7 +32,7 @@ def plain_types(kind: Any) -> list[Any]:
 
 
 def choices(kind: Any) -> tuple[str, ...]:
-    """The values of a type that lists them; none for other types."""
+    """The values of a Literal or Enum type; none for other types."""
     for part in plain_types(kind):
         if get_origin(part) is Literal:
             return tuple(map(str, get_args(part)))
@@ -49,7 +49,7 @@ def allowed(
     below: float | None = None,
     most: float | None = None,
 ) -> str:
-    """The values of a type within bounds, in words.
+    """Describe the allowed values of a type within bounds.
 
     Examples: "tsv, csv or jsonl"; "a whole number from 1 to 64"; "a number above 0 and at most 1".
     """
@@ -80,7 +80,7 @@ def allowed(
 
 
 def either(values: Sequence[str]) -> str:
-    """Example: "tsv, csv or jsonl"."""
+    """Join values as alternatives. Example: "tsv, csv or jsonl"."""
     return " or ".join([", ".join(values[:-1]), values[-1]]) if len(values) > 1 else "".join(values)
 
 

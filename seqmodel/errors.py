@@ -1,14 +1,14 @@
 """The errors that seqmodel raises, each with a message, a hint and the exit code that the command line ends with.
 
     SeqmodelError                1  anything that failed
-    ├── UsageError               2  options that contradict each other or ask for what cannot be
+    ├── UsageError               2  options that contradict each other or have an impossible value
     ├── DataError                3  text, or a file of text, that cannot be used
     ├── ModelError               4  a bundle, checkpoint or token store that is missing, damaged or of another kind
     ├── ResourceError            5  out of disk or memory
-    └── StoppedElsewhere         …  the first process of a run in several has failed, and told why: its exit code
+    └── StoppedElsewhere         …  the first process of a distributed run has failed; its exit code
 
-A message says what is wrong and where; the hint says what to do next. Neither ever quotes the user's text; that a
-table lacks a column is told with the names of those it has.
+A message says what is wrong and where; the hint says what to do next. Neither quotes the user's text, except the column
+names of a table that lacks a column.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import os
 
 
 class SeqmodelError(Exception):
-    """Base of every error that seqmodel raises on purpose."""
+    """Base class of the errors that seqmodel raises on purpose."""
 
     exit_code = 1
 

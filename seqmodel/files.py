@@ -1,4 +1,4 @@
-"""Writing files so that a crash at any instant leaves the old file or the new one, and nobody else writes them."""
+"""Atomic writes, so that a crash leaves the old file or the new one, and locks against other writers."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from seqmodel.errors import ResourceError, SeqmodelError, UsageError, system_rea
 
 
 def temporary_for(path: Path) -> Path:
-    """The file that becomes `path` when it is complete. Nothing of a user's has such a name, so it may be swept."""
+    """The temporary file that becomes `path` when complete. Users' files have no such names, so it may be removed."""
     return path.with_name(f".{path.name}.seqmodel-partial")
 
 
 def file_failure(error: OSError, path: Path | str, doing: str) -> SeqmodelError:
-    """The error of ours that tells what an operating-system error means for the user."""
+    """The `SeqmodelError` for an operating-system error while `doing` (such as "writing") something to `path`."""
     if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
         return ResourceError(f"no space left while {doing} {path}", "Free some disk space, or choose another folder.")
     return SeqmodelError(f"{path}: {doing} failed: {system_reason(error)}", "Check the path and its permissions.")
@@ -49,7 +49,7 @@ def atomic_write(path: Path) -> Iterator[BinaryIO]:
 
 
 def _remove(temporary: Path) -> None:
-    with suppress(OSError):  # what went wrong before is what is told
+    with suppress(OSError):  # the first error is the one to report
         temporary.unlink(missing_ok=True)
 
 
@@ -66,10 +66,10 @@ def _sync_folder(folder: Path) -> None:
 
 @contextmanager
 def write_alone(path: Path, force: bool) -> Iterator[BinaryIO]:
-    """`atomic_write` under the lock of `path`; one that exists is overwritten with `force` alone.
+    """`atomic_write` under the lock of `path`; an existing file is overwritten only with `force`.
 
     Raises:
-        UsageError: if it exists, is no file, or another process is writing it.
+        UsageError: if it exists, is not a regular file, or another process is writing it.
         SeqmodelError: as `atomic_write`.
     """
     with exclusive(path):
@@ -79,7 +79,7 @@ def write_alone(path: Path, force: bool) -> Iterator[BinaryIO]:
 
 
 def refuse_existing(path: Path, force: bool, also: str = "") -> None:
-    """Raise `UsageError` if `path` exists and may not be overwritten. A folder or a device never may."""
+    """Raise `UsageError` if `path` exists, unless `force` is given and it is a regular file; `also` ends the hint."""
     if path.exists() and not path.is_file():
         raise UsageError(f"{path} is no regular file", "Choose another name.")
     if path.exists() and not force:
@@ -87,7 +87,7 @@ def refuse_existing(path: Path, force: bool, also: str = "") -> None:
 
 
 def check_folder(path: Path) -> None:
-    """Raise `UsageError` if `path` is a folder, or stands in none."""
+    """Raise `UsageError` if `path` is a folder, or its parent is not one."""
     if str(path) == "-":
         raise UsageError("the output must be a file", "Standard output carries its name; choose another than -.")
     if not path.name or path.is_dir():
@@ -97,7 +97,7 @@ def check_folder(path: Path) -> None:
 
 
 def beside(path: Path, suffix: str) -> Path:
-    """The file of another kind that belongs to a run: `m.seqmodel` has `m.checkpoint`, `m.tokens`, `m.jsonl` …"""
+    """Another file of the same run: beside `m.seqmodel` these are `m.checkpoint`, `m.tokens`, `m.jsonl` …"""
     return path.with_name(_stem(path) + suffix)
 
 
@@ -111,20 +111,22 @@ def _stem(path: Path) -> str:
     return name.removesuffix(".valid") if path.name.endswith(".valid.tokens") else name
 
 
-# Who lets go of a lock takes its file away while it still holds it, so that a file of that name is never locked twice:
-# who has opened the file by then finds it gone (filelock looks), and opens the next.
+# A lock's file is removed while the lock is still held, so that no two files of one name are locked: a process that has
+# opened it by then finds it gone (filelock checks) and opens a new one, for which it needs some time.
 _OPENED_ANEW = 0.1  # seconds
 
 
 def note_own(path: Path, *made: Path) -> None:
-    """Note in the lock of `path`, which the caller holds, which files it is about to make: those of `made` that are not
-    there yet. If it is killed before it has something to keep, the next holder sweeps them."""
-    with suppress(OSError):  # where a lock cannot be written to, they have to be overwritten with --force
+    """Record in the lock of `path`, held by the caller, the files of `made` that do not exist yet.
+
+    If the caller is killed before it has written a bundle or checkpoint, the next holder removes them.
+    """
+    with suppress(OSError):  # without the record, the files must be overwritten with --force
         lock_of(path).write_bytes(b"".join(os.fsencode(each.name) + b"\n" for each in made if not each.exists()))
 
 
 def _left(path: Path) -> list[Path]:
-    """The files that a killed holder of the lock of `path` noted as its own."""
+    """The files recorded in the lock of `path` by a killed holder."""
     try:
         noted = lock_of(path).read_bytes().split(b"\n")
     except OSError:
@@ -135,10 +137,10 @@ def _left(path: Path) -> list[Path]:
 
 @contextmanager
 def exclusive(path: Path, inputs: Sequence[str] = ()) -> Iterator[None]:
-    """Hold the lock that guards `path` and the files beside it; what a killed run left is swept, but `inputs`.
+    """Hold the lock of `path` and the files beside it; removes what a killed run left, except `inputs`.
 
     Raises:
-        UsageError: if another process holds it, or no file of that name can be.
+        UsageError: if another process holds it, or `path` cannot be a file.
     """
     import filelock
 
@@ -155,7 +157,7 @@ def exclusive(path: Path, inputs: Sequence[str] = ()) -> Iterator[None]:
     try:
         for suffix in (".seqmodel", ".checkpoint", ".tokens", ".valid.tokens"):
             temporary_for(beside(path, suffix)).unlink(missing_ok=True)
-        temporary_for(path).unlink(missing_ok=True)  # whatever the bundle is called
+        temporary_for(path).unlink(missing_ok=True)  # a bundle may have another suffix
         if not (path.exists() or beside(path, ".checkpoint").exists()):
             read = [os.path.realpath(name) for name in inputs]
             for each in (each for each in left if os.path.realpath(each) not in read):

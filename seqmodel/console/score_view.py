@@ -16,7 +16,7 @@ from seqmodel.scoring.totals import Base as Base
 from seqmodel.scoring.totals import CorpusTotals as CorpusTotals
 from seqmodel.scoring.words import WordBoundary, WordKind, word_scores
 from seqmodel.text.tables import TableReader
-from seqmodel.tokens.tokenizer import END, FIRST_BYTE, FIRST_PIECE, UNKNOWN, Tokenizer
+from seqmodel.tokens.tokenizer import END, UNKNOWN, Tokenizer, is_byte
 
 Level = Literal["line", "token", "word", "document", "corpus"]
 TOKENS_AT_ONCE = 1 << 14  # of a line, converted to Python numbers together
@@ -143,7 +143,7 @@ def token_text(tokenizer: Tokenizer, token: int, text: str, span: list[int]) -> 
     if token == END:
         return ""
     data = tokenizer.piece_bytes[token]
-    if token == UNKNOWN or (FIRST_BYTE <= token < FIRST_PIECE and data[0] >= 0x80):
+    if token == UNKNOWN or (is_byte(token) and data[0] >= 0x80):
         return tokenizer.piece(token)
     return text[span[0] : span[1]] or ("\n" if data == b"\n" else "")
 

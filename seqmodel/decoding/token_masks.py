@@ -19,7 +19,7 @@ import numpy.typing as npt
 
 from seqmodel.choices import SequenceKind
 from seqmodel.tokens.characters import EVERYTHING, Characters, utf8_length
-from seqmodel.tokens.tokenizer import END, FIRST_BYTE, FIRST_PIECE, START, UNKNOWN, Tokenizer
+from seqmodel.tokens.tokenizer import END, FIRST_BYTE, FIRST_PIECE, START, UNKNOWN, Tokenizer, is_byte
 
 Mask = npt.NDArray[np.bool_]
 
@@ -258,7 +258,7 @@ class Speller:
         data = self.pending + self.tokenizer.piece_bytes[token]
         if self.tokenizer.unit == "byte":
             return self._decoded_bytes(data)
-        if FIRST_BYTE <= token < FIRST_PIECE and _is_unfinished(data):
+        if is_byte(token) and _is_unfinished(data):
             self.pending = data
             if self.tokenizer.unit == "word" and self.run is None:
                 self.run = ""
@@ -304,8 +304,7 @@ class Speller:
         if self.tokenizer.unit != "word":
             return
         self.owes_blank = text == " " and self.at_line_start
-        is_byte = FIRST_BYTE <= token < FIRST_PIECE
-        if is_byte and (text == " " or not text.isspace()):
+        if is_byte(token) and (text == " " or not text.isspace()):
             run = text if text == " " else (self.run or "") + text
             self.run = run[: self.spelling.longest + 1]
             self.bare = False

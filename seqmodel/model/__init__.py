@@ -1,1 +1,1 @@
-"""The model: its cells, the network, the index of its n-grams, and the file that holds it."""
+"""The model: its cells and network, the count model, the index of n-grams, and the bundle file."""

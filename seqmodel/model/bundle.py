@@ -1,7 +1,7 @@
-"""The `.seqmodel` file: everything that scoring and generation need, in one valid safetensors file.
+"""The bundle, a `.seqmodel` file: everything that scoring and generation need, in one valid safetensors file.
 
-Needs no torch. Holds the weights, the SentencePiece model, the n-gram index and, as metadata, the settings,
-where the model came from and how it did on held-out text. Equal runs give equal bytes: no times, no paths.
+Needs no torch. Contains the weights, the SentencePiece model, the n-gram index, the count model and, as metadata, the
+settings, the provenance and the held-out results. Equal runs give equal bytes: no times, no paths.
 """
 
 from __future__ import annotations
@@ -37,26 +37,28 @@ _LEVEL_PARTS = ("keys", "offsets", "tokens", "counts")
 
 
 Bits = Annotated[float, Field(ge=0)]
-_MOST_COUNTED = 1 << 40  # up to which sums over rows are exact
-_LARGEST_WEIGHT = 1e4  # those of trained models are below ten
-_MOST_BITS = 1000  # of a token: no model makes one less probable
+_MOST_COUNTED = 1 << 40  # the largest total of counts: sums over rows stay exact
+_LARGEST_WEIGHT = 1e4  # weights of trained models are below 10
+_MOST_BITS = 1000  # per token: more than any model gives
 
 Scalar = bool | int | float | str
 
 
 def ratio(amount: float, count: float) -> float:
-    """A mean; not a number where nothing was counted."""
+    """`amount / count`, or NaN if `count` is 0."""
     return float(amount / count) if count else math.nan
 
 
 def power(bits: float) -> float:
-    """2^bits, infinite where no number holds it."""
+    """2^bits, or infinity if that is too large for a float."""
     return math.inf if bits >= 1000 else 2**bits
 
 
 class LengthBin(Settings):
-    """Held-out lines of at most `upto` characters, more than the bin before has: their number, and quantiles of their
-    bits per char. In a closed vocabulary both are counted in tokens."""
+    """The number of held-out lines of at most `upto` characters, beyond the bin before, and quantiles of bits per char.
+
+    In a closed vocabulary, tokens take the place of characters.
+    """
 
     upto: Count
     lines: Count
@@ -64,8 +66,7 @@ class LengthBin(Settings):
 
 
 class HeldOutLines(Settings):
-    """How held-out lines scored, by their length: what `score --percentile` ranks others among. Without bins if there
-    were too few."""
+    """Quantiles of the held-out lines' scores by length, for `score --percentile`; no bins if lines were too few."""
 
     percents: tuple[Annotated[float, Field(ge=0, le=100)], ...]
     bins: tuple[LengthBin, ...]
@@ -81,17 +82,19 @@ class HeldOutLines(Settings):
 
 
 class HeldOut(Settings):
-    """What the stored weights give on the held-out text; `bits` include end symbols. Beside them what simpler
-    models of the same training text give."""
+    """The result of the stored weights on the held-out text, and of simpler models of the same training text.
+
+    Bits are totals over the text, end symbols included.
+    """
 
     sequences: Count
     tokens: Count
     chars: Count
     bits: Bits
-    recurrence_bits: Bits | None = None  # of each expert alone, where there are two
-    counts_bits: Bits | None = None
-    unigram_bits: Bits | None = None  # of the tokens' shares of the training text
-    lines: HeldOutLines | None = None  # none in bundles that were made before lines were counted
+    recurrence_bits: Bits | None = None  # of the recurrence alone, if there is a count model
+    counts_bits: Bits | None = None  # of the count model alone
+    unigram_bits: Bits | None = None  # of the tokens' relative frequencies in the training text
+    lines: HeldOutLines | None = None  # None in earlier bundles
 
     @model_validator(mode="after")
     def _can_be(self) -> HeldOut:
@@ -106,12 +109,12 @@ class HeldOut(Settings):
 
     @property
     def perplexity(self) -> float:
-        """Per token."""
+        """The perplexity per token."""
         return power(self.bits / max(1, self.tokens))
 
 
 class Provenance(Settings):
-    """What the model was trained on."""
+    """The training text: its digest, its size, and the source of the held-out text."""
 
     corpus_digest: Digest
     corpus_bytes: Count
@@ -121,11 +124,11 @@ class Provenance(Settings):
     tokens: Count
     train_tokens: Count
     held_out_from: HeldOutFrom
-    began_from: Digest | None = None  # the digest of the bundle whose weights training began with
+    began_from: Digest | None = None  # the digest of the bundle given by --init
 
 
 class TrainingSummary(Settings):
-    """How the weights came about."""
+    """The training run: its seed, length, budget and settings."""
 
     seed: Count
     steps: Count
@@ -137,10 +140,10 @@ class TrainingSummary(Settings):
 
 
 class FingerprintSettings(Settings):
-    """How the filter of the training text's n-grams is to be read; see model.fingerprint.
+    """The settings of the filter of the training text's n-grams; see model.fingerprint.
 
-    `longest` is in characters. Earlier bundles have a `window` instead: a filter of n-grams of so many tokens, which
-    cannot tell how much a text copies.
+    `longest` is the longest n-gram in characters. Earlier bundles have a filter of token n-grams instead, of length
+    `window`, which is not read.
     """
 
     hashes: int = Field(ge=1, le=64)
@@ -170,9 +173,11 @@ class BundleHeader(Settings):
     provenance: Provenance
     training: TrainingSummary
     held_out: HeldOut | None = None
-    discounts: tuple[tuple[float, float, float], ...] = ()  # of the count model, by level; none if there is none
-    mixture: tuple[float, ...] = ()  # the recurrence's weight by situation; see inference.mixture
-    tokenizer: TokenizerSettings | None = None  # how the vocabulary was learned, where that is known
+    discounts: tuple[
+        tuple[float, float, float], ...
+    ] = ()  # D1, D2, D3+ of each level of the count model; empty without one
+    mixture: tuple[float, ...] = ()  # the recurrence's weight in each situation; see inference.experts
+    tokenizer: TokenizerSettings | None = None  # settings with which the vocabulary was learned, if known
     corpus: CorpusSettings | None = None
     fingerprint: FingerprintSettings | None = None
 
@@ -187,7 +192,7 @@ class BundleHeader(Settings):
 
 @dataclass(frozen=True)
 class Bundle:
-    """An open bundle: weights as stored, by their names in the torch network."""
+    """A bundle in memory; `weights` as stored, by their names in the torch network."""
 
     header: BundleHeader
     tokenizer: Tokenizer
@@ -195,17 +200,17 @@ class Bundle:
     weights: Mapping[str, Array]
     counts: CountModel | None = None
     fingerprint: Fingerprint | None = None
-    characters: Characters | None = None  # of the training text; None in bundles made before they were kept
-    digest: str = ""  # of the file it was read from
+    characters: Characters | None = None  # of the training text; None in earlier bundles
+    digest: str = ""  # of the file that it was read from
 
     @property
     def written_characters(self) -> Characters | None:
-        """What is sampled is made of these; where they were not kept, of those that the vocabulary holds."""
+        """The characters that sampling may use: those of the training text, or of the vocabulary in earlier bundles."""
         return self.characters if self.characters is not None else vocabulary_characters(self.tokenizer)
 
 
 def write_bundle(path: Path, bundle: Bundle) -> None:
-    """Write a bundle atomically. A fingerprint of an earlier kind, which is not read, is left out.
+    """Write a bundle atomically, without the settings of a fingerprint that was not read.
 
     Raises:
         ResourceError: if the disk is full; the old file stays.
@@ -228,27 +233,27 @@ def write_bundle(path: Path, bundle: Bundle) -> None:
 
 
 def in_range(weights: Mapping[str, Array]) -> bool:
-    """Whether no weight (float16 or float32) is so large that a product of them may overflow, or no number at all."""
+    """True if no weight (float16 or float32) is NaN or so large that products may overflow."""
     return all(_largest(weight) <= _largest(np.array(_LARGEST_WEIGHT, weight.dtype)) for weight in weights.values())
 
 
 def _largest(values: Array) -> int:
-    """The largest magnitude as its bits, which rise with it; what is no number has the highest."""
+    """The bit pattern of the largest magnitude; patterns are in the order of magnitudes, and NaN's are the highest."""
     bits: npt.NDArray[np.unsignedinteger] = values.view(np.uint16 if values.dtype == np.float16 else np.uint32)
     return int((bits & (np.iinfo(bits.dtype).max >> 1)).max(initial=0))
 
 
 def stored_precision(array: Array) -> Array:
-    """A weight as the bundle keeps it: matrices in half precision, which costs nothing there; vectors are small."""
+    """Convert a weight as the bundle stores it: matrices to float16, which loses no accuracy, vectors to float32."""
     with np.errstate(over="ignore"):  # see `in_range`
         return array.astype(np.float16 if array.ndim > 1 else np.float32)
 
 
 def read_bundle_header(path: Path) -> tuple[BundleHeader, TensorFile]:
-    """What a bundle says of itself, from its header alone.
+    """Read and check a bundle's header alone.
 
     Raises:
-        ModelError: if it is missing, damaged, of a newer format, or no bundle.
+        ModelError: if the file is missing, damaged, of a newer format, or not a bundle.
     """
     file = read_header(path)
     return _checked(file), file
@@ -272,10 +277,10 @@ def _checked(file: TensorFile) -> BundleHeader:
 
 
 def read_bundle(path: Path) -> Bundle:
-    """Read a bundle and check all of it.
+    """Read and check a whole bundle.
 
     Raises:
-        ModelError: if it is missing, damaged, of a newer format, or its parts do not fit together.
+        ModelError: if the file is missing, damaged or of a newer format, or its parts do not fit together.
     """
     file, tensors = read_tensors(path)
     header = _checked(file)
@@ -286,7 +291,7 @@ def read_bundle(path: Path) -> Bundle:
 
 
 def _bundle(header: BundleHeader, weights: dict[str, Array], digest: str) -> Bundle:
-    """A bundle of its tensors by name.
+    """Make a bundle from its header and its tensors by name.
 
     Raises:
         ModelError: if they do not fit together.
@@ -315,7 +320,7 @@ def _bundle(header: BundleHeader, weights: dict[str, Array], digest: str) -> Bun
 
 
 def index_fits(index: NgramIndex, rows: tuple[tuple[int, int], ...]) -> bool:
-    """Whether the n-gram keys are those of so many rows, sorted, and of tokens of the vocabulary."""
+    """True if the n-gram keys are sorted, within the vocabulary, and as many as `rows` (order, number) says."""
     return all(
         keys.dtype == np.int64 and keys.shape == (number,) and _is_sorted_set(keys, index.vocabulary**order)
         for keys, (order, number) in zip(index.keys, rows, strict=True)
@@ -323,15 +328,15 @@ def index_fits(index: NgramIndex, rows: tuple[tuple[int, int], ...]) -> bool:
 
 
 def _is_sorted_set(keys: Array, limit: int) -> bool:
-    """Whether keys rise, from 0 or more to less than a limit."""
+    """True if keys increase strictly, from at least 0 to below a limit."""
     return not len(keys) or bool(keys[0] >= 0 and keys[-1] < limit and (keys[1:] > keys[:-1]).all())
 
 
 def _fingerprint(header: BundleHeader, bits: Array | None) -> Fingerprint | None:
-    """The filter of a bundle; None if there is none, or one of tokens.
+    """The fingerprint of a bundle; None if it has none, or one of token n-grams.
 
     Raises:
-        ModelError: if it is not as the header says.
+        ModelError: if it does not fit the header.
     """
     settings = header.fingerprint
     if settings is None and bits is None:
@@ -342,10 +347,10 @@ def _fingerprint(header: BundleHeader, bits: Array | None) -> Fingerprint | None
 
 
 def _characters(header: BundleHeader, runs: Array | None) -> Characters | None:
-    """The characters of a bundle.
+    """The characters of a bundle; None if it has none.
 
     Raises:
-        ModelError: if they are none.
+        ModelError: if they are not a valid set.
     """
     if runs is None:
         return None
@@ -355,7 +360,7 @@ def _characters(header: BundleHeader, runs: Array | None) -> Characters | None:
 
 
 def _count_model(header: BundleHeader, tensors: Mapping[str, Array]) -> CountModel | None:
-    """The count model of a bundle.
+    """The count model of a bundle; None if it has none.
 
     Raises:
         ModelError: if its arrays do not fit together.
@@ -388,8 +393,10 @@ def _count_model(header: BundleHeader, tensors: Mapping[str, Array]) -> CountMod
 
 
 def _level_fits(level: Level, contexts: int, predicted: npt.NDArray[np.bool_]) -> bool:
-    """Whether a level is what `CountModel` relies on, so that probabilities sum to one; `contexts` is the number of
-    rows of the level before."""
+    """True if a level is valid, so that the probabilities of `CountModel` sum to 1.
+
+    `contexts` is the number of rows of the level before.
+    """
     keys, offsets, tokens, counts = (getattr(level, part) for part in _LEVEL_PARTS)
     kinds = keys.dtype == np.int64 and all(a.dtype in (np.uint8, np.uint16, np.uint32) for a in (tokens, counts))
     shapes = all(a.ndim == 1 for a in (keys, offsets, tokens, counts))
@@ -403,14 +410,14 @@ def _level_fits(level: Level, contexts: int, predicted: npt.NDArray[np.bool_]) -
     if tokens.max(initial=0) >= len(predicted) or not predicted[tokens].all():
         return False
     rises = np.concatenate([[True], tokens[1:] > tokens[:-1], [True]])
-    rises[offsets] = True  # a row begins anew
+    rises[offsets] = True  # the first follower of each row
     proper = all(0 <= discount <= most for most, discount in enumerate(level.discounts, start=1))
     counted = counts.min(initial=1) > 0 and counts.sum(dtype=np.uint64) < _MOST_COUNTED
     return bool(proper and counted and rises.all() and _is_sorted_set(keys, contexts * len(predicted)))
 
 
 def weight_shapes(settings: ModelSettings) -> dict[str, tuple[int, ...]]:
-    """The weights that a model of these settings has, by name."""
+    """The shapes of the weights of a model with these settings, by name."""
     own = _network_shapes(settings)
     return {f"networks.{number}.{name}": own[name] for number in range(settings.networks) for name in own}
 

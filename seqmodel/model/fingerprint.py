@@ -1,9 +1,8 @@
-"""The training text's n-grams of characters, in a filter of fixed size: it may say yes wrongly, never no wrongly.
+"""A filter of fixed size for the training text's character n-grams, with false positives but no false negatives.
 
-A Bloom filter (Bloom 1970) over the n-grams of every length from 1 to `longest` that end at each place of the text. A
-start symbol stands before each sequence and an end symbol after it, so that n-grams also tell how sequences begin and
-end. They are of characters whatever the model's tokens are: a copy may begin or end inside a token. Two hashes give all
-(Kirsch & Mitzenmacher 2008).
+A Bloom filter (Bloom 1970) of all n-grams of 1 to `longest` characters. Each sequence is enclosed in a start and an end
+symbol, so that n-grams include the beginnings and ends of sequences. The n-grams are of characters for every unit, as a
+copy may begin or end inside a token. Two hashes give all others (Kirsch & Mitzenmacher 2008).
 """
 
 from __future__ import annotations
@@ -21,8 +20,8 @@ from seqmodel.tokens.tokenizer import END, FIRST_BYTE
 
 LONGEST = 16
 MOST_HASHES = 8
-DISTINCT = 0.5  # of all n-grams, about: 0.3 in molecules, 0.48 in names, 0.6 in plays
-BEGIN, FINISH = 0x110000, 0x110001  # the symbols of a sequence's start and end, beyond all characters
+DISTINCT = 0.5  # assumed share of distinct n-grams: 0.3 in molecules, 0.48 in names, 0.6 in plays
+BEGIN, FINISH = 0x110000, 0x110001  # codes of the start and end symbols, above all characters
 _CHUNK = 1 << 18
 _MULTIPLIER = np.uint64(0x9E3779B97F4A7C15)
 
@@ -34,7 +33,7 @@ Hashes = npt.NDArray[np.uint64]
 
 @dataclass(frozen=True)
 class Fingerprint:
-    """`bits` (bytes,) of the filter; n-grams of up to `longest` characters; `hashes` bits are set for each."""
+    """The filter: `bits` (bytes,), n-grams of up to `longest` characters, `hashes` bits set for each."""
 
     bits: npt.NDArray[np.uint8]
     longest: int
@@ -42,15 +41,15 @@ class Fingerprint:
 
     @cached_property
     def false_positives(self) -> float:
-        """The probability that an n-gram which the text lacks is found all the same."""
+        """The probability that the filter reports an n-gram that the text lacks."""
         share = int(np.bitwise_count(self.bits).sum()) / (8 * len(self.bits))
         return float(share**self.hashes)
 
     def spans(self, codes: Codes) -> Lengths:
-        """For each place (N,) the length of the longest span that ends there and that the training text has.
+        """The length of the longest span of the training text that ends at each code (N,); shape (N,).
 
-        It is never too small. It may be too large where the filter errs, and beyond `longest` characters, where
-        overlapping n-grams may stem from different places of the training text.
+        Never too small. It may be too large because of false positives, and above `longest` characters because
+        overlapping n-grams may come from different places of the training text.
         """
         known = self._known(codes).tolist()
         out, span = [], 0
@@ -60,7 +59,7 @@ class Fingerprint:
         return np.array(out, np.int64)
 
     def _known(self, codes: Codes) -> Lengths:
-        """For each place (N,) how many of the n-grams that end there are known, counted from the shortest on."""
+        """The length (N,) up to which all n-grams that end at each code are in the filter."""
         lengths = np.zeros(len(codes), np.int64)
         known = np.ones(len(codes), bool)
         for size, hashed in enumerate(_hashed(codes, self.longest), start=1):
@@ -79,7 +78,7 @@ def codes_of(text: str) -> Codes:
 
 
 def build_fingerprint(store: TokenStore, ranges: Ranges, size: int, longest: int = LONGEST) -> Fingerprint:
-    """The filter, of `size` bytes, of a store's ranges."""
+    """Build the filter of a store's ranges, in `size` bytes."""
     tokens = int((ranges[:, 1] - ranges[:, 0]).sum())
     entries = tokens * store.header.corpus_chars / max(1, store.header.tokens) * longest * DISTINCT
     hashes = int(np.clip(round(8 * size / max(1.0, entries) * np.log(2)), 1, MOST_HASHES))
@@ -92,12 +91,14 @@ def build_fingerprint(store: TokenStore, ranges: Ranges, size: int, longest: int
     return Fingerprint(bits, longest, hashes)
 
 
-# The text of the ranges
+# Text of the ranges
 
 
 def _pieces(store: TokenStore, ranges: Ranges) -> Iterator[tuple[Codes, bool]]:
-    """The characters of the ranges and the symbols between sequences, piece by piece, and whether a piece begins
-    anew: it does not go on where the one before ends."""
+    """Yield the codes of the ranges, with symbols between sequences, piece by piece.
+
+    Each comes with True unless it continues the piece before.
+    """
     for begin, end in ranges.tolist():
         at, anew = begin, True
         starts_line = begin == 0 or _ends_line(store, begin - 1)
@@ -117,14 +118,14 @@ def _ends_line(store: TokenStore, at: int) -> bool:
 
 
 def _character_end(store: TokenStore, at: int, most: int) -> int:
-    """The first place from `at` on that is not inside a character spelled in bytes, of which the last three may be."""
+    """The first position from `at` on that is not inside a character spelled in bytes; at most three later."""
     following = np.asarray(store.ids[at : min(at + 3, most)]).astype(np.int64)
     later = (following >= FIRST_BYTE + 0x80) & (following < FIRST_BYTE + 0xC0)
     return at + (len(later) if later.all() else int(np.argmin(later)))
 
 
 def _text(store: TokenStore, ids: npt.NDArray[np.unsignedinteger], starts_line: bool) -> str:
-    """The text of some ids, `END_MARK` between sequences; parts of characters at a range's ends are left out."""
+    """The text of some ids, `END_MARK` between sequences; incomplete characters at a range's ends are left out."""
     tokenizer = store.tokenizer
     errors = "surrogateescape" if tokenizer.unit == "byte" else "ignore"
     parts = []
@@ -133,13 +134,13 @@ def _text(store: TokenStore, ids: npt.NDArray[np.unsignedinteger], starts_line: 
         if number or starts_line:
             text = tokenizer.without_virtual_blanks(text)
         else:
-            text = tokenizer.without_virtual_blanks("." + text)[1:]  # its first blank is one that was written
+            text = tokenizer.without_virtual_blanks("." + text)[1:]  # keeps a first blank, which is not virtual
         parts.append(text)
     return END_MARK.join(parts)
 
 
 def _with_symbols(codes: Codes, before: bool) -> Codes:
-    """The codes with an end and a start symbol for each mark between sequences, and a start symbol `before` them."""
+    """Replace each mark between sequences by an end and a start symbol, and insert a start symbol if `before`."""
     marks = np.flatnonzero(codes == ord(END_MARK))
     codes = np.insert(codes, marks + 1, BEGIN)
     codes[marks + np.arange(len(marks))] = FINISH
@@ -147,8 +148,10 @@ def _with_symbols(codes: Codes, before: bool) -> Codes:
 
 
 def _batches(pieces: Iterable[tuple[Codes, bool]], longest: int) -> Iterator[tuple[Codes, Lengths, Flags]]:
-    """Pieces in larger batches, each after the end of the one before: their codes, how many symbols of its sequence end
-    at each place, and which places are new."""
+    """Join pieces to larger batches, each beginning with the end of the one before.
+
+    Yields the codes (N,), the length of the longest n-gram of one sequence that ends at each, and True for new codes.
+    """
     codes, firsts = np.empty(0, np.uint32), np.empty(0, bool)
     for group in _grouped(pieces):
         codes, firsts = codes[-longest:], firsts[-longest:]
@@ -178,8 +181,10 @@ def _grouped(pieces: Iterable[tuple[Codes, bool]]) -> Iterator[list[tuple[Codes,
 
 
 def _hashed(codes: Codes, longest: int) -> Iterator[Hashes]:
-    """For each length from 1 on the hashes (N,) of the n-grams that end at each place; those that would begin before
-    the first code are meaningless."""
+    """Yield, for each length from 1, the hashes (N,) of the n-grams that end at each code.
+
+    Hashes of n-grams that would begin before the first code are meaningless.
+    """
     mixed = _scrambled((codes.astype(np.uint64) + np.uint64(1)) * _MULTIPLIER)
     out = np.zeros(len(codes), np.uint64)
     for distance in range(longest):
@@ -189,7 +194,7 @@ def _hashed(codes: Codes, longest: int) -> Iterator[Hashes]:
 
 
 def _scrambled(x: Hashes) -> Hashes:
-    """All bits of a hash depend on all of x (the last steps of splitmix64, Steele et al. 2014)."""
+    """Mix the bits of x, so that each depends on all (the last steps of splitmix64, Steele et al. 2014)."""
     x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
     out: Hashes = x ^ (x >> np.uint64(31))

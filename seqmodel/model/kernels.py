@@ -1,8 +1,9 @@
-"""The pieces of the network whose gradients are written out, because autograd's passes over memory cost more than
-the arithmetic: products, the norm, the gated recurrence, the n-gram table and the cross-entropy of a linear head.
+"""Network operations with hand-written gradients: products, norm, gated recurrence, n-gram table, cross-entropy.
 
-`half`: products take bfloat16 and add up in float32, where the processor has instructions for that. Weights, what is
-carried, and everything between products stay float32.
+Autograd's passes over memory would cost more than the arithmetic.
+
+`half`: products of bfloat16, summed in float32, if the processor has instructions for them. Weights, states and
+everything between products stay float32.
 """
 
 from __future__ import annotations
@@ -15,11 +16,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 NORM_EPSILON = 1e-6
-LOSS_CHUNK_BYTES = 64 << 20  # logits that the loss holds at once
+LOSS_CHUNK_BYTES = 64 << 20  # logits that the loss computes at once
 
 
 def operand(x: Tensor, half: bool) -> Tensor:
-    """A factor of a product in the type that the product runs in."""
+    """A factor of a product, converted to the product's type."""
     return x.bfloat16() if half else x
 
 
@@ -87,7 +88,7 @@ class RMSNorm(nn.Module):
 
 
 class GatedLinearRecurrence(torch.autograd.Function):
-    """All of a `mingru` cell: (ζ, v, o) = x Wᵀ + b, z = σ(ζ),
+    """The whole `mingru` cell: (ζ, v, o) = x Wᵀ + b, z = σ(ζ),
 
         h_t = (1 − z_t)(1 − start_t) ⊙ h_{t−1} + z_t ⊙ v_t,   y = h ⊙ SiLU(o)
 
@@ -148,14 +149,14 @@ class GatedLinearRecurrence(torch.autograd.Function):
 
 @dataclass
 class TableGradient:
-    """What the table's rows are owed: rows (N, K), and what each of the K rows of a position gets, (N, D)."""
+    """The sparse gradient of the table: `rows` (N, K), and the gradient (N, D) of each of a position's K rows."""
 
     rows: Tensor
     values: Tensor
 
 
 class TableLookup(torch.autograd.Function):
-    """x + scale · Σ_k table[rows_k]; leaves the table's gradient with its owner as (rows, values), never dense."""
+    """x + scale · Σ_k table[rows_k]; the table's gradient is stored in its owner as (rows, values), never dense."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, table: Tensor, rows: Tensor, scale: float, owner: NgramTable) -> Tensor:
@@ -172,7 +173,7 @@ class TableLookup(torch.autograd.Function):
 
 
 class NgramTable(nn.Module):
-    """Embeddings of n-grams, row 0 of which stays zero. `gradient` is what the last backward pass left."""
+    """Embeddings of n-grams; row 0 stays zero. `gradient` is that of the last backward pass."""
 
     def __init__(self, rows: int, width: int, dropout: float) -> None:
         super().__init__()
@@ -183,7 +184,7 @@ class NgramTable(nn.Module):
         self.gradient: TableGradient | None = None
 
     def forward(self, x: Tensor, rows: Tensor) -> Tensor:
-        """x plus the embeddings of `rows`; in training each is left out now and then, as if it had no row."""
+        """x plus the embeddings of `rows`; in training some are dropped at random, as if they had no row."""
         scale = 1.0
         if self.training and self.dropout:
             rows = rows * (torch.rand(rows.shape, device=rows.device) >= self.dropout)
@@ -213,7 +214,7 @@ class ChunkedCrossEntropy(torch.autograd.Function):
             x_, share_, target = operand(x[part], half), share[part], targets[part, None]
             p = (x_ @ w_.T).to(x.dtype).add_(bias)
             torch.softmax(p, -1, out=p)
-            # A target that cannot be predicted has weight 0; it must not turn 0 · inf into nan.
+            # A target that cannot be predicted has weight 0, but 0 · inf would be NaN.
             picked = p.gather(1, target)[:, 0].clamp_min(1e-37).log_()
             loss -= torch.where(share_ > 0, picked, 0).dot(share_)
             p.scatter_add_(1, target, p.new_full((len(p), 1), -1.0))

@@ -30,20 +30,20 @@ from seqmodel.tokens.tokenizer import END, START, never_predicted
 IdArray = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float32]
 
-MOST_TOKENS = 1 << 22  # that are counted: what bounds the memory of the estimation
+MOST_TOKENS = 1 << 22  # tokens that are counted at most, which bounds the memory of the estimation
 FALLBACK_DISCOUNTS = (0.5, 1.0, 1.5)
 
-# By what the mixture's weights differ: the back-off weight of the longest context found, and how sure the
-# recurrence is (its highest log-probability). They stand here because a bundle keeps one weight for each.
+# Bins of the mixture's situations: by the back-off weight of the longest context found, and by the recurrence's highest
+# log-probability. They are here because a bundle keeps one weight for each situation.
 NOVELTY_EDGES = np.array([0.1, 0.3, 0.6], np.float32)
 SURENESS_EDGES = np.array([-2.0, -0.7, -0.1], np.float32)
 
 
 @dataclass(frozen=True)
 class Level:
-    """The contexts of one length and what follows each.
+    """The contexts of one length, with the tokens that follow each.
 
-    `keys` (rows,) sorted; the followers of row r are `tokens[offsets[r]:offsets[r + 1]]`, sorted, with their
+    `keys` (rows,) are sorted; the followers of row r are `tokens[offsets[r]:offsets[r + 1]]`, sorted, with their
     (adjusted) `counts`; `discounts` are D1, D2, D3+.
     """
 
@@ -55,7 +55,7 @@ class Level:
 
     @cached_property
     def _discount(self) -> Floats:
-        """Discount by count, 3 standing for all above."""
+        """The discount of each count from 0 to 3, the last for all above."""
         return np.array([0.0, *self.discounts], np.float32)
 
     @cached_property
@@ -85,7 +85,7 @@ class Level:
 
 @dataclass(frozen=True)
 class CountModel:
-    """Levels by context length; level 0 has one row, the empty context. `predicted` (V,) tells which ids may come."""
+    """Levels by context length; level 0 has one row, the empty context. `predicted` (V,): the ids that can occur."""
 
     vocabulary: int
     levels: tuple[Level, ...]
@@ -93,7 +93,7 @@ class CountModel:
 
     @cached_property
     def unigrams(self) -> Floats:
-        """(V,) level 0 with the uniform distribution over the predicted ids mixed in."""
+        """The probabilities (V,) of level 0, interpolated with the uniform distribution over the predicted ids."""
         level = self.levels[0]
         p = np.where(self.predicted, level.backoff[0] / self.predicted.sum(), 0).astype(np.float32)
         p[level.tokens] += level.shares(np.arange(len(level.tokens)), np.zeros(len(level.tokens), np.int64))
@@ -105,18 +105,18 @@ class CountModel:
 
     @property
     def history(self) -> int:
-        """How many tokens before the current input are looked at."""
+        """The number of tokens before the current input that contexts reach back."""
         return max(0, self.order - 2)
 
     @property
     def situations(self) -> int:
-        """How many situations the mixture tells apart."""
+        """The number of situations for which the mixture has a weight."""
         return self.order * (len(NOVELTY_EDGES) + 1) * (len(SURENESS_EDGES) + 1)
 
     def find(self, inputs: IdArray, history: IdArray) -> list[IdArray]:
-        """Rows of the contexts that end at each input, level by level from 1; `ABSENT` where there is none.
+        """Rows (T, B) of the contexts that end at each input, for each level from 1; `ABSENT` if there is none.
 
-        `inputs` (T, B), `history` (history, B) the inputs before; a context never reaches beyond a start.
+        `inputs` (T, B); `history` (history, B): the inputs before them. A context never reaches back beyond a start.
         """
         if inputs.size == 1:
             return self._find_one([int(inputs[0, 0]), *history[:, 0].tolist()[::-1]])
@@ -132,7 +132,7 @@ class CountModel:
         return rows
 
     def _find_one(self, latest_first: list[int]) -> list[IdArray]:
-        """As `find`, for the one context of the latest tokens: sampling comes here for every token."""
+        """As `find` for a single input, but faster, for sampling token by token."""
         rows, row = [], 0
         for token, level in zip(latest_first, self.levels[1:], strict=False):
             if row >= 0:
@@ -143,7 +143,7 @@ class CountModel:
         return rows
 
     def _distribution(self, rows: list[IdArray]) -> Floats:
-        """As `distributions`, for one context (1, V)."""
+        """The probabilities (1, V) for one context; see `distributions`."""
         p = self.unigrams[None].copy()
         for level, found in zip(self.levels[1:], rows, strict=True):
             row = int(found[0])
@@ -155,7 +155,7 @@ class CountModel:
         return p
 
     def distributions(self, rows: list[IdArray], count: int) -> Floats:
-        """Probabilities (count, V) for contexts found by `find`, flattened to (count,) per level."""
+        """Probabilities (count, V) for the contexts in `rows`, those of `find` flattened to (count,) per level."""
         if count == 1:
             return self._distribution(rows)
         p = np.repeat(self.unigrams[None], count, axis=0)
@@ -184,14 +184,14 @@ class CountModel:
 
 
 def _ranges(begins: IdArray, sizes: IdArray) -> IdArray:
-    """begin, begin + 1 … for each range, joined."""
+    """Concatenate begin, begin + 1, … begin + size − 1 of each range."""
     ends = np.cumsum(sizes)
     out: IdArray = np.arange(int(ends[-1])) + np.repeat(begins - (ends - sizes), sizes)
     return out
 
 
 def _share(level: Level, rows: IdArray, targets: IdArray) -> Floats:
-    """The discounted probability of each target after its row, 0 where it never followed (bisection)."""
+    """The discounted share (N,) of each target after its row's context, 0 if it never followed; found by bisection."""
     low, high = (level.offsets[rows + i].astype(np.int64) for i in (0, 1))
     last = high
     while True:
@@ -230,7 +230,7 @@ def estimate(store: TokenStore, ranges: Ranges, order: int) -> CountModel:
 
 
 def _tokens(store: TokenStore, ranges: Ranges) -> tuple[IdArray, IdArray]:
-    """Inputs and targets (N,) of the ranges, as many as memory allows, evenly chosen."""
+    """Inputs and targets (N,) of the ranges, evenly sampled if there are more than MOST_TOKENS."""
     lengths = ranges[:, 1] - ranges[:, 0]
     share = min(1.0, MOST_TOKENS / max(1, int(lengths.sum())))
     taken = lengths if share == 1 else np.maximum(1, (lengths * share).astype(np.int64))
@@ -238,7 +238,7 @@ def _tokens(store: TokenStore, ranges: Ranges) -> tuple[IdArray, IdArray]:
 
 
 def _contexts(inputs: IdArray, order: int, vocabulary: int) -> Iterator[tuple[IdArray, IdArray]]:
-    """For each context length from 0: the sorted keys, and the row (N,) of every position's context."""
+    """Yield, for each context length from 0, the sorted keys and the row (N,) of each position's context."""
     row = np.zeros(len(inputs), np.int64)
     yield np.zeros(1, np.int64), row
     for distance in range(order - 1):
@@ -255,14 +255,14 @@ def _contexts(inputs: IdArray, order: int, vocabulary: int) -> Iterator[tuple[Id
 
 
 def _pairs(row: IdArray, targets: IdArray, counted: npt.NDArray[np.bool_], vocabulary: int) -> tuple[IdArray, IdArray]:
-    """The n-grams (row · vocabulary + token) that occur, sorted, and how often."""
+    """The distinct n-grams (row · vocabulary + token), sorted, and their counts."""
     here = counted & (row >= 0)
     grams, counts = np.unique(row[here] * vocabulary + targets[here], return_counts=True)
     return grams, counts
 
 
 def _level(keys: IdArray, grams: IdArray, counts: IdArray, vocabulary: int) -> Level:
-    """One level in the narrowest types that hold it."""
+    """Make a level, with the narrowest types that hold its values."""
     offsets = np.searchsorted(grams, np.arange(len(keys) + 1) * vocabulary)
     narrow: Any = next(k for k in (np.uint8, np.uint16, np.uint32) if counts.max(initial=0) <= np.iinfo(k).max)
     wide: Any = np.uint16 if vocabulary <= 1 << 16 else np.uint32
@@ -271,7 +271,7 @@ def _level(keys: IdArray, grams: IdArray, counts: IdArray, vocabulary: int) -> L
 
 
 def _discounts(counts: IdArray) -> tuple[float, float, float]:
-    """D1, D2 and D3+ from the counts of counts; fixed ones where those are too odd to tell."""
+    """Estimate D1, D2 and D3+ from the counts of counts; FALLBACK_DISCOUNTS if those do not suffice."""
     n = np.bincount(np.minimum(counts, 5), minlength=6)[1:5].astype(np.float64)
     if (n == 0).any():
         return FALLBACK_DISCOUNTS

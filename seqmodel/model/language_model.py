@@ -1,4 +1,4 @@
-"""The network in torch, for training. It knows ids and rows of the n-gram table; nothing of text.
+"""The network in torch, for training. Knows token ids and rows of the n-gram table; knows nothing of text.
 
 token and its n-grams -> sum of embeddings -> residual blocks (RMSNorm, cell, projection) -> RMSNorm -> head
 """
@@ -18,7 +18,7 @@ from seqmodel.model.kernels import ChunkedCrossEntropy, Linear, NgramTable, RMSN
 from seqmodel.settings import ModelSettings
 from seqmodel.tokens.tokenizer import START, never_predicted
 
-FREQUENT = 2048  # tokens that a loss over a part of the vocabulary always holds
+FREQUENT = 2048  # tokens that a loss over a part of the vocabulary always includes
 
 
 class LockedDropout(nn.Module):
@@ -36,7 +36,7 @@ class LockedDropout(nn.Module):
 
 
 class Block(nn.Module):
-    """Residual: RMSNorm -> cell -> projection, then if asked RMSNorm -> squared-ReLU feed-forward."""
+    """A residual block: RMSNorm -> cell -> projection, then optionally RMSNorm -> squared-ReLU feed-forward."""
 
     def __init__(self, settings: ModelSettings, dropout: float, half: bool) -> None:
         super().__init__()
@@ -46,7 +46,7 @@ class Block(nn.Module):
         self.out = Linear(width, width, half)
         self.drop = LockedDropout(dropout)
         with torch.no_grad():
-            self.out.weight.mul_(settings.layers**-0.5)  # so that the residual sum starts small
+            self.out.weight.mul_(settings.layers**-0.5)  # keeps the residual sum small at first
         if settings.feed_forward:
             self.feed_norm = RMSNorm(width)
             self.up = Linear(width, settings.feed_forward, half)
@@ -62,7 +62,7 @@ class Block(nn.Module):
 
 
 class Network(nn.Module):
-    """One recurrent network; `table` holds its n-gram embeddings, where there are any."""
+    """One recurrent network; `table` holds its n-gram embeddings, if it has any."""
 
     def __init__(self, settings: ModelSettings, dropout: float, ngram_dropout: float, half: bool) -> None:
         super().__init__()
@@ -81,7 +81,7 @@ class Network(nn.Module):
         self.drop = LockedDropout(dropout)
 
     def forward(self, inputs: Tensor, rows: Tensor, state: list[Tensor]) -> tuple[Tensor, list[Tensor]]:
-        """inputs: (T, B) ids; rows: (T, B, orders) of the n-gram table; returns (T, B, D) before the head."""
+        """Outputs (T, B, D) before the head, and the state after; inputs: (T, B) ids; rows: (T, B, orders)."""
         x = self.token(inputs)
         if self.scale != 1:
             x = x * self.scale
@@ -97,7 +97,7 @@ class Network(nn.Module):
 
 
 class LanguageModel(nn.Module):
-    """Everything that is trained: networks that differ in how they began, whose probabilities are averaged."""
+    """The trained model: networks that differ in their initial weights, whose probabilities are averaged."""
 
     def __init__(
         self,
@@ -109,7 +109,7 @@ class LanguageModel(nn.Module):
         negatives: int | None = None,
         half: bool = False,
     ) -> None:
-        """`negatives`: how many rare tokens the loss in training is taken over; None for all."""
+        """`negatives`: the number of rare tokens drawn for the training loss; None for the whole vocabulary."""
         super().__init__()
         self.settings = settings
         self.negatives = negatives
@@ -128,7 +128,7 @@ class LanguageModel(nn.Module):
         return [torch.zeros(lanes, size, device=self.mask.device) for _ in range(number)]
 
     def hidden(self, inputs: Tensor, rows: Tensor, state: list[Tensor]) -> tuple[list[Tensor], list[Tensor]]:
-        """What each network has before its head, (T, B, D), and the state after."""
+        """Each network's outputs (T, B, D) before the head, and the state after."""
         found, after = [], []
         for number, network in enumerate(self.networks):
             own = state[number * self.settings.layers : (number + 1) * self.settings.layers]
@@ -138,7 +138,7 @@ class LanguageModel(nn.Module):
         return found, after
 
     def forward(self, inputs: Tensor, rows: Tensor, state: list[Tensor]) -> tuple[Tensor, list[Tensor]]:
-        """Log-probabilities (T, B, V), −inf where nothing is ever predicted, and the state after."""
+        """Log-probabilities (T, B, V), −inf for ids that are never predicted, and the state after."""
         hidden, state = self.hidden(inputs, rows, state)
         logs = [torch.log_softmax(n.head(x) + self.mask, -1) for n, x in zip(self.networks, hidden, strict=True)]
         mean = torch.logsumexp(torch.stack(logs), 0) - math.log(len(logs)) if len(logs) > 1 else logs[0]
@@ -147,8 +147,9 @@ class LanguageModel(nn.Module):
     def loss(
         self, inputs: Tensor, targets: Tensor, weights: Tensor, rows: Tensor, state: list[Tensor]
     ) -> tuple[Tensor, list[Tensor]]:
-        """Weighted mean cross-entropy in nats per token, summed over the networks, and the state after; targets,
-        weights: (T, B).
+        """Weighted mean cross-entropy in nats per token, summed over the networks, and the state after.
+
+        targets, weights: (T, B).
         """
         hidden, state = self.hidden(inputs, rows, state)
         targets, weights = targets.flatten(), weights.flatten()
@@ -167,7 +168,7 @@ class LanguageModel(nn.Module):
 
 
 class PartialVocabulary(NamedTuple):
-    """Some ids (N,), what is added to their logits (N,), and the targets as positions among them."""
+    """Selected ids (N,), the corrections (N,) added to their logits, and the targets as positions among the ids."""
 
     ids: Tensor
     correction: Tensor
@@ -175,10 +176,10 @@ class PartialVocabulary(NamedTuple):
 
 
 def partial_vocabulary(targets: Tensor, vocabulary: int, negatives: int) -> PartialVocabulary:
-    """The frequent tokens (ids follow frequency), the targets, and `negatives` of the others, drawn evenly.
+    """Select the frequent tokens (ids are in order of frequency), the targets, and `negatives` of the others at random.
 
-    Each one drawn stands for as many as were left out, so that the sum that the softmax divides by is right on
-    average (importance sampling after Bengio & Senécal 2003, on the rare tokens alone).
+    The tokens drawn are weighted for those left out, so that the softmax's denominator is right on average (importance
+    sampling after Bengio & Senécal 2003, of the rare tokens alone).
     """
     certain = torch.zeros(vocabulary, dtype=torch.bool, device=targets.device)
     certain[: min(vocabulary, FREQUENT)] = True

@@ -1,10 +1,10 @@
-"""Which n-grams have an embedding of their own: an exact index of those that the training text repeats.
+"""The index of n-grams that have an embedding: those that the training text repeats, listed exactly.
 
-An n-gram is the token at a position and the n − 1 tokens before it. Each that is listed owns a row of the
-n-gram table; all others share row 0, which is zero. So there are no collisions, and a model meets in training
-(through dropout) what it will meet on new text: n-grams without a row.
+An n-gram is the token at a position and the n − 1 tokens before it. Each listed n-gram has a row of the n-gram table;
+all others share row 0, which is zero. So there are no collisions, and dropout in training shows the model n-grams
+without a row, as new text will.
 
-Works on ids alone, with NumPy, for training and inference alike.
+Works on ids with NumPy, for training and inference alike.
 """
 
 from __future__ import annotations
@@ -37,18 +37,18 @@ class NgramIndex:
 
     @property
     def history(self) -> int:
-        """How many tokens before the current one are looked at."""
+        """The number of tokens before the current one that the n-grams reach back."""
         return max(self.orders, default=1) - 1
 
     @property
     def rows(self) -> int:
-        """Rows of the table, row 0 included."""
+        """The number of rows in the table, row 0 included."""
         return 1 + sum(len(keys) for keys in self.keys)
 
     def find(self, inputs: IdArray, history: IdArray) -> IdArray:
         """Table rows of the n-grams that end at each input.
 
-        `inputs` (T, B), `history` (history, B), the inputs before; returns (T, B, orders).
+        `inputs` (T, B); `history` (history, B): the inputs before them. Returns (T, B, orders).
         """
         if inputs.size == 1:
             return self._find_one([int(inputs[0, 0]), *history[:, 0].tolist()[::-1]])
@@ -61,7 +61,7 @@ class NgramIndex:
         return found
 
     def _find_one(self, latest_first: list[int]) -> IdArray:
-        """As `find`, for the one n-gram of each order that ends now: sampling comes here for every token."""
+        """As `find` for a single input, but faster, for sampling token by token."""
         found = []
         first, key, power, begun = 1, latest_first[0], 1, latest_first[0] == START
         orders = dict(zip(self.orders, self.keys, strict=True))
@@ -81,7 +81,7 @@ class NgramIndex:
 
 
 def ngram_keys(inputs: IdArray, history: IdArray, orders: Sequence[int], vocabulary: int) -> Iterable[IdArray]:
-    """Keys (T, B) of the n-grams that end at each input, order by order; what lies before a start is start.
+    """Yield, for each order, the keys (T, B) of the n-grams that end at each input; before a start, all is start.
 
     Example, vocabulary 10, order 2: inputs 1 5 6 (1 is the start) give 11, 15, 56 as pairs (1,1) (1,5) (5,6).
     """
@@ -106,16 +106,16 @@ def next_history(inputs: IdArray, history: IdArray) -> IdArray:
 
 
 def possible_orders(vocabulary: int, most: int = 4) -> tuple[int, ...]:
-    """The orders from 2 whose keys fit into 63 bits."""
+    """The orders from 2 to `most` whose keys fit into 63 bits."""
     return tuple(n for n in range(2, most + 1) if vocabulary**n < 1 << 63)
 
 
 def build_index(
     store: TokenStore, ranges: Ranges, orders: tuple[int, ...], most_rows: int, least_count: int = 2
 ) -> NgramIndex:
-    """List the n-grams that occur at least `least_count` times, the most frequent of each order.
+    """Index the most frequent n-grams of each order that occur at least `least_count` times.
 
-    Orders share `most_rows`: what a low order leaves unused, the next one has. Large corpora are sampled.
+    The orders share `most_rows`; rows that a lower order leaves unused go to the next. Large corpora are sampled.
     """
     vocabulary = store.header.vocabulary
     parts: list[list[IdArray]] = [[] for _ in orders]
@@ -139,13 +139,13 @@ def build_index(
 
 
 def _sample(ranges: Ranges) -> Iterable[IdArray]:
-    """Positions of the ranges in chunks, evenly spread, of about SAMPLE_TOKENS together.
+    """Yield positions of the ranges in evenly spread chunks of about SAMPLE_TOKENS in total.
 
-    Where a chunk goes on in another range, that one begins with a start symbol.
+    A chunk may span several ranges, as the text of each begins with a start symbol.
     """
     ends = np.cumsum(ranges[:, 1] - ranges[:, 0])
     total = int(ends[-1]) if len(ends) else 0
-    shift = ranges[:, 1] - ends  # from a position among the ranges to one in the store
+    shift = ranges[:, 1] - ends  # store position − position in the joined ranges
     stride = max(1, total // SAMPLE_TOKENS)
     for begin in range(0, total, stride * _CHUNK):
         among = np.arange(begin, min(begin + _CHUNK, total))

@@ -1,4 +1,4 @@
-"""Places of keys in a sorted array: how n-gram contexts and n-gram embeddings are found."""
+"""Lookup in sorted arrays of keys, for n-gram contexts and n-gram embeddings."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ ABSENT = -1
 
 
 def find_keys(keys: Keys, wanted: Keys) -> Keys:
-    """The place of each wanted key among sorted keys, ABSENT where it is not.
+    """The index of each wanted key in the sorted `keys`, ABSENT if it is not there; same shape as `wanted`.
 
     Example: [10, 20, 30] and wanted [20, 25] give [1, -1].
     """
@@ -22,6 +22,6 @@ def find_keys(keys: Keys, wanted: Keys) -> Keys:
 
 
 def find_key(keys: Keys, wanted: int) -> int:
-    """As `find_keys`, for one key: several times faster, and sampling comes here for every token."""
+    """The index of one key, or ABSENT: several times faster than `find_keys`, for sampling token by token."""
     at = int(keys.searchsorted(wanted))
     return at if at < len(keys) and keys[at] == wanted else ABSENT

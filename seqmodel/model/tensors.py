@@ -1,12 +1,12 @@
-"""Named arrays in one safetensors file whose bytes depend on its content alone, and which tells when it is damaged.
+"""Named arrays in one safetensors file, with digests that detect any damage; equal content gives equal bytes.
 
-The header is written here, in the order given. Its `__metadata__` has one key, `seqmodel`: a canonical JSON text that
-begins with a record of two SHA-256 digests. The header's is over the rest of that text and the entries of the arrays;
-the file's is over the header's and the arrays' bytes. A header that is not, byte for byte, what would be written for
-its content is refused, so the two cover every byte. Nothing is unpickled, and nothing is allocated before its size has
-been checked against the file's.
+The arrays keep the given order. The header's `__metadata__` has one key, `seqmodel`: a canonical JSON text that begins
+with two SHA-256 digests. The header's digest covers the rest of that text and the entries of the arrays; the file's
+covers the header's digest and the arrays' bytes. A header that differs from the bytes that would be written for its
+content is refused, so that the two digests cover every byte. Nothing is unpickled, and sizes are checked against the
+file's size before anything is allocated.
 
-Files of format 1 have both digests at the head of the text, taken over the header with their own digits zeroed.
+In files of format 1 both digests are among the metadata; they cover the header with their own digits zeroed.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from seqmodel.files import atomic_write
 Array = npt.NDArray[Any]
 
 MAX_HEADER = 16 << 20
-MAX_METADATA = 256 << 10  # checking them takes some hundreds of bytes for each of theirs
+MAX_METADATA = 256 << 10  # checking takes some hundred bytes of memory per byte
 _ZEROS = b"0" * 64
 _DTYPES = {
     "F32": "<f4",
@@ -53,8 +53,10 @@ _CHUNK = 1 << 20
 
 @dataclass(frozen=True)
 class TensorFile:
-    """A checked header: where each array lies, our own JSON beside them, and the digest that the file should have.
-    `hash` has taken in what the digest covers before the arrays."""
+    """A checked header: the metadata, the place of each array, and the digest that the file should have.
+
+    `hash` has been fed with all that the digest covers before the arrays.
+    """
 
     path: Path
     metadata: dict[str, Any]
@@ -90,7 +92,7 @@ def write_tensors(path: Path, tensors: Mapping[str, Array], metadata: Mapping[st
 
 
 def _head(metadata: Mapping[str, Any], entries: Mapping[str, Any], digests: Mapping[str, str]) -> bytes:
-    """What stands before the arrays."""
+    """The bytes of the file before the arrays."""
     raw = _canonical({_METADATA: {_KEY: _canonical({_DIGESTS: digests, **metadata})}, **entries}).encode()
     raw += b" " * (-len(raw) % 8)
     return struct.pack("<Q", len(raw)) + raw
@@ -112,17 +114,17 @@ def read_header(path: Path) -> TensorFile:
     """Read and check the header alone.
 
     Raises:
-        ModelError: if there is no such file, or it is not ours, is damaged, or does not fit the file's size.
+        ModelError: if the file is missing, not a seqmodel file or damaged, or its size does not fit the header.
     """
     with _opened(path) as file:
         return _read_head(path, file)[0]
 
 
 def read_tensors(path: Path) -> tuple[TensorFile, dict[str, Array]]:
-    """Read a file whole, and check its digest. It is opened once: another file may take the name meanwhile.
+    """Read a whole file and check its digest. The file is opened only once, as another may replace it meanwhile.
 
     Raises:
-        ModelError: as `read_header`, and if any byte is not what was written.
+        ModelError: as `read_header`, or if any byte has changed.
     """
     with _opened(path) as file:
         found, head = _read_head(path, file)
@@ -153,7 +155,7 @@ def _opened(path: Path) -> Iterator[BinaryIO]:
 
 
 def _read_head(path: Path, file: BinaryIO) -> tuple[TensorFile, bytes]:
-    """What stands before the arrays, checked, and its bytes."""
+    """Read and check the bytes before the arrays; returns the header and these bytes."""
     size = os.fstat(file.fileno()).st_size
     prefix = file.read(8)
     length = struct.unpack("<Q", prefix)[0] if len(prefix) == 8 else 0
@@ -180,8 +182,10 @@ def _read_head(path: Path, file: BinaryIO) -> tuple[TensorFile, bytes]:
 
 
 def _digests(head: bytes, metadata: dict[str, Any], entries: Mapping[str, Any]) -> tuple[str, hashlib._Hash | None]:
-    """The file's digest, taken out of the metadata, and a hash that has taken in the header's; None if the header is
-    not what was written."""
+    """Remove the digests from the metadata; returns the file's, and a hash fed with the header's.
+
+    The hash is None if the header is not as it was written.
+    """
     digests = metadata.pop(_DIGESTS)
     digest = _header_digest(metadata, entries)
     as_written = _head(metadata, entries, {"header": digest, "file": digests["file"]}) == head
@@ -191,7 +195,7 @@ def _digests(head: bytes, metadata: dict[str, Any], entries: Mapping[str, Any]) 
 def _digests_of_format_1(
     head: bytes, metadata: dict[str, Any], entries: Mapping[str, Any]
 ) -> tuple[str, hashlib._Hash | None]:
-    """As `_digests`, of a file whose digests stand among the metadata: they cover the header without their digits."""
+    """As `_digests`, for format 1, where the digests cover the header with their own digits zeroed."""
     whole, own = metadata.pop("digest"), metadata.pop("header_digest")
     if not len(whole) == len(own) == len(_ZEROS):
         raise ValueError("digests")
@@ -209,7 +213,7 @@ def _unreadable(path: Path, error: Exception) -> ModelError:
 
 
 def _layout(header: Mapping[str, Any], begin: int, size: int) -> dict[str, tuple[np.dtype[Any], tuple[int, ...], int]]:
-    """Offsets of the arrays, which must follow each other without gaps up to the file's end."""
+    """The type, shape and offset of each array; they must be contiguous up to the file's end, else a ValueError."""
     layout = {}
     at = begin
     for name, entry in header.items():
@@ -217,7 +221,7 @@ def _layout(header: Mapping[str, Any], begin: int, size: int) -> dict[str, tuple
         shape = tuple(entry["shape"])
         if not all(type(n) is int and 0 <= n <= size for n in shape) or len(shape) > 4:
             raise ValueError(name)
-        if math.prod(n for n in shape if n) > size:  # NumPy makes no such shape, though it hold nothing
+        if math.prod(n for n in shape if n) > size:  # NumPy refuses such a shape even if it is empty
             raise ValueError(name)
         count = math.prod(shape)
         first, last = entry["data_offsets"]

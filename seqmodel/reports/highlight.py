@@ -11,7 +11,7 @@ from seqmodel.reports.palette import STEPS, step
 from seqmodel.scoring.lines import LineScore
 from seqmodel.scoring.words import WordBoundary, WordKind, word_scores
 from seqmodel.text.visible import with_signs
-from seqmodel.tokens.tokenizer import END, FIRST_BYTE, FIRST_PIECE, START, UNKNOWN, Tokenizer
+from seqmodel.tokens.tokenizer import END, START, UNKNOWN, Tokenizer, is_byte
 
 END_SIGN, BLANK_SIGN = "∎", "␣"
 TOPS: dict[Unit, float] = {"char": 8.0, "byte": 8.0, "subword": 16.0, "word": 20.0}  # bits of the deepest shade
@@ -98,6 +98,6 @@ class Marking:
         data = self.tokenizer.piece_bytes[token]
         if token == END:
             return END_SIGN
-        if token in (UNKNOWN, START) or (FIRST_BYTE <= token < FIRST_PIECE and data[0] >= 0x80):
+        if token in (UNKNOWN, START) or (is_byte(token) and data[0] >= 0x80):
             return self.tokenizer.piece(token)
         return with_signs(data.decode()).replace(" ", BLANK_SIGN)

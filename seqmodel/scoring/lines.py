@@ -23,16 +23,7 @@ from seqmodel.choices import SequenceKind
 from seqmodel.inference.sequence_model import SequenceModel
 from seqmodel.scoring.tokens import PLAIN, RunningScorer, ScoreFields, TokenScores, nothing, score_sequences
 from seqmodel.text.corpus import END_MARK, Line
-from seqmodel.tokens.tokenizer import (
-    END,
-    FIRST_BYTE,
-    FIRST_PIECE,
-    START,
-    UNKNOWN,
-    Tokenizer,
-    closed_words,
-    refuse_end_mark,
-)
+from seqmodel.tokens.tokenizer import END, START, UNKNOWN, Tokenizer, closed_words, is_byte, refuse_end_mark
 
 LINES_AT_ONCE = 1024
 
@@ -96,7 +87,7 @@ class LineScore:
         """Mask (tokens,) of unknown tokens and of bytes that spell what the vocabulary lacks; none in the byte unit."""
         found: npt.NDArray[np.bool_] = self.ids == UNKNOWN
         if tokenizer.unit != "byte":
-            found |= (self.ids >= FIRST_BYTE) & (self.ids < FIRST_PIECE)
+            found |= is_byte(self.ids)
         return found
 
 

@@ -31,7 +31,7 @@ from seqmodel.text.sequences import read_sequences, table_notes
 from seqmodel.tokens.fitting import NoText, fit
 from seqmodel.tokens.held_out import NOTHING, Places, held_apart, plan_held_out
 from seqmodel.tokens.stored_array import Stored, StoredArray
-from seqmodel.tokens.tokenizer import END, FIRST_BYTE, FIRST_PIECE, UNKNOWN, Ids, Tokenizer, never_predicted
+from seqmodel.tokens.tokenizer import END, FIRST_PIECE, UNKNOWN, Ids, Tokenizer, is_byte, never_predicted
 
 MAGIC = b"SEQMTOK1"
 HEADER_SIZE = 4096
@@ -138,7 +138,7 @@ def write_store(
                 held_out.add(tokens, ends, tokens + len(ids))
             tokens += len(ids)
             sequences += len(ends)
-            spelled += int(((ids >= FIRST_BYTE) & (ids < FIRST_PIECE)).sum())
+            spelled += int(is_byte(ids).sum())
             unknown += int((ids == UNKNOWN).sum())
         if not sequences or tokens == sequences:
             raise NoText

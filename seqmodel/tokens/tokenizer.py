@@ -19,6 +19,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property
+from typing import overload
 
 import numpy as np
 import numpy.typing as npt
@@ -46,6 +47,19 @@ _CLOSED_WORD = re.compile(r"\S+|\n")
 _NEVER_A_PIECE = re.compile("[\u2581\u2585\x00]")
 _CACHE_LIMIT = 1 << 18
 _CACHED_LENGTH = 64  # characters of the longest segment whose ids are cached
+
+
+@overload
+def is_byte(token: int) -> bool: ...
+
+
+@overload
+def is_byte(token: npt.NDArray[np.integer]) -> npt.NDArray[np.bool_]: ...
+
+
+def is_byte(token: int | npt.NDArray[np.integer]) -> bool | npt.NDArray[np.bool_]:
+    """True for the ids of byte tokens; an array of ids gives a mask of its shape."""
+    return (token >= FIRST_BYTE) & (token < FIRST_PIECE)
 
 
 def never_predicted(ends: bool, closed: bool) -> list[int]:
@@ -302,7 +316,7 @@ class Tokenizer:
         line_start = not inside
         for i, token in enumerate(ids):
             data = self.piece_bytes[token]
-            later[i] = FIRST_BYTE <= token < FIRST_PIECE and 0x80 <= data[0] < 0xC0
+            later[i] = is_byte(int(token)) and 0x80 <= data[0] < 0xC0
             counts[i] = 0 if later[i] else self._char_counts[token]
             if line_start and self.has_virtual_blanks and data.startswith(b" "):
                 counts[i] -= 1
@@ -314,9 +328,9 @@ class Tokenizer:
         """The spans of byte tokens, which may be invalid UTF-8: an invalid byte counts as a character."""
         lengths = [len(char.encode("utf-8", "surrogateescape")) for char in self.decode(ids)]
         owner = np.repeat(np.arange(len(lengths)), lengths)
-        is_byte = np.asarray(ids) >= FIRST_BYTE
-        begins = np.append(owner, len(lengths))[np.cumsum(is_byte) - is_byte]
-        return np.stack([begins, begins + is_byte], axis=1).astype(np.int64)
+        spelled = np.asarray(ids) >= FIRST_BYTE
+        begins = np.append(owner, len(lengths))[np.cumsum(spelled) - spelled]
+        return np.stack([begins, begins + spelled], axis=1).astype(np.int64)
 
     @cached_property
     def _char_counts(self) -> list[int]:
