@@ -14,12 +14,12 @@ import heapq
 from collections.abc import Iterator
 from copy import copy
 from dataclasses import dataclass, fields, is_dataclass
-from itertools import count as counting
 from typing import Any
 
 import numpy as np
 
 from seqmodel.decoding.beam import Logs, Path, allowed, begin
+from seqmodel.decoding.frontier import Frontier
 from seqmodel.decoding.token_masks import TEXT, SequenceForm, Speller
 from seqmodel.inference.blas_threads import one_thread
 from seqmodel.inference.sequence_model import Ids, SequenceModel
@@ -101,9 +101,8 @@ class TopSearch:
         self._start = begin(model, tokenizer, prefix, form, characters)
         self._floor = -np.inf if settings.max_bits is None else -settings.max_bits * LN2
         self._dropped = -np.inf  # log-probability of the best beginning dropped
-        self._serial = counting()
-        self._open: list[tuple[float, int, _Node]] = []
-        self._found: list[tuple[float, int, str, int]] = []
+        self._open: Frontier[_Node] = Frontier()
+        self._found: Frontier[tuple[str, int]] = Frontier()  # text and number of tokens
         self._best: list[float] = []  # heap of the `count` highest log-probabilities found
         self._bytes = 0  # of the open nodes
         self._node_bytes = NODE_BYTES + _bytes(self._start.state)
@@ -136,15 +135,16 @@ class TopSearch:
                     self.spent = True
             if not self._found:
                 return
-            proved = not self._unproved() and -self._found[0][0] >= self._dropped
-            minus_log, _, text, tokens = heapq.heappop(self._found)
-            self.covered += float(np.exp(-minus_log))
+            log = self._found.best
+            proved = not self._unproved() and log >= self._dropped
+            text, tokens = self._found.pop()
+            self.covered += float(np.exp(log))
             self.proved += proved
-            yield TopSequence(rank, text, tokens, minus_log / LN2, self.covered, proved)
+            yield TopSequence(rank, text, tokens, -log / LN2, self.covered, proved)
 
     def _unproved(self) -> bool:
         """True if an open beginning is more probable than every sequence found."""
-        return bool(self._open) and (not self._found or self._open[0][0] < self._found[0][0])
+        return self._open.best > self._found.best
 
     def _extend(self) -> None:
         """Extend the most probable open beginnings by a token each."""
@@ -152,15 +152,15 @@ class TopSearch:
         tokens: list[int] = []
         logs: list[float] = []
         while self._open and len(nodes) < min(LANES, self.settings.effort - self.extended):
-            _, serial, node = self._open[0]
+            node = self._open.first
             nodes.append(node)
             tokens.append(int(node.tokens[node.followed]))
             logs.append(float(node.logs[node.followed]))
             node.followed += 1
             if node.followed < len(node.tokens):
-                heapq.heapreplace(self._open, (-float(node.logs[node.followed]), serial, node))
+                self._open.lower(float(node.logs[node.followed]))
             else:
-                heapq.heappop(self._open)
+                self._open.pop()
                 self._bytes -= node.bytes
         self.extended += len(nodes)
         step, state = self.model.step(np.array([tokens]), self.model.join([node.state for node in nodes]))
@@ -179,7 +179,7 @@ class TopSearch:
         if end > -np.inf and end >= self._bar:
             text = self._start.whole(path)
             if text is not None:
-                heapq.heappush(self._found, (-end, next(self._serial), text, len(path) + 1))
+                self._found.push(end, (text, len(path) + 1))
                 heapq.heappush(self._best, end)
                 if len(self._best) > self.settings.count:
                     heapq.heappop(self._best)
@@ -191,23 +191,21 @@ class TopSearch:
             size = self._node_bytes + 8 * len(path) + tokens.nbytes + logs.nbytes
             node = _Node(path, speller, own, tokens, logs, size)
             self._bytes += size
-            heapq.heappush(self._open, (-float(node.logs[0]), next(self._serial), node))
+            self._open.push(float(node.logs[0]), node)
 
     def _drop(self) -> None:
         """Keep the most probable nodes within the limits. Those below the bar are no loss of proof."""
-        self._open.sort()
         kept = size = 0
-        for _, _, node in self._open:
+        for node in self._open.ranked():
             size += node.bytes
             full = kept >= KEPT_SHARE * self.settings.frontier or size > KEPT_SHARE * self.settings.memory
             if full and kept:
                 break
             kept += 1
-        rest = self._open[kept:]
-        if rest and -rest[0][0] >= self._bar:
-            self._dropped = max(self._dropped, -rest[0][0])
-        del self._open[kept:]
-        self._bytes = sum(node.bytes for _, _, node in self._open)
+        dropped = self._open.cut(kept)
+        if dropped >= self._bar:
+            self._dropped = max(self._dropped, dropped)
+        self._bytes = sum(node.bytes for node in self._open)
 
 
 def _bytes(state: Any) -> int:

@@ -15,12 +15,12 @@ import heapq
 import re
 from copy import copy
 from dataclasses import dataclass
-from itertools import count as counting
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from seqmodel.decoding.frontier import Frontier
 from seqmodel.decoding.token_healing import Node, Opening, PrefixReader
 from seqmodel.decoding.token_masks import TEXT, SequenceForm, Speller, Spelling
 from seqmodel.inference.blas_threads import one_thread
@@ -174,15 +174,14 @@ class _Search:
         self.word = re.compile(r"\S*" if self.inside else r"\s*\S*")
         self.found: dict[str, float] = {}
         self.enough = 0.0  # the probability that a completion must exceed to be among the best k
-        self.queue: list[tuple[float, int, _Branch, int]] = []
-        self.serial = counting()
+        self.queue: Frontier[tuple[_Branch, int]] = Frontier()
         opening = completer.open(prefix, settings.any_text)
         for node, row in zip(opening.nodes, opening.probabilities(), strict=True):
             self._branch("", node.state, node.speller, row, node)
 
     @property
     def settled(self) -> bool:
-        return not self.queue or -self.queue[0][0] <= self.enough
+        return self.queue.best <= self.enough
 
     def run(self) -> None:
         while steps := self._best_steps(min(LANES, self.effort)):
@@ -193,15 +192,16 @@ class _Search:
         """Take the most probable tokens to be read; those that complete a word are added without reading."""
         steps: list[_Step] = []
         while len(steps) < number and not self.settled:
-            negative, _, branch, rank = heapq.heappop(self.queue)
+            probability = self.queue.best
+            branch, rank = self.queue.pop()
             self._wait(branch, rank + 1)
             speller, added = branch.take(rank)
             match = self.word.match(added)
             assert match is not None
             if match.end() < len(added) or (self._in_word(added) and self.completer.ends_word(speller)):
-                self._add(added[: match.end()], -negative)
+                self._add(added[: match.end()], probability)
             else:
-                steps.append(_Step(branch, int(branch.tokens[rank]), -negative, speller, added))
+                steps.append(_Step(branch, int(branch.tokens[rank]), probability, speller, added))
         return steps
 
     def _in_word(self, added: str) -> bool:
@@ -232,7 +232,7 @@ class _Search:
 
     def _wait(self, branch: _Branch, rank: int) -> None:
         if rank < len(branch.tokens):
-            heapq.heappush(self.queue, (-float(branch.probabilities[rank]), next(self.serial), branch, rank))
+            self.queue.push(float(branch.probabilities[rank]), (branch, rank))
 
     def _add(self, text: str, probability: float) -> None:
         self.found[text] = self.found.get(text, 0.0) + probability

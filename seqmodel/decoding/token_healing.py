@@ -14,18 +14,17 @@ probable and returns a bound of what is missing. After "token healing" and its e
 
 from __future__ import annotations
 
-import heapq
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterator
 from copy import copy
 from dataclasses import dataclass, replace
 from functools import cached_property
-from itertools import count as counting
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from seqmodel.decoding.frontier import Frontier
 from seqmodel.decoding.token_masks import Mask, Speller, Spelling
 from seqmodel.inference.blas_threads import one_thread
 from seqmodel.inference.sequence_model import Floats, Ids, SequenceModel
@@ -284,19 +283,18 @@ class _Way:
 
 
 class _Search:
-    """Best-first search for nodes. `ahead` is a heap of ways, the most probable first."""
+    """Best-first search for nodes. `ahead` holds the ways not taken yet."""
 
     def __init__(self, model: SequenceModel, index: PieceIndex, rest: bytes) -> None:
         self.model, self.index, self.rest = model, index, rest
         self.nodes: list[Node] = []
         self.found = -np.inf  # log of the nodes' probability
-        self.ahead: list[tuple[float, int, _Way]] = []
-        self.serial = counting()
+        self.ahead: Frontier[_Way] = Frontier()
 
     @property
     def missing(self) -> float:
         """Share of the probability that ways not taken may have, at most."""
-        ways = np.logaddexp.reduce([way.log_p for _, _, way in self.ahead], initial=-np.inf)
+        ways = np.logaddexp.reduce([way.log_p for way in self.ahead], initial=-np.inf)
         return float(np.exp(ways - np.logaddexp(ways, self.found))) if ways > -np.inf else 0.0
 
     def begin(self, mark: Mark, at: int) -> None:
@@ -306,7 +304,7 @@ class _Search:
         """Search until little is missing or the limit of nodes is reached, but on until a first node is found."""
         read = 0
         while self.ahead and (not self.nodes or (read < NODES and self.missing > NEGLIGIBLE)):
-            ways = [heapq.heappop(self.ahead)[2] for _ in range(min(LANES, len(self.ahead)))]
+            ways = [self.ahead.pop() for _ in range(min(LANES, len(self.ahead)))]
             self._read(ways)
             read += len(ways)
 
@@ -339,7 +337,7 @@ class _Search:
                 there = self._after(there, tokens[-1])
             if len(there.covering) or there.inside:
                 way = _Way(log_p + float(logs[first]), state, tuple(tokens), there)
-                heapq.heappush(self.ahead, (-way.log_p, next(self.serial), way))
+                self.ahead.push(way.log_p, way)
 
     def _after(self, place: _Place, token: int) -> _Place:
         speller = copy(place.speller)

@@ -1,18 +1,16 @@
-"""Filtering: which lines pass by their score, alone or against a second model's. It reads lines and writes none."""
+"""Filtering of lines by their score, alone or against a second model's. It reads lines and writes none."""
 
 from __future__ import annotations
 
 import math
-from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import tee
 from typing import Protocol
 
 from seqmodel.errors import UsageError
 from seqmodel.model.bundle import HeldOutLines
 from seqmodel.scoring.comparison import check_comparable
-from seqmodel.scoring.line_mixture import LineScorer
+from seqmodel.scoring.line_mixture import LineScorer, batches_by_each
 from seqmodel.scoring.lines import LineScore
 from seqmodel.settings import FilterSettings
 from seqmodel.text.corpus import Line
@@ -121,25 +119,11 @@ class FilteredLines:
 def scored_by_both(
     model: LineScorer, against: LineScorer | None, batches: Iterable[list[Line]], restart: bool
 ) -> Iterator[list[Pair]]:
-    """The lines of one file, scored by the model and, where there is one, by the other.
-
-    In paragraphs and documents a line waits for the next one, so that one model may be a line behind the other: what
-    both have goes on, and the one that is behind is asked next.
-    """
+    """Score the lines of one file with the model and, if there is one, with the other; see `batches_by_each`."""
     if against is None:
         for rows in model.score_lines(batches, model.reading(restart=restart)):
             yield [(row, None) for row in rows]
         return
-    both = [
-        one.score_lines(copy, one.reading(restart=restart))
-        for one, copy in zip((model, against), tee(batches), strict=True)
-    ]
-    waiting: tuple[deque[LineScore], deque[LineScore]] = (deque(), deque())
-    while True:
-        behind = int(len(waiting[1]) < len(waiting[0]))
-        found = next(both[behind], None)
-        if found is None:
-            return
-        waiting[behind].extend(found)
-        if many := min(map(len, waiting)):
-            yield [(waiting[0].popleft(), waiting[1].popleft()) for _ in range(many)]
+    both = (model, against)
+    for each in batches_by_each(both, batches, [one.reading(restart=restart) for one in both]):
+        yield [(row, other) for row, other in each]

@@ -6,6 +6,7 @@ Models of different vocabularies share no tokens, but each gives every line a pr
 from __future__ import annotations
 
 from array import array
+from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain, tee
@@ -43,8 +44,28 @@ def scored_by_each(
 
     Without a `reading` each model reads lines as its own kind of sequences.
     """
-    streams = zip(models, tee(batches, len(models)), strict=True)
-    return zip(*(chain.from_iterable(model.score_lines(own, reading)) for model, own in streams), strict=True)
+    return chain.from_iterable(batches_by_each(models, batches, [reading] * len(models)))
+
+
+def batches_by_each(
+    models: Sequence[LineScorer], batches: Batches, readings: Sequence[LineContext | None]
+) -> Iterator[list[tuple[LineScore, ...]]]:
+    """As `scored_by_each`, in batches, and with a `reading` for each model.
+
+    In paragraphs and documents a line waits for the next one, so one model may be a line behind another. Lines that all
+    models have scored are yielded before more is read; the model that is furthest behind goes on first.
+    """
+    copies = tee(batches, len(models))
+    streams = [model.score_lines(own, reading) for model, own, reading in zip(models, copies, readings, strict=True)]
+    waiting: list[deque[LineScore]] = [deque() for _ in models]
+    while True:
+        behind = min(range(len(models)), key=lambda number: len(waiting[number]))
+        rows = next(streams[behind], None)
+        if rows is None:
+            return
+        waiting[behind].extend(rows)
+        if ready := min(map(len, waiting)):
+            yield [tuple(own.popleft() for own in waiting) for _ in range(ready)]
 
 
 @dataclass(frozen=True)
@@ -88,10 +109,8 @@ class LineMixture:
         return LineContext(self.header.sequence, **settings)
 
     def score_lines(self, batches: Batches, reading: LineContext | None = None) -> Iterator[list[LineScore]]:
-        streams = zip(self.models, tee(batches, len(self.models)), strict=True)
-        scored = [model.score_lines(own, reading or self.reading()) for model, own in streams]
-        for each in zip(*scored, strict=True):
-            yield mixed_lines(list(zip(*each, strict=True)), self.weights)
+        for rows in batches_by_each(self.models, batches, [reading or self.reading()] * len(self.models)):
+            yield mixed_lines(rows, self.weights)
 
 
 @dataclass(frozen=True)
