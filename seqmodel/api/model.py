@@ -9,9 +9,10 @@ from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property, reduce
 from typing import TYPE_CHECKING, Any
 
+from seqmodel.command_settings import CompletionSettings, SamplingSettings, SearchSettings
 from seqmodel.errors import ModelError, UsageError
 from seqmodel.model.bundle import Bundle, BundleHeader, HeldOutLines
-from seqmodel.settings import CompletionSettings, SamplingSettings, SearchSettings, checked
+from seqmodel.settings import checked
 from seqmodel.tokens.characters import union
 
 if TYPE_CHECKING:

@@ -21,18 +21,11 @@ from typing import TYPE_CHECKING, Any
 from seqmodel.api.arguments import verb
 from seqmodel.api.model import Model
 from seqmodel.choices import Over
+from seqmodel.command_settings import FilterSettings, NbestSettings, ReadingSettings, TableSettings, WeightSettings
 from seqmodel.errors import UsageError
 from seqmodel.files import exclusive, refuse_existing
 from seqmodel.model.bundle import DEFAULT_NAME, read_bundle
-from seqmodel.settings import (
-    CorpusSettings,
-    FilterSettings,
-    NbestSettings,
-    ReadingSettings,
-    TableSettings,
-    TokenizerSettings,
-    WeightSettings,
-)
+from seqmodel.settings import CorpusSettings, TokenizerSettings
 from seqmodel.training.run.request import TrainingRequest, TrainingResult
 
 if TYPE_CHECKING:

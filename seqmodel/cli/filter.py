@@ -9,7 +9,7 @@ import typer
 
 from seqmodel.cli import options
 from seqmodel.cli.command import command as as_command
-from seqmodel.settings import FilterSettings, ReadingSettings, TableSettings
+from seqmodel.command_settings import FilterSettings, ReadingSettings, TableSettings
 
 
 @as_command

@@ -9,7 +9,7 @@ import typer
 
 from seqmodel.cli import options
 from seqmodel.cli.command import command as as_command
-from seqmodel.settings import SamplingSettings
+from seqmodel.command_settings import SamplingSettings
 
 _SEARCH, _LIMITS = "Search", "Limits"
 

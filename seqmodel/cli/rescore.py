@@ -8,7 +8,7 @@ import typer
 
 from seqmodel.cli import options
 from seqmodel.cli.command import command as as_command
-from seqmodel.settings import NbestSettings, ReadingSettings, WeightSettings
+from seqmodel.command_settings import NbestSettings, ReadingSettings, WeightSettings
 
 
 @as_command

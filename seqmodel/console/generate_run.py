@@ -10,12 +10,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TextIO
 
 from seqmodel.api.model import Model
+from seqmodel.command_settings import SamplingSettings
 from seqmodel.console.rows import RowWriter, data_output
 from seqmodel.console.terminal import say, visible_on
 from seqmodel.decoding.beam import LengthNormalisation
 from seqmodel.decoding.generation import Piece
 from seqmodel.errors import UsageError
-from seqmodel.settings import CorpusSettings, SamplingSettings
+from seqmodel.settings import CorpusSettings
 from seqmodel.text.corpus import only_source, read_lines
 
 if TYPE_CHECKING:

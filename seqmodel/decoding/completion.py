@@ -20,13 +20,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from seqmodel.command_settings import CompletionSettings
 from seqmodel.decoding.frontier import Frontier
 from seqmodel.decoding.token_healing import Node, Opening, PrefixReader
 from seqmodel.decoding.token_masks import TEXT, SequenceForm, Speller, Spelling
 from seqmodel.inference.blas_threads import one_thread
 from seqmodel.inference.sequence_model import Ids, SequenceModel
 from seqmodel.scoring.words import word_ends
-from seqmodel.settings import CompletionSettings
 from seqmodel.tokens.characters import Characters
 from seqmodel.tokens.tokenizer import END, Tokenizer
 

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from seqmodel.command_settings import SamplingSettings
 from seqmodel.decoding.copying import copying
 from seqmodel.decoding.sampling import as_one_choice, draw, min_p, repeated_less, top_k, top_p, with_temperature
 from seqmodel.decoding.stopping import Bans, Limiter
@@ -24,7 +25,6 @@ from seqmodel.inference.blas_threads import one_thread
 from seqmodel.inference.sequence_model import SequenceModel
 from seqmodel.model.fingerprint import Fingerprint
 from seqmodel.scoring.tokens import LN2
-from seqmodel.settings import SamplingSettings
 from seqmodel.tokens.characters import Characters
 from seqmodel.tokens.tokenizer import END, FIRST_BYTE, FIRST_PIECE, Tokenizer
 

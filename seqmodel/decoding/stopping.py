@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from seqmodel.command_settings import SamplingSettings
 from seqmodel.decoding.token_masks import Speller
-from seqmodel.settings import SamplingSettings
 from seqmodel.tokens.tokenizer import Tokenizer
 
 Mask = npt.NDArray[np.bool_]

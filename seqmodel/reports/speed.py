@@ -22,6 +22,7 @@ import torch
 from threadpoolctl import threadpool_info, threadpool_limits
 
 from seqmodel.choices import CellKind, Precision, SequenceKind, Size
+from seqmodel.command_settings import SamplingSettings
 from seqmodel.decoding.generation import generate
 from seqmodel.decoding.token_masks import SequenceForm
 from seqmodel.inference.experts import UNFITTED_WEIGHT, Mixture, sequence_model
@@ -32,14 +33,7 @@ from seqmodel.model.kneser_ney import CountModel, estimate
 from seqmodel.model.ngram_embeddings import NgramIndex, build_index
 from seqmodel.model.tensors import Array
 from seqmodel.scoring.tokens import RunningScorer, TokenScores, score_sequences
-from seqmodel.settings import (
-    CorpusSettings,
-    ModelSettings,
-    NetworkSettings,
-    SamplingSettings,
-    TokenizerSettings,
-    TrainingSettings,
-)
+from seqmodel.settings import CorpusSettings, ModelSettings, NetworkSettings, TokenizerSettings, TrainingSettings
 from seqmodel.tokens.batches import whole_store
 from seqmodel.tokens.store import TokenStore, make_store, open_store
 from seqmodel.tokens.tokenizer import END, Tokenizer

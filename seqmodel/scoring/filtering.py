@@ -7,12 +7,12 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from seqmodel.command_settings import FilterSettings
 from seqmodel.errors import UsageError
 from seqmodel.model.bundle import HeldOutLines
 from seqmodel.scoring.comparison import check_comparable
 from seqmodel.scoring.line_mixture import LineScorer, batches_by_each
 from seqmodel.scoring.lines import LineScore
-from seqmodel.settings import FilterSettings
 from seqmodel.text.corpus import Line
 from seqmodel.text.inputs import LineInputs
 

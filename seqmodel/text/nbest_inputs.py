@@ -7,8 +7,9 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from seqmodel.choices import TableFormat
+from seqmodel.command_settings import NbestSettings
 from seqmodel.errors import UsageError
-from seqmodel.settings import CorpusSettings, NbestSettings
+from seqmodel.settings import CorpusSettings
 from seqmodel.text.corpus import Line
 from seqmodel.text.inputs import LineInputs
 from seqmodel.text.nbest import (

@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from seqmodel.command_settings import SamplingSettings
 from seqmodel.decoding.generation import generate
 from seqmodel.decoding.token_masks import SequenceForm
 from seqmodel.errors import ModelError, SeqmodelError
@@ -23,7 +24,7 @@ from seqmodel.model.language_model import LanguageModel
 from seqmodel.model.ngram_embeddings import NgramIndex, next_history
 from seqmodel.model.tensors import Array
 from seqmodel.scoring.tokens import LN2
-from seqmodel.settings import ModelSettings, SamplingSettings, TrainingSettings
+from seqmodel.settings import ModelSettings, TrainingSettings
 from seqmodel.tokens.batches import Batch, LaneBatches, PaddedBatches, UnseenSpellings, token_count
 from seqmodel.tokens.tokenizer import UNKNOWN, Tokenizer
 from seqmodel.training.devices import CPU

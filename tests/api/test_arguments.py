@@ -11,8 +11,8 @@ import pytest
 import seqmodel
 from seqmodel.api.arguments import verb
 from seqmodel.cli.app import load_command
+from seqmodel.command_settings import FilterSettings, ReadingSettings
 from seqmodel.errors import UsageError
-from seqmodel.settings import FilterSettings, ReadingSettings
 from tests.cli.command import run_here
 
 VERBS = {"filter": seqmodel.filter, "rescore": seqmodel.rescore}

@@ -11,12 +11,12 @@ from hypothesis import strategies as st
 
 from seqmodel.api.model import Model
 from seqmodel.choices import Unit
+from seqmodel.command_settings import SamplingSettings
 from seqmodel.decoding.beam import LengthNormalisation, beam
 from seqmodel.decoding.generation import Sample, generate
 from seqmodel.decoding.token_masks import SequenceForm, Spelling
 from seqmodel.errors import DataError
 from seqmodel.scoring.tokens import score_sequences
-from seqmodel.settings import SamplingSettings
 from seqmodel.tokens.fitting import vocabulary_proto
 from seqmodel.tokens.tokenizer import END, FIRST_BYTE, FIRST_PIECE, START, UNKNOWN, Tokenizer
 from tests.decoding.test_generation import letters, tokenizer_for

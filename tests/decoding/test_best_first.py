@@ -13,11 +13,11 @@ from hypothesis import strategies as st
 
 import seqmodel
 from seqmodel.choices import Unit
+from seqmodel.command_settings import SearchSettings
 from seqmodel.decoding.best_first import NODE_BYTES, TopSearch, TopSequence
 from seqmodel.decoding.token_masks import SequenceForm
 from seqmodel.errors import DataError, UsageError
 from seqmodel.inference.sequence_model import SequenceModel
-from seqmodel.settings import SearchSettings
 from seqmodel.tokens.tokenizer import END, FIRST_BYTE, FIRST_PIECE, START, UNKNOWN, Tokenizer
 from tests.decoding.test_generation import letters, tokenizer_for
 from tests.inference.exact import PREFIXES, random_table, sequences

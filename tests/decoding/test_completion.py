@@ -14,10 +14,11 @@ from hypothesis import strategies as st
 
 from seqmodel.api.model import Model
 from seqmodel.choices import Unit
+from seqmodel.command_settings import CompletionSettings
 from seqmodel.decoding import completion
 from seqmodel.decoding.completion import Completer
 from seqmodel.errors import DataError, UsageError
-from seqmodel.settings import CompletionSettings, TokenizerSettings
+from seqmodel.settings import TokenizerSettings
 from seqmodel.tokens.fitting import fit, vocabulary_proto
 from seqmodel.tokens.tokenizer import END, FIRST_BYTE, FIRST_PIECE, START, Tokenizer
 from tests.decoding.test_generation import UNITS, tokenizer_for
@@ -213,7 +214,8 @@ def test_a_trained_model_completes_as_it_scores(little_model: Model) -> None:
         for one, row in zip(best, rows, strict=True):
             assert row.scores.boundary is not None
             bits = row.scores.bits[len(prefix) : -1].sum() + row.scores.boundary[-1]
-            assert one.probability == pytest.approx(2.0**-bits, rel=0.1)  # what is not spelled so is left out here
+            # Other spellings are left out here; of what is hardly probable they have a larger share.
+            assert one.probability == pytest.approx(2.0**-bits, rel=0.1, abs=5e-4)
 
 
 def test_states_joined_go_on_as_each_would(little_model: Model) -> None:

@@ -12,6 +12,7 @@ import pytest
 
 from seqmodel.api.model import Model
 from seqmodel.choices import Unit
+from seqmodel.command_settings import SamplingSettings
 from seqmodel.decoding.generation import Sample, generate
 from seqmodel.decoding.sampling import draw
 from seqmodel.decoding.token_healing import PrefixReader
@@ -19,7 +20,7 @@ from seqmodel.decoding.token_masks import SequenceForm, Speller, Spelling
 from seqmodel.errors import UsageError
 from seqmodel.inference.sequence_model import Floats, Ids, SequenceModel
 from seqmodel.scoring.tokens import LN2, score_sequences
-from seqmodel.settings import SamplingSettings, TokenizerSettings
+from seqmodel.settings import TokenizerSettings
 from seqmodel.tokens.fitting import fit, vocabulary_proto
 from seqmodel.tokens.tokenizer import END, FIRST_BYTE, FIRST_PIECE, START, UNKNOWN, Tokenizer
 from tests.scoring.test_tokens import Remembering, Table

@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 import seqmodel
 from seqmodel.api.model import MixedModel, mix
 from seqmodel.choices import Unit
+from seqmodel.command_settings import CompletionSettings, SamplingSettings, SearchSettings
 from seqmodel.decoding.beam import beam
 from seqmodel.decoding.best_first import TopSearch
 from seqmodel.decoding.completion import Completer
@@ -24,7 +25,6 @@ from seqmodel.decoding.generation import Sample, generate
 from seqmodel.decoding.sampling import as_one_choice, top_k, top_p
 from seqmodel.decoding.token_masks import SequenceForm, Speller, Spelling
 from seqmodel.model.bundle import read_bundle, write_bundle
-from seqmodel.settings import CompletionSettings, SamplingSettings, SearchSettings
 from seqmodel.tokens.characters import Characters
 from seqmodel.tokens.fitting import vocabulary_proto
 from seqmodel.tokens.tokenizer import END, FIRST_BYTE, FIRST_PIECE, START, Tokenizer

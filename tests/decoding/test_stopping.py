@@ -10,8 +10,9 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from seqmodel.choices import Unit
+from seqmodel.command_settings import SamplingSettings
 from seqmodel.decoding.stopping import Bans, Limiter
-from seqmodel.settings import SamplingSettings, TokenizerSettings
+from seqmodel.settings import TokenizerSettings
 from seqmodel.tokens.fitting import fit
 
 texts = st.text(st.sampled_from(["a", "b", "\n"]), max_size=12)

@@ -7,11 +7,12 @@ from pathlib import Path
 
 import pytest
 
+from seqmodel.command_settings import NbestSettings
 from seqmodel.errors import DataError
 from seqmodel.scoring import nbest_rescoring
 from seqmodel.scoring.nbest_rescoring import RescoredLists, fit_weights, score_lists
 from seqmodel.scoring.rescoring import Combination
-from seqmodel.settings import CorpusSettings, NbestSettings
+from seqmodel.settings import CorpusSettings
 from seqmodel.text.corpus import Line
 from seqmodel.text.nbest import Hypothesis, NbestList
 from seqmodel.text.nbest_inputs import NbestInputs
