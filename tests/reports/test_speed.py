@@ -31,6 +31,7 @@ from seqmodel.reports.speed import (
     preset_speeds,
 )
 from seqmodel.settings import ModelSettings, TrainingSettings
+from seqmodel.training import trial_steps
 from seqmodel.training.events import StepDone
 from seqmodel.training.training_data import TrainingData
 from seqmodel.training.trial_steps import training_speed
@@ -217,7 +218,7 @@ def test_plans_go_by_the_steps_of_one_network_the_first_left_out(
                 taken.append(step)
                 yield StepDone(step, 100 * step, 0.1, 2.0, 1.0, 0.0, 5 + 0.1 * step, 0.01)
 
-    monkeypatch.setattr(speed, "Trainer", Fake)
+    monkeypatch.setattr(trial_steps, "Trainer", Fake)
     corpus = made_up_corpus()
     model = ModelSettings(vocabulary=corpus.data.store.header.vocabulary, networks=3)
     found = training_speed(corpus.data, model, TrainingSettings(**budget), corpus.index, torch.device("cpu"))
