@@ -136,6 +136,7 @@ class Optimizers:
         self.drop_gradients()
 
     def drop_gradients(self) -> None:
+        """Drop the gradients without applying them."""
         for parameter in self.dense:
             parameter.grad = None
         for table in self.tables:
@@ -146,6 +147,11 @@ class Optimizers:
         return {f"{label}.{name}": tensor for label, each in self._each() for name, tensor in each.state().items()}
 
     def restore(self, state: Mapping[str, Tensor]) -> None:
+        """Load moments and step counts.
+
+        Raises:
+            KeyError, RuntimeError, ValueError: if they are not those of these weights.
+        """
         for label, each in self._each():
             start = f"{label}."
             each.restore({name.removeprefix(start): t for name, t in state.items() if name.startswith(start)})
@@ -167,15 +173,18 @@ class Schedule:
     anneal_scale: float = 1.0
 
     def scale(self, step: int, progress: float) -> float:
+        """The share (0 to 1) of the peak learning rate at a step; `progress` (0 to 1) is that of the run."""
         if self.anneal_from is not None:
             return self.anneal_scale * max(0.0, 1 - (step - self.anneal_from) / self.anneal_steps)
         return min(1.0, (step + 1) / max(1, self.warmup_steps)) * max(0.0, 1 - progress)
 
     def anneal(self, step: int, steps: int, progress: float) -> None:
+        """Start the descent to zero at `step`, over so many steps."""
         self.anneal_scale = self.scale(step, progress)
         self.anneal_from, self.anneal_steps = step, steps
 
     def is_over(self, step: int, progress: float) -> bool:
+        """True if the learning rate has reached zero."""
         return progress >= 1 or (self.anneal_from is not None and step - self.anneal_from >= self.anneal_steps)
 
 
@@ -217,6 +226,7 @@ def restored_torch_state() -> Iterator[None]:
 
 
 def usable_cores() -> int:
+    """The number of cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 

@@ -28,6 +28,7 @@ class Timer:
         self.wait, self.last = least, now
 
     def is_due(self, now: float) -> bool:
+        """True if the work should be done at the clock reading `now`."""
         return now - self.last > self.wait
 
     def done(self, began: float, now: float) -> None:
@@ -102,11 +103,12 @@ class EndReserve:
 
     @property
     def validation_seconds(self) -> float:
+        """The expected seconds of one validation."""
         return self.validated * self.per_token
 
     @property
     def most(self) -> float:
-        """Seconds that the end may take at most."""
+        """The most seconds that the end may take."""
         return math.inf if self.budget is None else ENDING_SHARE * self.budget
 
     @property

@@ -22,6 +22,7 @@ class TrainingData:
 
     @property
     def is_stream(self) -> bool:
+        """True if the text is one stream, without ends of sequences."""
         return self.store.header.sequence == "stream"
 
     @cached_property
@@ -31,6 +32,7 @@ class TrainingData:
 
     @property
     def chars_per_token(self) -> float:
+        """The mean number of characters of a token."""
         return max(1, self.store.header.corpus_chars) / max(1, self.store.header.tokens)
 
 

@@ -157,9 +157,10 @@ class TrainingRun:
     # The end
 
     def _refuse_hardly_begun(self, finished: Finished, settings: TrainingSettings, start: Start) -> None:
-        """
+        """Check that a run with a time budget has taken enough steps.
+
         Raises:
-            SeqmodelError: if the time was over after too few steps; unless the run was resumed, its files are removed.
+            SeqmodelError: if it has not; unless the run was resumed, its files are removed.
         """
         least = LEAST_STEPS if start.init is None else 1
         if settings.seconds is None or not finished.annealed or finished.step >= least:
