@@ -15,7 +15,7 @@ from seqmodel.console.failures import guarded
 
 if TYPE_CHECKING:
     from seqmodel.settings import CorpusSettings
-    from seqmodel.text.corpus import Source
+    from seqmodel.text.sources import Source
     from seqmodel.tokens.store import TokenStore
     from seqmodel.tokens.tokenizer import Ids, Tokenizer
 
@@ -78,7 +78,7 @@ def command(
     from seqmodel.console.terminal import notes
     from seqmodel.errors import UsageError
     from seqmodel.settings import CorpusSettings, TokenizerSettings, checked
-    from seqmodel.text.corpus import find_sources
+    from seqmodel.text.sources import find_sources
 
     fixed = [name for name in _VOCABULARY if _given(context, name)]
     if model is not None and fixed:

@@ -26,7 +26,7 @@ from seqmodel.errors import UsageError
 from seqmodel.scoring.error_rate_tuning import JudgedLists, tuned
 from seqmodel.scoring.rescoring import Combination, features
 from seqmodel.settings import CorpusSettings
-from seqmodel.text.corpus import STDIN, Line
+from seqmodel.text.corpus import Line
 from seqmodel.text.inputs import LineInputs
 from seqmodel.text.nbest import (
     NbestList,
@@ -39,6 +39,7 @@ from seqmodel.text.nbest import (
     table_hypotheses,
     with_scores,
 )
+from seqmodel.text.sources import STDIN
 from seqmodel.text.tables import TableFormat, TableReader, format_of
 
 NbestFormat = Literal["kaldi", "moses", "tsv", "csv", "jsonl", "raw-tsv"]

@@ -26,8 +26,10 @@ from seqmodel.choices import SequenceKind, Unit
 from seqmodel.errors import ModelError, UsageError, system_reason
 from seqmodel.files import atomic_write
 from seqmodel.settings import MAX_VOCABULARY, CorpusSettings, Count, Digest, Settings, TokenizerSettings
-from seqmodel.text.corpus import CorpusSummary, find_sources, spooled
+from seqmodel.text.corpus import CorpusSummary
+from seqmodel.text.line_blocks import spooled
 from seqmodel.text.sequences import read_sequences, table_notes
+from seqmodel.text.sources import find_sources
 from seqmodel.tokens.fitting import NoText, fit
 from seqmodel.tokens.held_out import NOTHING, Places, held_apart, plan_held_out
 from seqmodel.tokens.stored_array import Stored, StoredArray

@@ -8,9 +8,9 @@ import numpy as np
 
 from seqmodel.errors import UsageError
 from seqmodel.files import refuse_existing, write_alone
-from seqmodel.text.corpus import STDIN, find_sources
 from seqmodel.text.folders import shown_name
 from seqmodel.text.sequences import read_sequences
+from seqmodel.text.sources import STDIN, find_sources
 from seqmodel.tokens.fitting import NoText
 from seqmodel.tokens.store import is_store
 from seqmodel.tokens.tokenizer import END

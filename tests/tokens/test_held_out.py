@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 from seqmodel.choices import SequenceKind, Unit
 from seqmodel.errors import ModelError
 from seqmodel.settings import CorpusSettings, TokenizerSettings
-from seqmodel.text.corpus import END_MARK, find_sources, read_blocks
+from seqmodel.text.corpus import END_MARK, read_blocks
+from seqmodel.text.sources import find_sources
 from seqmodel.tokens.batches import split_store
 from seqmodel.tokens.held_out import NOTHING, Places, held_apart, plan_held_out
 from seqmodel.tokens.store import Ranges, TokenStore, make_store, open_store

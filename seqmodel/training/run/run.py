@@ -35,8 +35,9 @@ from seqmodel.model.fingerprint import build_fingerprint
 from seqmodel.model.kneser_ney import CountModel, estimate
 from seqmodel.model.ngram_embeddings import NgramIndex, build_index
 from seqmodel.settings import CorpusSettings, ModelSettings, TokenizerSettings, TrainingSettings, usage_error
-from seqmodel.text.corpus import CorpusSummary, find_sources
+from seqmodel.text.corpus import CorpusSummary
 from seqmodel.text.sequences import read_sequences
+from seqmodel.text.sources import find_sources
 from seqmodel.tokens.batches import split_store, token_count, whole_store
 from seqmodel.tokens.characters import Characters
 from seqmodel.tokens.store import TokenStore, is_store, make_store, open_store
