@@ -14,10 +14,11 @@ from seqmodel.cli import options
 from seqmodel.console.failures import guarded
 
 if TYPE_CHECKING:
+    from seqmodel.arrays import EncodedIds
     from seqmodel.settings import CorpusSettings
     from seqmodel.text.sources import Source
     from seqmodel.tokens.store import TokenStore
-    from seqmodel.tokens.tokenizer import Ids, Tokenizer
+    from seqmodel.tokens.tokenizer import Tokenizer
 
 
 _ID = re.compile("[0-9]{1,9}")
@@ -159,7 +160,7 @@ def _filter(tokenizer: Tokenizer, sources: list[Source], corpus: CorpusSettings,
             out.flush()
 
 
-def _pieces(tokenizer: Tokenizer, tokens: Ids, ids: bool, before: int) -> Iterator[str]:
+def _pieces(tokenizer: Tokenizer, tokens: EncodedIds, ids: bool, before: int) -> Iterator[str]:
     """Tokens of a line, so many before them, a few at once: they have far more characters than its text."""
     for at in range(0, len(tokens), _TOKENS_AT_ONCE):
         part = tokens[at : at + _TOKENS_AT_ONCE].tolist()

@@ -19,10 +19,11 @@ from typing import Any
 
 import numpy as np
 
+from seqmodel.arrays import Ids
 from seqmodel.decoding.beam import Logs, Path, allowed, begin
 from seqmodel.decoding.token_masks import Speller
 from seqmodel.inference.blas_threads import one_thread
-from seqmodel.inference.sequence_model import Ids, SequenceModel
+from seqmodel.inference.sequence_model import SequenceModel
 from seqmodel.scoring.tokens import LN2
 from seqmodel.settings import SearchSettings
 from seqmodel.tokens.characters import Characters

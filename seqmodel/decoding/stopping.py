@@ -6,12 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
+from seqmodel.arrays import Mask
 from seqmodel.settings import SamplingSettings
 from seqmodel.tokens.tokenizer import Tokenizer
-
-Mask = npt.NDArray[np.bool_]
 
 
 @dataclass

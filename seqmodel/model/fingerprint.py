@@ -14,8 +14,9 @@ from functools import cached_property
 import numpy as np
 import numpy.typing as npt
 
+from seqmodel.arrays import Mask, Ranges
 from seqmodel.text.corpus import END_MARK
-from seqmodel.tokens.store import Ranges, TokenStore
+from seqmodel.tokens.store import TokenStore
 from seqmodel.tokens.tokenizer import END, FIRST_BYTE
 
 LONGEST = 16
@@ -26,7 +27,6 @@ _CHUNK = 1 << 18
 _MULTIPLIER = np.uint64(0x9E3779B97F4A7C15)
 
 Codes = npt.NDArray[np.uint32]
-Flags = npt.NDArray[np.bool_]
 Lengths = npt.NDArray[np.int64]
 Hashes = npt.NDArray[np.uint64]
 
@@ -147,7 +147,7 @@ def _with_symbols(codes: Codes, before: bool) -> Codes:
     return np.insert(codes, 0, BEGIN) if before else codes
 
 
-def _batches(pieces: Iterable[tuple[Codes, bool]], longest: int) -> Iterator[tuple[Codes, Lengths, Flags]]:
+def _batches(pieces: Iterable[tuple[Codes, bool]], longest: int) -> Iterator[tuple[Codes, Lengths, Mask]]:
     """Join pieces to larger batches, each beginning with the end of the one before.
 
     Yields the codes (N,), the length of the longest n-gram of one sequence that ends at each, and True for new codes.

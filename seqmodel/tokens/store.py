@@ -19,9 +19,9 @@ from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
-import numpy.typing as npt
 from pydantic import Field, ValidationError
 
+from seqmodel.arrays import EncodedIds, Ranges
 from seqmodel.choices import SequenceKind, Unit
 from seqmodel.errors import ModelError, UsageError, system_reason
 from seqmodel.files import atomic_write
@@ -33,13 +33,11 @@ from seqmodel.text.sources import find_sources
 from seqmodel.tokens.fitting import NoText, fit
 from seqmodel.tokens.held_out import NOTHING, Places, held_apart, plan_held_out
 from seqmodel.tokens.stored_array import Stored, StoredArray
-from seqmodel.tokens.tokenizer import END, FIRST_PIECE, UNKNOWN, Ids, Tokenizer, is_byte, never_predicted
+from seqmodel.tokens.tokenizer import END, FIRST_PIECE, UNKNOWN, Tokenizer, is_byte, never_predicted
 
 MAGIC = b"SEQMTOK1"
 HEADER_SIZE = 4096
 _COPY = 1 << 20
-
-Ranges = npt.NDArray[np.int64]  # (count, 2): begin and end positions in the ids
 
 
 class StoreHeader(Settings):
@@ -174,7 +172,7 @@ def write_store(
         file.write(_json(header).ljust(HEADER_SIZE))
 
 
-def _encoded(tokenizer: Tokenizer, blocks: Iterable[str], places: Places) -> Iterator[tuple[Ids, bool]]:
+def _encoded(tokenizer: Tokenizer, blocks: Iterable[str], places: Places) -> Iterator[tuple[EncodedIds, bool]]:
     """Yield the ids of a corpus part by part, each with True if it is held out."""
     for part in held_apart(blocks, places):
         for ids in tokenizer.encode_parts(part.text, part.inside):

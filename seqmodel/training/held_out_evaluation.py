@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from seqmodel.arrays import Ranges
 from seqmodel.inference.experts import LEAST_WEIGHT, fit_weights, situations
 from seqmodel.inference.runtime import Runtime
 from seqmodel.model.bundle import HeldOut
@@ -17,7 +18,6 @@ from seqmodel.model.kneser_ney import CountModel
 from seqmodel.scoring.anomaly import rates_by_length
 from seqmodel.scoring.tokens import score_sequences
 from seqmodel.tokens.batches import inputs_and_targets, token_count
-from seqmodel.tokens.store import Ranges
 from seqmodel.tokens.stored_array import Stored
 from seqmodel.tokens.tokenizer import END, UNKNOWN, never_predicted
 from seqmodel.training.events import Evaluated, Per

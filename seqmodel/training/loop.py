@@ -18,17 +18,17 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from seqmodel.arrays import Array, Ranges
 from seqmodel.decoding.generation import generate
 from seqmodel.errors import ModelError, SeqmodelError
 from seqmodel.inference.runtime import Runtime
 from seqmodel.model.language_model import LanguageModel
 from seqmodel.model.ngram_embeddings import NgramIndex, next_history
-from seqmodel.model.tensors import Array
 from seqmodel.scoring.tokens import LN2, score_ranges
 from seqmodel.settings import ModelSettings, SamplingSettings, TrainingSettings
 from seqmodel.tokens.batches import Batch, LaneBatches, PaddedBatches, UnseenSpellings, token_count
 from seqmodel.tokens.characters import Characters, training_characters
-from seqmodel.tokens.store import Ranges, TokenStore
+from seqmodel.tokens.store import TokenStore
 from seqmodel.tokens.tokenizer import UNKNOWN, Tokenizer
 from seqmodel.training.devices import CPU
 from seqmodel.training.distributed import Group, LossFunction
