@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from seqmodel.arrays import Mask, Ranges
 from seqmodel.text.corpus import END_MARK
-from seqmodel.tokens.store import TokenStore
+from seqmodel.tokens.store import TokenStore, sequences_in
 from seqmodel.tokens.tokenizer import END, FIRST_BYTE
 
 LONGEST = 16
@@ -126,17 +126,10 @@ def _character_end(store: TokenStore, at: int, most: int) -> int:
 
 def _text(store: TokenStore, ids: npt.NDArray[np.unsignedinteger], starts_line: bool) -> str:
     """The text of some ids, `END_MARK` between sequences; incomplete characters at a range's ends are left out."""
-    tokenizer = store.tokenizer
-    errors = "surrogateescape" if tokenizer.unit == "byte" else "ignore"
-    parts = []
-    for number, part in enumerate(np.split(ids, np.flatnonzero(ids == END) + 1)):
-        text = b"".join([tokenizer.piece_bytes[token] for token in part.tolist()]).decode("utf-8", errors)
-        if number or starts_line:
-            text = tokenizer.without_virtual_blanks(text)
-        else:
-            text = tokenizer.without_virtual_blanks("." + text)[1:]  # keeps a first blank, which is not virtual
-        parts.append(text)
-    return END_MARK.join(parts)
+    parts = enumerate(sequences_in(ids))
+    return END_MARK.join(
+        store.tokenizer.decode_part(part.tolist(), starts_line or number > 0) for number, part in parts
+    )
 
 
 def _with_symbols(codes: Codes, before: bool) -> Codes:

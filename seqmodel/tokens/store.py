@@ -21,7 +21,7 @@ from typing import BinaryIO
 import numpy as np
 from pydantic import Field, ValidationError
 
-from seqmodel.arrays import EncodedIds, Ranges
+from seqmodel.arrays import Array, EncodedIds, Ranges
 from seqmodel.choices import SequenceKind, Unit
 from seqmodel.errors import ModelError, UsageError, system_reason
 from seqmodel.files import atomic_write
@@ -202,6 +202,11 @@ class _HeldOutRanges:
     @property
     def array(self) -> Ranges:
         return np.array(self.bounds, np.int64).reshape(-1, 2)
+
+
+def sequences_in(ids: Array) -> list[Array]:
+    """Split ids (N,) after each end symbol; the last part is what follows the last one, and may be empty."""
+    return np.split(ids, np.flatnonzero(ids == END) + 1)
 
 
 def numbers_of(ends: Stored, positions: Ranges) -> Ranges:

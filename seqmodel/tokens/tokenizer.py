@@ -298,6 +298,14 @@ class Tokenizer:
                 "the token ids spell invalid UTF-8", "Give ids that seqmodel tokenize --ids wrote."
             ) from None
 
+    def decode_part(self, ids: Iterable[int], at_line_start: bool = True) -> str:
+        """The text of ids that may begin or end inside a character, which is then left out; see `decode`."""
+        errors = "surrogateescape" if self.unit == "byte" else "ignore"
+        text = b"".join([self.piece_bytes[i] for i in ids]).decode("utf-8", errors)
+        if at_line_start:
+            return self.without_virtual_blanks(text)
+        return self.without_virtual_blanks("." + text)[1:]  # keeps a first blank, which is not virtual
+
     def without_virtual_blanks(self, text: str) -> str:
         """Remove the virtual blank from each line of a decoded text."""
         if not self.has_virtual_blanks:
