@@ -222,8 +222,8 @@ def rescore(
     """
     from seqmodel.scoring.nbest_rescoring import RescoredLists
     from seqmodel.scoring.rescoring import Combination
-    from seqmodel.text.corpus import STDIN
     from seqmodel.text.nbest_inputs import NbestInputs
+    from seqmodel.text.sources import STDIN
 
     loaded, name = _loaded(model), os.fspath(nbest)
     if [name, *lists.scores, weights.tune].count(STDIN) > 1:

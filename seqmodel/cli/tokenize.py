@@ -14,10 +14,11 @@ from seqmodel.cli import options
 from seqmodel.console.failures import guarded
 
 if TYPE_CHECKING:
+    from seqmodel.arrays import EncodedIds
     from seqmodel.settings import CorpusSettings
-    from seqmodel.text.corpus import Source
+    from seqmodel.text.sources import Source
     from seqmodel.tokens.store import TokenStore
-    from seqmodel.tokens.tokenizer import Ids, Tokenizer
+    from seqmodel.tokens.tokenizer import Tokenizer
 
 
 _ID = re.compile("[0-9]{1,9}")
@@ -78,7 +79,7 @@ def command(
     from seqmodel.console.terminal import notes
     from seqmodel.errors import UsageError
     from seqmodel.settings import CorpusSettings, TokenizerSettings, checked
-    from seqmodel.text.corpus import find_sources
+    from seqmodel.text.sources import find_sources
 
     fixed = [name for name in _VOCABULARY if _given(context, name)]
     if model is not None and fixed:
@@ -159,7 +160,7 @@ def _filter(tokenizer: Tokenizer, sources: list[Source], corpus: CorpusSettings,
             out.flush()
 
 
-def _pieces(tokenizer: Tokenizer, tokens: Ids, ids: bool, before: int) -> Iterator[str]:
+def _pieces(tokenizer: Tokenizer, tokens: EncodedIds, ids: bool, before: int) -> Iterator[str]:
     """Tokens of a line, so many before them, a few at once: they have far more characters than its text."""
     for at in range(0, len(tokens), _TOKENS_AT_ONCE):
         part = tokens[at : at + _TOKENS_AT_ONCE].tolist()

@@ -15,7 +15,8 @@ from seqmodel.console.terminal import say
 from seqmodel.decoding.completion import Completions, NextTokens
 from seqmodel.errors import SeqmodelError, UsageError
 from seqmodel.settings import CorpusSettings
-from seqmodel.text.corpus import STDIN, Line, find_sources, read_lines
+from seqmodel.text.corpus import Line, read_lines
+from seqmodel.text.sources import STDIN, find_sources
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,8 @@ from seqmodel.decoding.beam import LengthNormalisation
 from seqmodel.decoding.generation import Piece
 from seqmodel.errors import UsageError
 from seqmodel.settings import CorpusSettings
-from seqmodel.text.corpus import only_source, read_lines
+from seqmodel.text.corpus import read_lines
+from seqmodel.text.sources import only_source
 
 if TYPE_CHECKING:
     from rich.console import Console

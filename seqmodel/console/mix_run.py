@@ -14,7 +14,7 @@ from seqmodel.errors import UsageError
 from seqmodel.scoring.line_mixture import LineMixture, LineScorer, MixtureFit, fit_mixture
 from seqmodel.scoring.tokens import PLAIN
 from seqmodel.settings import CorpusSettings
-from seqmodel.text.corpus import STDIN
+from seqmodel.text.sources import STDIN
 
 AUTO = "auto"
 

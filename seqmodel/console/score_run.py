@@ -19,8 +19,9 @@ from seqmodel.scoring.lines import LineContext
 from seqmodel.scoring.tokens import ScoreFields
 from seqmodel.scoring.words import WordBoundary, WordKind, boundary_tokens
 from seqmodel.settings import CorpusSettings
-from seqmodel.text.corpus import STDIN, find_sources, read_lines
+from seqmodel.text.corpus import read_lines
 from seqmodel.text.inputs import LineInputs, Shard
+from seqmodel.text.sources import STDIN, find_sources
 from seqmodel.text.tables import TableFormat, TableReader, format_of
 
 ScoreFormat = Literal["tsv", "csv", "jsonl", "kenlm", "lmzoo"]

@@ -11,12 +11,13 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
+from seqmodel.arrays import Floats
 from seqmodel.command_settings import SamplingSettings
 from seqmodel.decoding.generation import Sample
 from seqmodel.decoding.stopping import Limiter
 from seqmodel.decoding.token_masks import TEXT, SequenceForm, Speller, Spelling
 from seqmodel.inference.blas_threads import one_thread
-from seqmodel.inference.sequence_model import Floats, SequenceModel
+from seqmodel.inference.sequence_model import SequenceModel
 from seqmodel.scoring.tokens import LN2, RunningScorer
 from seqmodel.tokens.characters import Characters
 from seqmodel.tokens.tokenizer import END, Tokenizer

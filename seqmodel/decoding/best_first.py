@@ -18,12 +18,13 @@ from typing import Any
 
 import numpy as np
 
+from seqmodel.arrays import Ids
 from seqmodel.command_settings import SearchSettings
 from seqmodel.decoding.beam import Logs, Path, allowed, begin
 from seqmodel.decoding.frontier import Frontier
 from seqmodel.decoding.token_masks import TEXT, SequenceForm, Speller
 from seqmodel.inference.blas_threads import one_thread
-from seqmodel.inference.sequence_model import Ids, SequenceModel
+from seqmodel.inference.sequence_model import SequenceModel
 from seqmodel.scoring.tokens import LN2
 from seqmodel.tokens.characters import Characters
 from seqmodel.tokens.tokenizer import END, Tokenizer

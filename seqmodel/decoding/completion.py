@@ -18,21 +18,19 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
+from seqmodel.arrays import Ids, Probabilities
 from seqmodel.command_settings import CompletionSettings
 from seqmodel.decoding.frontier import Frontier
 from seqmodel.decoding.token_healing import Node, Opening, PrefixReader
 from seqmodel.decoding.token_masks import TEXT, SequenceForm, Speller, Spelling
 from seqmodel.inference.blas_threads import one_thread
-from seqmodel.inference.sequence_model import Ids, SequenceModel
+from seqmodel.inference.sequence_model import SequenceModel
 from seqmodel.scoring.words import word_ends
 from seqmodel.tokens.characters import Characters
 from seqmodel.tokens.tokenizer import END, Tokenizer
 
 LANES = 8  # beginnings that are read side by side
-
-Probabilities = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 import numpy.typing as npt
 
-Probabilities = npt.NDArray[np.float64]
+from seqmodel.arrays import Probabilities
 
 
 def with_temperature(logs: npt.NDArray[np.floating], temperature: float) -> Probabilities:

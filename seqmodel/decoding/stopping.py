@@ -6,13 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
+from seqmodel.arrays import Mask
 from seqmodel.command_settings import SamplingSettings
 from seqmodel.decoding.token_masks import Speller
 from seqmodel.tokens.tokenizer import Tokenizer
-
-Mask = npt.NDArray[np.bool_]
 
 
 @dataclass

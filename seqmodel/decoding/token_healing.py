@@ -24,10 +24,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from seqmodel.arrays import Floats, Ids, Mask
 from seqmodel.decoding.frontier import Frontier
-from seqmodel.decoding.token_masks import Mask, Speller, Spelling
+from seqmodel.decoding.token_masks import Speller, Spelling
 from seqmodel.inference.blas_threads import one_thread
-from seqmodel.inference.sequence_model import Floats, Ids, SequenceModel
+from seqmodel.inference.sequence_model import SequenceModel
 from seqmodel.tokens.tokenizer import FIRST_PIECE, START, UNKNOWN, Tokenizer
 
 NODES = 64  # most nodes looked at

@@ -15,13 +15,11 @@ from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
+from seqmodel.arrays import Mask
 from seqmodel.choices import SequenceKind
 from seqmodel.tokens.characters import EVERYTHING, Characters, utf8_length
 from seqmodel.tokens.tokenizer import END, FIRST_BYTE, FIRST_PIECE, START, UNKNOWN, Tokenizer, is_byte
-
-Mask = npt.NDArray[np.bool_]
 
 
 @dataclass(frozen=True)

@@ -15,9 +15,10 @@ from typing import Any
 
 import numpy as np
 
+from seqmodel.arrays import Floats as Logs
+from seqmodel.arrays import Ids
 from seqmodel.inference.document_cache import NO_TOKEN, Counts, Flags, Floats, Lists, Numbers, order_of
-from seqmodel.inference.sequence_model import Floats as Logs
-from seqmodel.inference.sequence_model import Ids, SequenceModel
+from seqmodel.inference.sequence_model import SequenceModel
 from seqmodel.model.sorted_keys import ABSENT, find_key
 from seqmodel.tokens.tokenizer import END, START
 

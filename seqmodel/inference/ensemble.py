@@ -12,9 +12,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from seqmodel.arrays import Floats, Ids
 from seqmodel.errors import UsageError
 from seqmodel.inference.runtime import log_mean
-from seqmodel.inference.sequence_model import Floats, Ids, SequenceModel
+from seqmodel.inference.sequence_model import SequenceModel
 
 ITERATIONS = 500
 SETTLED = 1e-7  # the fit ends when no weight moves by more

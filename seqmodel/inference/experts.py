@@ -14,8 +14,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from seqmodel.arrays import Floats, Ids
 from seqmodel.inference.runtime import Runtime, State
-from seqmodel.inference.sequence_model import Floats, Ids, SequenceModel
+from seqmodel.inference.sequence_model import SequenceModel
 from seqmodel.model.bundle import Bundle
 from seqmodel.model.kneser_ney import NOVELTY_EDGES, SURENESS_EDGES, CountModel
 from seqmodel.model.ngram_embeddings import next_history

@@ -12,17 +12,14 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
+from seqmodel.arrays import Array, Floats, Ids, Mask
 from seqmodel.inference.blas_threads import side_by_side
-from seqmodel.inference.sequence_model import Floats, Ids
 from seqmodel.model.bundle import Bundle
 from seqmodel.model.ngram_embeddings import NgramIndex, next_history
-from seqmodel.model.tensors import Array
 from seqmodel.settings import ModelSettings
 from seqmodel.tokens.tokenizer import START, UNKNOWN, never_predicted
 
-Flags = npt.NDArray[np.bool_]
 NORM_EPSILON = np.float32(1e-6)
 LONG = 128  # time steps at once that make up for starting a thread
 NARROW = 4096  # numbers in a time step: at most as many cost less than the call of NumPy
@@ -97,7 +94,7 @@ class Runtime:
         head = weights["token.weight" if self.settings.tied else "head.weight"]
         return linear(rms_norm(x, weights["norm.weight"]), head, weights["head.bias"] + self.mask)
 
-    def _block(self, w: Mapping[str, Array], x: Floats, starts: Flags, state: Floats) -> tuple[Floats, Floats]:
+    def _block(self, w: Mapping[str, Array], x: Floats, starts: Mask, state: Floats) -> tuple[Floats, Floats]:
         y, state = CELLS[self.settings.cell](w, rms_norm(x, w["norm.weight"]), starts, state)
         x += linear(y, w["out.weight"])
         if "up.weight" in w:
@@ -113,7 +110,7 @@ def _under(prefix: str, weights: Mapping[str, Array]) -> dict[str, Array]:
 # Each cell: (weights, x (T, B, D), starts (T, B), state (B, S)) -> (y (T, B, D), state after (B, S)).
 
 
-def mingru(w: Mapping[str, Array], x: Floats, starts: Flags, state: Floats) -> tuple[Floats, Floats]:
+def mingru(w: Mapping[str, Array], x: Floats, starts: Mask, state: Floats) -> tuple[Floats, Floats]:
     """z = σ(·): h_t = (1 − z_t) ⊙ h_{t−1} + z_t ⊙ v_t; y = h ⊙ SiLU(o). A start forgets: 1 − z becomes 0."""
     width = x.shape[-1]
     gates = linear(x, w["cell.gates.weight"], w["cell.gates.bias"])
@@ -150,7 +147,7 @@ def scan(keep: Floats, h: Floats) -> None:
         h[t] += keep[t] * h[t - 1]
 
 
-def rnn(w: Mapping[str, Array], x: Floats, starts: Flags, state: Floats) -> tuple[Floats, Floats]:
+def rnn(w: Mapping[str, Array], x: Floats, starts: Mask, state: Floats) -> tuple[Floats, Floats]:
     """h_t = tanh(W x_t + U h_{t−1} + b)."""
     inputs, recurrent, bias = _recurrent(w, x)
     y = np.empty_like(x)
@@ -162,7 +159,7 @@ def rnn(w: Mapping[str, Array], x: Floats, starts: Flags, state: Floats) -> tupl
     return y, h
 
 
-def gru(w: Mapping[str, Array], x: Floats, starts: Flags, state: Floats) -> tuple[Floats, Floats]:
+def gru(w: Mapping[str, Array], x: Floats, starts: Mask, state: Floats) -> tuple[Floats, Floats]:
     """r, z = σ(·); n = tanh(W x + r ⊙ (U h + b)); h_t = (1 − z) ⊙ n + z ⊙ h_{t−1}."""
     inputs, recurrent, bias = _recurrent(w, x)
     width = x.shape[-1]
@@ -178,7 +175,7 @@ def gru(w: Mapping[str, Array], x: Floats, starts: Flags, state: Floats) -> tupl
     return y, h
 
 
-def lstm(w: Mapping[str, Array], x: Floats, starts: Flags, state: Floats) -> tuple[Floats, Floats]:
+def lstm(w: Mapping[str, Array], x: Floats, starts: Mask, state: Floats) -> tuple[Floats, Floats]:
     """i, f, o = σ(·), g = tanh(·); c_t = f ⊙ c_{t−1} + i ⊙ g; h_t = o ⊙ tanh(c_t). State: h and c side by side."""
     inputs, recurrent, bias = _recurrent(w, x)
     width = x.shape[-1]
@@ -201,7 +198,7 @@ def _recurrent(w: Mapping[str, Array], x: Floats) -> tuple[Floats, Floats, Float
     return inputs, w[name + "weight_hh_l0"].T, w[name + "bias_hh_l0"]
 
 
-Cell = Callable[[Mapping[str, Array], Floats, Flags, Floats], tuple[Floats, Floats]]
+Cell = Callable[[Mapping[str, Array], Floats, Mask, Floats], tuple[Floats, Floats]]
 CELLS: dict[str, Cell] = {"mingru": mingru, "rnn": rnn, "gru": gru, "lstm": lstm}
 
 

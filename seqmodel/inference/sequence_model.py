@@ -10,11 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Protocol
 
-import numpy as np
-import numpy.typing as npt
-
-Ids = npt.NDArray[np.int64]
-Floats = npt.NDArray[np.float32]
+from seqmodel.arrays import Floats, Ids
 
 
 class SequenceModel(Protocol):

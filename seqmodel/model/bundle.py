@@ -16,12 +16,13 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import Field, ValidationError, model_validator
 
+from seqmodel.arrays import Array
 from seqmodel.choices import HeldOutFrom, SequenceKind, Unit
 from seqmodel.errors import ModelError
 from seqmodel.model.fingerprint import Fingerprint
 from seqmodel.model.kneser_ney import CountModel, Level
 from seqmodel.model.ngram_embeddings import NgramIndex
-from seqmodel.model.tensors import Array, TensorFile, read_header, read_tensors, write_tensors
+from seqmodel.model.tensors import TensorFile, read_header, read_tensors, write_tensors
 from seqmodel.settings import CorpusSettings, Count, Digest, ModelSettings, Settings, TokenizerSettings
 from seqmodel.tokens.characters import Characters, are_characters, vocabulary_characters
 from seqmodel.tokens.tokenizer import Tokenizer, never_predicted

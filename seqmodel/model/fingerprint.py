@@ -14,8 +14,9 @@ from functools import cached_property
 import numpy as np
 import numpy.typing as npt
 
+from seqmodel.arrays import Mask, Ranges
 from seqmodel.text.corpus import END_MARK
-from seqmodel.tokens.store import Ranges, TokenStore
+from seqmodel.tokens.store import TokenStore, sequences_in
 from seqmodel.tokens.tokenizer import END, FIRST_BYTE
 
 LONGEST = 16
@@ -26,7 +27,6 @@ _CHUNK = 1 << 18
 _MULTIPLIER = np.uint64(0x9E3779B97F4A7C15)
 
 Codes = npt.NDArray[np.uint32]
-Flags = npt.NDArray[np.bool_]
 Lengths = npt.NDArray[np.int64]
 Hashes = npt.NDArray[np.uint64]
 
@@ -126,17 +126,10 @@ def _character_end(store: TokenStore, at: int, most: int) -> int:
 
 def _text(store: TokenStore, ids: npt.NDArray[np.unsignedinteger], starts_line: bool) -> str:
     """The text of some ids, `END_MARK` between sequences; incomplete characters at a range's ends are left out."""
-    tokenizer = store.tokenizer
-    errors = "surrogateescape" if tokenizer.unit == "byte" else "ignore"
-    parts = []
-    for number, part in enumerate(np.split(ids, np.flatnonzero(ids == END) + 1)):
-        text = b"".join([tokenizer.piece_bytes[token] for token in part.tolist()]).decode("utf-8", errors)
-        if number or starts_line:
-            text = tokenizer.without_virtual_blanks(text)
-        else:
-            text = tokenizer.without_virtual_blanks("." + text)[1:]  # keeps a first blank, which is not virtual
-        parts.append(text)
-    return END_MARK.join(parts)
+    parts = enumerate(sequences_in(ids))
+    return END_MARK.join(
+        store.tokenizer.decode_part(part.tolist(), starts_line or number > 0) for number, part in parts
+    )
 
 
 def _with_symbols(codes: Codes, before: bool) -> Codes:
@@ -147,7 +140,7 @@ def _with_symbols(codes: Codes, before: bool) -> Codes:
     return np.insert(codes, 0, BEGIN) if before else codes
 
 
-def _batches(pieces: Iterable[tuple[Codes, bool]], longest: int) -> Iterator[tuple[Codes, Lengths, Flags]]:
+def _batches(pieces: Iterable[tuple[Codes, bool]], longest: int) -> Iterator[tuple[Codes, Lengths, Mask]]:
     """Join pieces to larger batches, each beginning with the end of the one before.
 
     Yields the codes (N,), the length of the longest n-gram of one sequence that ends at each, and True for new codes.

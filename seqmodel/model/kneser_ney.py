@@ -22,13 +22,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from seqmodel.arrays import Floats, Ids, Ranges
 from seqmodel.model.sorted_keys import ABSENT, find_key, find_keys
 from seqmodel.tokens.batches import inputs_and_targets
-from seqmodel.tokens.store import Ranges, TokenStore
+from seqmodel.tokens.store import TokenStore
 from seqmodel.tokens.tokenizer import END, START, never_predicted
-
-IdArray = npt.NDArray[np.int64]
-Floats = npt.NDArray[np.float32]
 
 MOST_TOKENS = 1 << 22  # tokens that are counted at most, which bounds the memory of the estimation
 FALLBACK_DISCOUNTS = (0.5, 1.0, 1.5)
@@ -47,7 +45,7 @@ class Level:
     (adjusted) `counts`; `discounts` are D1, D2, D3+.
     """
 
-    keys: IdArray
+    keys: Ids
     offsets: npt.NDArray[np.integer[Any]]
     tokens: npt.NDArray[np.unsignedinteger[Any]]
     counts: npt.NDArray[np.unsignedinteger[Any]]
@@ -76,7 +74,7 @@ class Level:
         out: Floats = (ends[self.offsets[1:]] - ends[self.offsets[:-1]]).astype(np.float32)
         return out
 
-    def shares(self, at: IdArray | slice, rows: IdArray | int) -> Floats:
+    def shares(self, at: Ids | slice, rows: Ids | int) -> Floats:
         """(c − D(c)) / c(h ·) of the followers at `at`, which belong to `rows`."""
         counts = self.counts[at]
         out: Floats = (counts - self._discount[np.minimum(counts, 3)]) / self.totals[rows]
@@ -113,7 +111,7 @@ class CountModel:
         """The number of situations for which the mixture has a weight."""
         return self.order * (len(NOVELTY_EDGES) + 1) * (len(SURENESS_EDGES) + 1)
 
-    def find(self, inputs: IdArray, history: IdArray) -> list[IdArray]:
+    def find(self, inputs: Ids, history: Ids) -> list[Ids]:
         """Rows (T, B) of the contexts that end at each input, for each level from 1; `ABSENT` if there is none.
 
         `inputs` (T, B); `history` (history, B): the inputs before them. A context never reaches back beyond a start.
@@ -131,7 +129,7 @@ class CountModel:
             row = np.where(token == START, ABSENT, row)
         return rows
 
-    def _find_one(self, latest_first: list[int]) -> list[IdArray]:
+    def _find_one(self, latest_first: list[int]) -> list[Ids]:
         """As `find` for a single input, but faster, for sampling token by token."""
         rows, row = [], 0
         for token, level in zip(latest_first, self.levels[1:], strict=False):
@@ -142,7 +140,7 @@ class CountModel:
             row = ABSENT if token == START else row
         return rows
 
-    def _distribution(self, rows: list[IdArray]) -> Floats:
+    def _distribution(self, rows: list[Ids]) -> Floats:
         """The probabilities (1, V) for one context; see `distributions`."""
         p = self.unigrams[None].copy()
         for level, found in zip(self.levels[1:], rows, strict=True):
@@ -154,7 +152,7 @@ class CountModel:
             p[0, level.tokens[at]] += level.shares(at, row)
         return p
 
-    def distributions(self, rows: list[IdArray], count: int) -> Floats:
+    def distributions(self, rows: list[Ids], count: int) -> Floats:
         """Probabilities (count, V) for the contexts in `rows`, those of `find` flattened to (count,) per level."""
         if count == 1:
             return self._distribution(rows)
@@ -170,7 +168,7 @@ class CountModel:
             p[np.repeat(here, sizes), level.tokens[at]] += level.shares(at, np.repeat(found, sizes))
         return p
 
-    def probabilities(self, rows: list[IdArray], targets: IdArray) -> Floats:
+    def probabilities(self, rows: list[Ids], targets: Ids) -> Floats:
         """Probabilities (N,) of the targets alone; equal to `distributions` at the targets."""
         p = self.unigrams[targets].copy()
         for level, row in zip(self.levels[1:], rows, strict=True):
@@ -183,14 +181,14 @@ class CountModel:
         return p
 
 
-def _ranges(begins: IdArray, sizes: IdArray) -> IdArray:
+def _ranges(begins: Ids, sizes: Ids) -> Ids:
     """Concatenate begin, begin + 1, … begin + size − 1 of each range."""
     ends = np.cumsum(sizes)
-    out: IdArray = np.arange(int(ends[-1])) + np.repeat(begins - (ends - sizes), sizes)
+    out: Ids = np.arange(int(ends[-1])) + np.repeat(begins - (ends - sizes), sizes)
     return out
 
 
-def _share(level: Level, rows: IdArray, targets: IdArray) -> Floats:
+def _share(level: Level, rows: Ids, targets: Ids) -> Floats:
     """The discounted share (N,) of each target after its row's context, 0 if it never followed; found by bisection."""
     low, high = (level.offsets[rows + i].astype(np.int64) for i in (0, 1))
     last = high
@@ -229,7 +227,7 @@ def estimate(store: TokenStore, ranges: Ranges, order: int) -> CountModel:
     return CountModel(vocabulary, tuple(levels), predicted)
 
 
-def _tokens(store: TokenStore, ranges: Ranges) -> tuple[IdArray, IdArray]:
+def _tokens(store: TokenStore, ranges: Ranges) -> tuple[Ids, Ids]:
     """Inputs and targets (N,) of the ranges, evenly sampled if there are more than MOST_TOKENS."""
     lengths = ranges[:, 1] - ranges[:, 0]
     share = min(1.0, MOST_TOKENS / max(1, int(lengths.sum())))
@@ -237,7 +235,7 @@ def _tokens(store: TokenStore, ranges: Ranges) -> tuple[IdArray, IdArray]:
     return inputs_and_targets(store.ids, _ranges(ranges[:, 0], taken))
 
 
-def _contexts(inputs: IdArray, order: int, vocabulary: int) -> Iterator[tuple[IdArray, IdArray]]:
+def _contexts(inputs: Ids, order: int, vocabulary: int) -> Iterator[tuple[Ids, Ids]]:
     """Yield, for each context length from 0, the sorted keys and the row (N,) of each position's context."""
     row = np.zeros(len(inputs), np.int64)
     yield np.zeros(1, np.int64), row
@@ -254,14 +252,14 @@ def _contexts(inputs: IdArray, order: int, vocabulary: int) -> Iterator[tuple[Id
         row = np.where(token == START, ABSENT, row)
 
 
-def _pairs(row: IdArray, targets: IdArray, counted: npt.NDArray[np.bool_], vocabulary: int) -> tuple[IdArray, IdArray]:
+def _pairs(row: Ids, targets: Ids, counted: npt.NDArray[np.bool_], vocabulary: int) -> tuple[Ids, Ids]:
     """The distinct n-grams (row · vocabulary + token), sorted, and their counts."""
     here = counted & (row >= 0)
     grams, counts = np.unique(row[here] * vocabulary + targets[here], return_counts=True)
     return grams, counts
 
 
-def _level(keys: IdArray, grams: IdArray, counts: IdArray, vocabulary: int) -> Level:
+def _level(keys: Ids, grams: Ids, counts: Ids, vocabulary: int) -> Level:
     """Make a level, with the narrowest types that hold its values."""
     offsets = np.searchsorted(grams, np.arange(len(keys) + 1) * vocabulary)
     narrow: Any = next(k for k in (np.uint8, np.uint16, np.uint32) if counts.max(initial=0) <= np.iinfo(k).max)
@@ -270,7 +268,7 @@ def _level(keys: IdArray, grams: IdArray, counts: IdArray, vocabulary: int) -> L
     return Level(keys, offsets.astype(np.uint32), tokens, counts.astype(narrow), _discounts(counts))
 
 
-def _discounts(counts: IdArray) -> tuple[float, float, float]:
+def _discounts(counts: Ids) -> tuple[float, float, float]:
     """Estimate D1, D2 and D3+ from the counts of counts; FALLBACK_DISCOUNTS if those do not suffice."""
     n = np.bincount(np.minimum(counts, 5), minlength=6)[1:5].astype(np.float64)
     if (n == 0).any():

@@ -13,14 +13,12 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
+from seqmodel.arrays import Ids, Ranges
 from seqmodel.model.sorted_keys import ABSENT, find_key, find_keys
 from seqmodel.tokens.batches import inputs_and_targets
-from seqmodel.tokens.store import Ranges, TokenStore
+from seqmodel.tokens.store import TokenStore
 from seqmodel.tokens.tokenizer import START, UNKNOWN
-
-IdArray = npt.NDArray[np.int64]
 
 NO_ROW = 0
 SAMPLE_TOKENS = 4 << 20
@@ -33,7 +31,7 @@ class NgramIndex:
 
     vocabulary: int
     orders: tuple[int, ...]
-    keys: tuple[IdArray, ...]
+    keys: tuple[Ids, ...]
 
     @property
     def history(self) -> int:
@@ -45,7 +43,7 @@ class NgramIndex:
         """The number of rows in the table, row 0 included."""
         return 1 + sum(len(keys) for keys in self.keys)
 
-    def find(self, inputs: IdArray, history: IdArray) -> IdArray:
+    def find(self, inputs: Ids, history: Ids) -> Ids:
         """Table rows of the n-grams that end at each input.
 
         `inputs` (T, B); `history` (history, B): the inputs before them. Returns (T, B, orders).
@@ -60,7 +58,7 @@ class NgramIndex:
             first += len(keys)
         return found
 
-    def _find_one(self, latest_first: list[int]) -> IdArray:
+    def _find_one(self, latest_first: list[int]) -> Ids:
         """As `find` for a single input, but faster, for sampling token by token."""
         found = []
         first, key, power, begun = 1, latest_first[0], 1, latest_first[0] == START
@@ -76,11 +74,11 @@ class NgramIndex:
                 first += len(orders[order])
         return np.array([[found]], np.int64)
 
-    def _keys_of(self, inputs: IdArray, history: IdArray) -> Iterable[IdArray]:
+    def _keys_of(self, inputs: Ids, history: Ids) -> Iterable[Ids]:
         return ngram_keys(inputs, history, self.orders, self.vocabulary)
 
 
-def ngram_keys(inputs: IdArray, history: IdArray, orders: Sequence[int], vocabulary: int) -> Iterable[IdArray]:
+def ngram_keys(inputs: Ids, history: Ids, orders: Sequence[int], vocabulary: int) -> Iterable[Ids]:
     """Yield, for each order, the keys (T, B) of the n-grams that end at each input; before a start, all is start.
 
     Example, vocabulary 10, order 2: inputs 1 5 6 (1 is the start) give 11, 15, 56 as pairs (1,1) (1,5) (5,6).
@@ -100,7 +98,7 @@ def ngram_keys(inputs: IdArray, history: IdArray, orders: Sequence[int], vocabul
             yield key
 
 
-def next_history(inputs: IdArray, history: IdArray) -> IdArray:
+def next_history(inputs: Ids, history: Ids) -> Ids:
     """The history after these inputs, (history, B)."""
     return np.concatenate([history, inputs])[len(inputs) :] if len(history) else history
 
@@ -118,7 +116,7 @@ def build_index(
     The orders share `most_rows`; rows that a lower order leaves unused go to the next. Large corpora are sampled.
     """
     vocabulary = store.header.vocabulary
-    parts: list[list[IdArray]] = [[] for _ in orders]
+    parts: list[list[Ids]] = [[] for _ in orders]
     for positions in _sample(ranges):
         inputs = inputs_and_targets(store.ids, positions)[0][:, None]
         history = np.full((max(orders, default=1) - 1, 1), UNKNOWN)
@@ -138,7 +136,7 @@ def build_index(
     return NgramIndex(vocabulary, orders, tuple(listed))
 
 
-def _sample(ranges: Ranges) -> Iterable[IdArray]:
+def _sample(ranges: Ranges) -> Iterable[Ids]:
     """Yield positions of the ranges in evenly spread chunks of about SAMPLE_TOKENS in total.
 
     A chunk may span several ranges, as the text of each begins with a start symbol.

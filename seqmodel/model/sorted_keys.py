@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import numpy as np
-import numpy.typing as npt
 
-Keys = npt.NDArray[np.int64]
+from seqmodel.arrays import Ids
 
 ABSENT = -1
 
 
-def find_keys(keys: Keys, wanted: Keys) -> Keys:
+def find_keys(keys: Ids, wanted: Ids) -> Ids:
     """The index of each wanted key in the sorted `keys`, ABSENT if it is not there; same shape as `wanted`.
 
     Example: [10, 20, 30] and wanted [20, 25] give [1, -1].
@@ -21,7 +20,7 @@ def find_keys(keys: Keys, wanted: Keys) -> Keys:
     return np.where(keys[at] == wanted, at, ABSENT)
 
 
-def find_key(keys: Keys, wanted: int) -> int:
+def find_key(keys: Ids, wanted: int) -> int:
     """The index of one key, or ABSENT: several times faster than `find_keys`, for sampling token by token."""
     at = int(keys.searchsorted(wanted))
     return at if at < len(keys) and keys[at] == wanted else ABSENT

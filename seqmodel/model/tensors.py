@@ -23,12 +23,10 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
-import numpy.typing as npt
 
+from seqmodel.arrays import Array
 from seqmodel.errors import ModelError, system_reason
 from seqmodel.files import atomic_write
-
-Array = npt.NDArray[Any]
 
 MAX_HEADER = 16 << 20
 MAX_METADATA = 256 << 10  # checking takes some hundred bytes of memory per byte

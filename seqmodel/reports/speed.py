@@ -21,6 +21,7 @@ import numpy as np
 import torch
 from threadpoolctl import threadpool_info, threadpool_limits
 
+from seqmodel.arrays import Array
 from seqmodel.choices import CellKind, Precision, SequenceKind, Size
 from seqmodel.command_settings import SamplingSettings
 from seqmodel.decoding.generation import generate
@@ -31,7 +32,6 @@ from seqmodel.inference.sequence_model import SequenceModel
 from seqmodel.model.bundle import Bundle, stored_precision, weight_shapes
 from seqmodel.model.kneser_ney import CountModel, estimate
 from seqmodel.model.ngram_embeddings import NgramIndex, build_index
-from seqmodel.model.tensors import Array
 from seqmodel.scoring.tokens import RunningScorer, TokenScores, score_sequences
 from seqmodel.settings import CorpusSettings, ModelSettings, NetworkSettings, TokenizerSettings, TrainingSettings
 from seqmodel.tokens.batches import whole_store

@@ -15,7 +15,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from seqmodel.inference.sequence_model import Ids, SequenceModel
+from seqmodel.arrays import Ids
+from seqmodel.inference.sequence_model import SequenceModel
 from seqmodel.scoring.tokens import CHUNK_FLOATS, LANES, LN2
 from seqmodel.tokens.tokenizer import START
 

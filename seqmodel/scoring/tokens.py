@@ -13,8 +13,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from seqmodel.arrays import Ids, Mask
 from seqmodel.inference.blas_threads import side_by_side
-from seqmodel.inference.sequence_model import Ids, SequenceModel
+from seqmodel.inference.sequence_model import SequenceModel
 from seqmodel.tokens.stored_array import Stored
 from seqmodel.tokens.tokenizer import END, START
 
@@ -22,8 +23,6 @@ CHUNK_FLOATS = 1 << 19  # log-probabilities held at once, about: as many as fit 
 LANES = 64
 GROUP_CELLS = 1 << 22  # most tokens, padding included, of the sequences that run side by side
 LN2 = float(np.log(2))
-
-Mask = npt.NDArray[np.bool_]
 
 
 @dataclass(frozen=True)

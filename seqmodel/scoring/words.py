@@ -21,9 +21,9 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
+from seqmodel.arrays import Mask
 from seqmodel.errors import UsageError
 from seqmodel.scoring.lines import LineScore
-from seqmodel.scoring.tokens import Mask
 from seqmodel.tokens.tokenizer import END, UNKNOWN, Tokenizer
 
 WordKind = Literal["space", "unicode"]

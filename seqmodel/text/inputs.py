@@ -8,8 +8,9 @@ from dataclasses import dataclass, field
 
 from seqmodel.errors import UsageError
 from seqmodel.settings import CorpusSettings
-from seqmodel.text.corpus import Line, Source, find_sources, read_lines
+from seqmodel.text.corpus import Line, read_lines
 from seqmodel.text.long_lines import Cuts
+from seqmodel.text.sources import Source, find_sources
 from seqmodel.text.tables import TableReader
 
 _SHARD = re.compile("([0-9]{1,9})/([0-9]{1,9})")

@@ -19,7 +19,8 @@ from typing import Literal, TypeVar
 
 from seqmodel.errors import DataError
 from seqmodel.settings import CorpusSettings
-from seqmodel.text.corpus import Line, only_source, read_lines
+from seqmodel.text.corpus import Line, read_lines
+from seqmodel.text.sources import only_source
 from seqmodel.text.tables import TableRow
 
 _FIELD = re.compile(r"[^ \t\n\r\f\v]+")

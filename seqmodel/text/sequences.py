@@ -11,7 +11,8 @@ import json
 from collections.abc import Iterator, Sequence
 
 from seqmodel.settings import CorpusSettings
-from seqmodel.text.corpus import END_MARK, CorpusSummary, Source, read_blocks, read_lines
+from seqmodel.text.corpus import END_MARK, CorpusSummary, read_blocks, read_lines
+from seqmodel.text.sources import Source
 from seqmodel.text.tables import TableReader, format_of
 
 _TABLES = (".csv", ".tsv", ".jsonl", ".ndjson")

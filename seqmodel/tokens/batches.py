@@ -15,16 +15,15 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from seqmodel.arrays import Ids, Ranges
 from seqmodel.tokens.held_out import HELD_OUT_BYTES, HELD_OUT_SHARE, choose_places
-from seqmodel.tokens.store import Ranges, TokenStore, numbers_of
+from seqmodel.tokens.store import TokenStore, numbers_of
 from seqmodel.tokens.stored_array import Stored
 from seqmodel.tokens.tokenizer import END, FIRST_BYTE, FIRST_PIECE, START, Tokenizer
 
 MAX_BLOCKS = 1 << 16
 _WINDOW = 16  # segments read at once
 _LINE_SEARCH = 4096  # tokens in which a line start is looked for, for a lane of a stream
-
-IdArray = npt.NDArray[np.int64]
 
 
 def token_count(ranges: Ranges) -> int:
@@ -56,8 +55,8 @@ class Batch:
     that reset their state before this segment; `epoch` counts epochs from the start of training.
     """
 
-    inputs: IdArray
-    targets: IdArray
+    inputs: Ids
+    targets: Ids
     weights: npt.NDArray[np.float32]
     fresh: npt.NDArray[np.bool_]
     epoch: float
@@ -116,7 +115,7 @@ def whole_store(store: TokenStore) -> Ranges:
     return _blocks(store, np.empty(0, np.int64), store.header.tokens)
 
 
-def _blocks(store: TokenStore, without: IdArray, stop: int) -> Ranges:
+def _blocks(store: TokenStore, without: Ids, stop: int) -> Ranges:
     """Ranges of whole sequences up to position `stop`, except those whose numbers are in `without`."""
     count = store.header.sequences
     group = -(-count // MAX_BLOCKS)
@@ -139,7 +138,7 @@ def _line_start(store: TokenStore, position: int, reach: int) -> int:
     return position + int(found[0]) if len(found) else position
 
 
-def inputs_and_targets(ids: Stored, positions: IdArray) -> tuple[IdArray, IdArray]:
+def inputs_and_targets(ids: Stored, positions: Ids) -> tuple[Ids, Ids]:
     """The tokens at `positions` as targets, and the model's input for each; both have the shape of `positions`."""
     targets = ids[positions].astype(np.int64)
     before = ids[np.maximum(positions - 1, 0)].astype(np.int64)
@@ -184,7 +183,7 @@ class LaneBatches:
         offsets = np.concatenate([[0], np.cumsum(self.ranges[order, 1] - begins)])
         lane_starts = np.arange(self.lanes, dtype=np.int64) * self.lane_length + shift
 
-        def positions(virtual: IdArray) -> IdArray:
+        def positions(virtual: Ids) -> Ids:
             virtual = virtual % self.total
             block = np.searchsorted(offsets, virtual, side="right") - 1
             return np.asarray(begins[block] + virtual - offsets[block])

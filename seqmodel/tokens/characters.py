@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from seqmodel.arrays import Mask
 from seqmodel.tokens.stored_array import Stored
 from seqmodel.tokens.tokenizer import END, FIRST_BYTE, FIRST_PIECE, Tokenizer
 
@@ -23,8 +24,6 @@ _SURROGATES = (0xD800, 0xE000)
 _STRAYS = (0xDC80, 0xDD00)  # lone surrogates for invalid bytes (Python's `surrogateescape`)
 _LEAST = (0, 0, 0x80, 0x800, 0x10000)  # the smallest code point of each length in UTF-8
 _CHUNK = 1 << 20  # tokens
-
-Mask = npt.NDArray[np.bool_]
 
 
 @dataclass(frozen=True)

@@ -19,25 +19,25 @@ from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
-import numpy.typing as npt
 from pydantic import Field, ValidationError
 
+from seqmodel.arrays import Array, EncodedIds, Ranges
 from seqmodel.choices import SequenceKind, Unit
 from seqmodel.errors import ModelError, UsageError, system_reason
 from seqmodel.files import atomic_write
 from seqmodel.settings import MAX_VOCABULARY, CorpusSettings, Count, Digest, Settings, TokenizerSettings
-from seqmodel.text.corpus import CorpusSummary, find_sources, spooled
+from seqmodel.text.corpus import CorpusSummary
+from seqmodel.text.line_blocks import spooled
 from seqmodel.text.sequences import read_sequences, table_notes
+from seqmodel.text.sources import find_sources
 from seqmodel.tokens.fitting import NoText, fit
 from seqmodel.tokens.held_out import NOTHING, Places, held_apart, plan_held_out
 from seqmodel.tokens.stored_array import Stored, StoredArray
-from seqmodel.tokens.tokenizer import END, FIRST_PIECE, UNKNOWN, Ids, Tokenizer, is_byte, never_predicted
+from seqmodel.tokens.tokenizer import END, FIRST_PIECE, UNKNOWN, Tokenizer, is_byte, never_predicted
 
 MAGIC = b"SEQMTOK1"
 HEADER_SIZE = 4096
 _COPY = 1 << 20
-
-Ranges = npt.NDArray[np.int64]  # (count, 2): begin and end positions in the ids
 
 
 class StoreHeader(Settings):
@@ -172,7 +172,7 @@ def write_store(
         file.write(_json(header).ljust(HEADER_SIZE))
 
 
-def _encoded(tokenizer: Tokenizer, blocks: Iterable[str], places: Places) -> Iterator[tuple[Ids, bool]]:
+def _encoded(tokenizer: Tokenizer, blocks: Iterable[str], places: Places) -> Iterator[tuple[EncodedIds, bool]]:
     """Yield the ids of a corpus part by part, each with True if it is held out."""
     for part in held_apart(blocks, places):
         for ids in tokenizer.encode_parts(part.text, part.inside):
@@ -202,6 +202,11 @@ class _HeldOutRanges:
     @property
     def array(self) -> Ranges:
         return np.array(self.bounds, np.int64).reshape(-1, 2)
+
+
+def sequences_in(ids: Array) -> list[Array]:
+    """Split ids (N,) after each end symbol; the last part is what follows the last one, and may be empty."""
+    return np.split(ids, np.flatnonzero(ids == END) + 1)
 
 
 def numbers_of(ends: Stored, positions: Ranges) -> Ranges:

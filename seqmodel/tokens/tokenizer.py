@@ -1,6 +1,6 @@
 """Lossless conversion of text to token ids and back, for every unit, with a SentencePiece model.
 
-Ids: 0 unknown, 1 start, 2 end, 3–258 the bytes 0–255, then the vocabulary. Text that the vocabulary lacks is
+EncodedIds: 0 unknown, 1 start, 2 end, 3–258 the bytes 0–255, then the vocabulary. Text that the vocabulary lacks is
 spelled in bytes (in a closed vocabulary it is the unknown id), so every string has a spelling and
 
     decode(encode(text)) == text
@@ -25,6 +25,7 @@ import numpy as np
 import numpy.typing as npt
 import sentencepiece
 
+from seqmodel.arrays import EncodedIds
 from seqmodel.choices import Unit
 from seqmodel.errors import DataError, ModelError
 from seqmodel.text.corpus import END_MARK
@@ -37,7 +38,6 @@ FIRST_PIECE = FIRST_BYTE + 256
 SYMBOLS = ["<unk>", "<s>", "</s>", *(f"<0x{byte:02X}>" for byte in range(256))]  # names of ids that are not text
 SPACE_SYMBOL = "\u2581"  # a blank in SentencePiece's pieces
 
-Ids = npt.NDArray[np.int32]
 
 _SEGMENT = re.compile(rf" ?[^\s{END_MARK}]+|\s|{END_MARK}")
 _LINE_BEGINS = re.compile(rf"(?:(?<=[\n{END_MARK}])|\A)(?=[ ]|[^\s{END_MARK}])")
@@ -154,7 +154,7 @@ class Tokenizer:
         """The places at which cutting a text does not change its tokens."""
         return "blanks" if self.has_virtual_blanks else "characters"
 
-    def encode(self, text: str, inside: bool = False) -> Ids:
+    def encode(self, text: str, inside: bool = False) -> EncodedIds:
         """The token ids (N,) of a text; `END_MARK` becomes the end symbol.
 
         The text begins at a line start, or `inside` a line if it is a later part of one.
@@ -171,11 +171,11 @@ class Tokenizer:
         except UnicodeEncodeError:
             raise _lone_surrogate() from None
 
-    def encode_parts(self, text: str, inside: bool = False) -> Iterator[Ids]:
+    def encode_parts(self, text: str, inside: bool = False) -> Iterator[EncodedIds]:
         """Yield the ids of a long text part by part; see `encode`."""
         return (self.encode(part, within) for part, within in text_parts(text, self.cuts, inside))
 
-    def encode_line(self, text: str, inside: bool = False) -> Ids:
+    def encode_line(self, text: str, inside: bool = False) -> EncodedIds:
         """Encode text in which `END_MARK` is a lone surrogate like others, not the end of a sequence; see `encode`.
 
         Raises:
@@ -184,7 +184,7 @@ class Tokenizer:
         refuse_end_mark(text)
         return self.encode(text, inside)
 
-    def encode_open(self, text: str) -> tuple[Ids, bytes]:
+    def encode_open(self, text: str) -> tuple[EncodedIds, bytes]:
         """Encode a text that may continue: the ids that no continuation changes, and the remaining bytes.
 
         The remaining bytes include their virtual blank; their tokens depend on the continuation.
@@ -211,14 +211,14 @@ class Tokenizer:
     def _with_virtual_blanks(self, text: str, inside: bool = False) -> str:
         return with_virtual_blanks(words_apart(text) if self.closed else text, inside)
 
-    def _encode_bytes(self, text: str) -> Ids:
+    def _encode_bytes(self, text: str) -> EncodedIds:
         parts = [part.encode("utf-8", "surrogateescape") for part in text.split(END_MARK)]
         ids = np.frombuffer(b"".join(parts), np.uint8).astype(np.int32) + FIRST_BYTE
         ends = np.cumsum([len(part) for part in parts[:-1]], dtype=np.int64)
         return np.insert(ids, ends, END).astype(np.int32) if len(ends) else ids
 
     @cached_property
-    def _char_table(self) -> Ids:
+    def _char_table(self) -> EncodedIds:
         """The id of each code point, −1 if it has none; the last entry is for all larger code points."""
         codes = [ord(text) for text in self._ids if len(text) == 1]
         table = np.full(max([ord(END_MARK), *codes]) + 2, -1, np.int32)
@@ -226,12 +226,12 @@ class Tokenizer:
         table[ord(END_MARK)] = END
         return table
 
-    def _encode_chars(self, text: str) -> Ids:
+    def _encode_chars(self, text: str) -> EncodedIds:
         codes = np.frombuffer(text.encode("utf-32-le", "surrogatepass"), np.uint32)
         if ((codes >= 0xD800) & (codes < 0xE000) & (codes != ord(END_MARK))).any():
             raise _lone_surrogate()
         table = self._char_table
-        ids: Ids = table[np.minimum(codes, len(table) - 1)]
+        ids: EncodedIds = table[np.minimum(codes, len(table) - 1)]
         unknown = ids < 0
         if not unknown.any():
             return ids
@@ -245,7 +245,7 @@ class Tokenizer:
         out[out < 0] = np.frombuffer(spelled, np.uint8).astype(np.int32) + FIRST_BYTE
         return out
 
-    def _encode_segments(self, text: str) -> Ids:
+    def _encode_segments(self, text: str) -> EncodedIds:
         cache = self._cache
         out: list[int] = []
         for segment in _SEGMENT.findall(text):
@@ -298,13 +298,21 @@ class Tokenizer:
                 "the token ids spell invalid UTF-8", "Give ids that seqmodel tokenize --ids wrote."
             ) from None
 
+    def decode_part(self, ids: Iterable[int], at_line_start: bool = True) -> str:
+        """The text of ids that may begin or end inside a character, which is then left out; see `decode`."""
+        errors = "surrogateescape" if self.unit == "byte" else "ignore"
+        text = b"".join([self.piece_bytes[i] for i in ids]).decode("utf-8", errors)
+        if at_line_start:
+            return self.without_virtual_blanks(text)
+        return self.without_virtual_blanks("." + text)[1:]  # keeps a first blank, which is not virtual
+
     def without_virtual_blanks(self, text: str) -> str:
         """Remove the virtual blank from each line of a decoded text."""
         if not self.has_virtual_blanks:
             return text
         return _VIRTUAL_BLANK.sub("", text)
 
-    def spans(self, ids: Sequence[int] | Ids, inside: bool = False) -> npt.NDArray[np.int64]:
+    def spans(self, ids: Sequence[int] | EncodedIds, inside: bool = False) -> npt.NDArray[np.int64]:
         """The character offsets (start, end) of each token of an encoded text; shape (tokens, 2).
 
         All bytes of a character have its span; symbols and virtual blanks have an empty one (start == end).
@@ -324,7 +332,7 @@ class Tokenizer:
         ends = np.cumsum(counts)
         return np.stack([ends - np.where(later, 1, counts), ends], axis=1)
 
-    def _byte_spans(self, ids: Sequence[int] | Ids) -> npt.NDArray[np.int64]:
+    def _byte_spans(self, ids: Sequence[int] | EncodedIds) -> npt.NDArray[np.int64]:
         """The spans of byte tokens, which may be invalid UTF-8: an invalid byte counts as a character."""
         lengths = [len(char.encode("utf-8", "surrogateescape")) for char in self.decode(ids)]
         owner = np.repeat(np.arange(len(lengths)), lengths)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from seqmodel.tokens.store import Ranges, TokenStore
+from seqmodel.arrays import Ranges
+from seqmodel.tokens.store import TokenStore
 from seqmodel.tokens.tokenizer import FIRST_PIECE
 
 MOST_UNKNOWN = 0.5  # prose has 0.05 to 0.25, lines of text without blanks 0.9 and more

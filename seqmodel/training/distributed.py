@@ -18,10 +18,10 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
+from seqmodel.arrays import Array
 from seqmodel.errors import SeqmodelError, StoppedElsewhere, UsageError
 from seqmodel.model.kernels import TableGradient
 from seqmodel.model.language_model import LanguageModel
-from seqmodel.model.tensors import Array
 from seqmodel.training.ranks import Place, place_of_process
 
 TIMEOUT = timedelta(hours=1)  # for rank 0 to read the corpus; a lost process is noticed at once

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from seqmodel.arrays import Ranges
 from seqmodel.inference.experts import LEAST_WEIGHT, UNFITTED_WEIGHT, fit_weights, situations, where_seen
 from seqmodel.inference.runtime import Runtime
 from seqmodel.model.bundle import HeldOut
@@ -16,9 +17,9 @@ from seqmodel.model.kneser_ney import CountModel
 from seqmodel.scoring.anomaly import rates_by_length
 from seqmodel.scoring.tokens import score_sequences
 from seqmodel.tokens.batches import inputs_and_targets, token_count
-from seqmodel.tokens.store import Ranges
+from seqmodel.tokens.store import sequences_in
 from seqmodel.tokens.stored_array import Stored
-from seqmodel.tokens.tokenizer import END, UNKNOWN, never_predicted
+from seqmodel.tokens.tokenizer import END, UNKNOWN, is_byte, never_predicted
 from seqmodel.training.events import Evaluated, Per
 from seqmodel.training.training_data import TrainingData, stretches
 
@@ -213,11 +214,10 @@ def held_out_chars(data: TrainingData) -> Iterator[int]:
     tokenizer = data.valid_store.tokenizer
     for begin, end in data.held_out:
         ids = np.asarray(data.valid_store.ids[begin:end]).astype(np.int64)
-        for part in np.split(ids, np.flatnonzero(ids == END) + 1):
+        for part in sequences_in(ids):
             # A range may begin inside a character that is spelled in bytes: it counts where it begins.
-            data_bytes = b"".join(tokenizer.piece_bytes[token] for token in part)
-            text = tokenizer.without_virtual_blanks(data_bytes.decode("utf-8", "ignore"))
-            yield len(data_bytes if tokenizer.unit == "byte" else text) + (not data.is_stream and END in part[-1:])
+            size = int(is_byte(part).sum()) if tokenizer.unit == "byte" else len(tokenizer.decode_part(part))
+            yield size + (not data.is_stream and END in part[-1:])
 
 
 def held_out_lines(data: TrainingData, bits: Numbers) -> tuple[Numbers, Numbers]:

@@ -8,11 +8,11 @@ import numpy as np
 
 from seqmodel.errors import UsageError
 from seqmodel.files import refuse_existing, write_alone
-from seqmodel.text.corpus import STDIN, find_sources
 from seqmodel.text.folders import shown_name
 from seqmodel.text.sequences import read_sequences
+from seqmodel.text.sources import STDIN, find_sources
 from seqmodel.tokens.fitting import NoText
-from seqmodel.tokens.store import is_store
+from seqmodel.tokens.store import is_store, sequences_in
 from seqmodel.tokens.tokenizer import END
 from seqmodel.training.run.request import TrainingRequest
 from seqmodel.training.training_data import TrainingData
@@ -59,7 +59,7 @@ def write_held_out(path: Path, data: TrainingData, force: bool) -> None:
     with write_alone(path, force) as file:
         for begin, end in data.held_out:
             ids = np.asarray(data.valid_store.ids[begin:end])
-            for part in np.split(ids, np.flatnonzero(ids == END) + 1):
+            for part in sequences_in(ids):
                 if len(part):
                     text = tokenizer.decode(part[part != END].tolist())
                     file.write((text + between).encode("utf-8", "surrogateescape"))

@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from seqmodel.arrays import Array
 from seqmodel.command_settings import SamplingSettings
 from seqmodel.decoding.generation import generate
 from seqmodel.decoding.token_masks import SequenceForm
@@ -22,7 +23,6 @@ from seqmodel.errors import ModelError, SeqmodelError
 from seqmodel.inference.runtime import Runtime
 from seqmodel.model.language_model import LanguageModel
 from seqmodel.model.ngram_embeddings import NgramIndex, next_history
-from seqmodel.model.tensors import Array
 from seqmodel.scoring.tokens import LN2
 from seqmodel.settings import ModelSettings, TrainingSettings
 from seqmodel.tokens.batches import Batch, LaneBatches, PaddedBatches, UnseenSpellings, token_count

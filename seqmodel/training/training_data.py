@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property
 
+from seqmodel.arrays import Ranges
 from seqmodel.tokens.characters import Characters, training_characters
-from seqmodel.tokens.store import Ranges, TokenStore
+from seqmodel.tokens.store import TokenStore
 
 STRETCH = 1 << 11  # tokens; held-out text is cut into stretches of this length, which are scored side by side
 

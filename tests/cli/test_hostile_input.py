@@ -20,7 +20,7 @@ import pytest
 from seqmodel.settings import CorpusSettings
 from seqmodel.text import corpus
 from seqmodel.text.archives import COMPRESSED
-from seqmodel.text.corpus import Source
+from seqmodel.text.sources import Source
 from seqmodel.tokens import store
 from seqmodel.tokens.fitting import fit
 from tests.cli.command import Result, run, run_here, told

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from seqmodel.api.model import Model
+from seqmodel.arrays import Floats, Ids
 from seqmodel.choices import Unit
 from seqmodel.command_settings import SamplingSettings
 from seqmodel.decoding.generation import Sample, generate
@@ -18,7 +19,7 @@ from seqmodel.decoding.sampling import draw
 from seqmodel.decoding.token_healing import PrefixReader
 from seqmodel.decoding.token_masks import SequenceForm, Speller, Spelling
 from seqmodel.errors import UsageError
-from seqmodel.inference.sequence_model import Floats, Ids, SequenceModel
+from seqmodel.inference.sequence_model import SequenceModel
 from seqmodel.scoring.tokens import LN2, score_sequences
 from seqmodel.settings import TokenizerSettings
 from seqmodel.tokens.fitting import fit, vocabulary_proto

@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from seqmodel.decoding.sampling import Probabilities, draw, min_p, repeated_less, top_k, top_p, with_temperature
+from seqmodel.arrays import Probabilities
+from seqmodel.decoding.sampling import draw, min_p, repeated_less, top_k, top_p, with_temperature
 
 
 def row(*values: float) -> Probabilities:

@@ -14,12 +14,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from seqmodel.arrays import Floats, Ids
 from seqmodel.choices import Unit
 from seqmodel.decoding import token_healing as openings
 from seqmodel.decoding.token_healing import Opening, PieceIndex, PrefixReader, Trail
 from seqmodel.decoding.token_masks import SequenceForm, Speller, Spelling
 from seqmodel.errors import DataError
-from seqmodel.inference.sequence_model import Floats, Ids
 from seqmodel.settings import TokenizerSettings
 from seqmodel.tokens.fitting import fit, vocabulary_proto
 from seqmodel.tokens.tokenizer import END, FIRST_BYTE, FIRST_PIECE, START, UNKNOWN, Tokenizer

@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from seqmodel.arrays import Floats, Ids
 from seqmodel.errors import UsageError
 from seqmodel.inference.ensemble import ModelMixture, fit_shares, mixture_bits, shares
-from seqmodel.inference.sequence_model import Floats, Ids
 from seqmodel.scoring.tokens import RunningScorer, ScoreFields, score_sequences
 from seqmodel.tokens.tokenizer import END, START
 from tests.scoring.test_tokens import VOCABULARY, Remembering, Table, known, some_ids

@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from safetensors.numpy import load_file
 
 import seqmodel
+from seqmodel.arrays import Array
 from seqmodel.errors import ModelError
 from seqmodel.model.bundle import (
     FORMAT,
@@ -27,7 +28,7 @@ from seqmodel.model.bundle import (
     weight_shapes,
     write_bundle,
 )
-from seqmodel.model.tensors import Array, read_tensors, write_tensors
+from seqmodel.model.tensors import read_tensors, write_tensors
 from seqmodel.tokens.fitting import vocabulary_proto
 from seqmodel.tokens.sentencepiece_proto import field
 from seqmodel.tokens.tokenizer import FIRST_PIECE

@@ -10,15 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from seqmodel.model.ngram_embeddings import (
-    NO_ROW,
-    IdArray,
-    NgramIndex,
-    build_index,
-    next_history,
-    ngram_keys,
-    possible_orders,
-)
+from seqmodel.arrays import Ids
+from seqmodel.model.ngram_embeddings import NO_ROW, NgramIndex, build_index, next_history, ngram_keys, possible_orders
 from seqmodel.settings import CorpusSettings, TokenizerSettings
 from seqmodel.tokens.batches import whole_store
 from seqmodel.tokens.store import TokenStore, make_store, open_store
@@ -135,7 +128,7 @@ def store_of(folder: Path, text: str) -> TokenStore:
     return open_store(folder / "x.tokens")
 
 
-def sequences_of(store: TokenStore, ranges: IdArray) -> list[list[int]]:
+def sequences_of(store: TokenStore, ranges: Ids) -> list[list[int]]:
     """The inputs of each sequence of the ranges: start, then all tokens but the end symbol."""
     out = []
     for begin, end in ranges:

@@ -15,8 +15,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.numpy import load_file
 
+from seqmodel.arrays import Array
 from seqmodel.errors import ModelError
-from seqmodel.model.tensors import Array, read_header, read_tensors, write_tensors
+from seqmodel.model.tensors import read_header, read_tensors, write_tensors
 
 ZEROS = "0" * 64
 METADATA = {"kind": "test", "note": 'quotes " and "digest":" inside', "numbers": [1, 2.5]}

@@ -14,11 +14,11 @@ import pytest
 import torch
 from threadpoolctl import threadpool_info, threadpool_limits
 
+from seqmodel.arrays import Array
 from seqmodel.choices import CellKind, Size
 from seqmodel.inference.experts import sequence_model
 from seqmodel.model.bundle import read_bundle
 from seqmodel.model.language_model import LanguageModel
-from seqmodel.model.tensors import Array
 from seqmodel.reports import speed
 from seqmodel.reports.speed import (
     Job,

@@ -18,7 +18,8 @@ from seqmodel.scoring import lines as line_scores
 from seqmodel.scoring.lines import LineContext, LineScore, score_lines
 from seqmodel.scoring.tokens import ScoreFields
 from seqmodel.settings import CorpusSettings, TokenizerSettings
-from seqmodel.text.corpus import END_MARK, Line, Source, read_blocks, read_lines
+from seqmodel.text.corpus import END_MARK, Line, read_blocks, read_lines
+from seqmodel.text.sources import Source
 from seqmodel.tokens.fitting import fit
 from seqmodel.tokens.tokenizer import END, START, Tokenizer
 from tests.scoring.test_tokens import Remembering

@@ -12,7 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import seqmodel
-from seqmodel.inference.sequence_model import Floats, Ids, SequenceModel
+from seqmodel.arrays import Floats, Ids
+from seqmodel.inference.sequence_model import SequenceModel
 from seqmodel.scoring import prefix_tree
 from seqmodel.scoring.prefix_tree import tree_bits
 from seqmodel.scoring.tokens import score_sequences

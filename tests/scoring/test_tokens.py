@@ -13,10 +13,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from seqmodel.arrays import Floats, Ids
 from seqmodel.choices import CellKind
 from seqmodel.inference.experts import Mixture
 from seqmodel.inference.runtime import Runtime
-from seqmodel.inference.sequence_model import Floats, Ids, SequenceModel
+from seqmodel.inference.sequence_model import SequenceModel
 from seqmodel.model.bundle import weight_shapes
 from seqmodel.model.kneser_ney import FALLBACK_DISCOUNTS, CountModel, Level
 from seqmodel.model.ngram_embeddings import NgramIndex

@@ -24,8 +24,10 @@ from hypothesis import strategies as st
 from seqmodel.choices import SequenceKind
 from seqmodel.errors import DataError, UsageError
 from seqmodel.settings import CorpusSettings
-from seqmodel.text import corpus
-from seqmodel.text.corpus import END_MARK, CorpusSummary, Line, Source, find_sources, read_blocks, read_lines, spooled
+from seqmodel.text import corpus, line_blocks
+from seqmodel.text.corpus import END_MARK, CorpusSummary, Line, read_blocks, read_lines
+from seqmodel.text.line_blocks import spooled
+from seqmodel.text.sources import Source, find_sources
 
 E = END_MARK
 LONG = CorpusSettings().max_line
@@ -53,7 +55,7 @@ def is_of_an_old_mac(text: str) -> bool:
 def reading(size: int) -> Iterator[None]:
     """Make every read of a file give at most `size` bytes."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(corpus, "READ_SIZE", size)
+        patch.setattr(line_blocks, "READ_SIZE", size)
         yield
 
 
@@ -214,7 +216,7 @@ def test_invalid_utf8_is_located_to_the_byte(before: str, bad: bytes, after: str
 
 def test_invalid_utf8_is_located_in_a_later_block() -> None:
     good = ("é" * 49 + "x\n").encode() * 12_000
-    assert len(good) > corpus.READ_SIZE
+    assert len(good) > line_blocks.READ_SIZE
     with pytest.raises(DataError, match=f"line 12001, byte {len(good) + 1}: invalid UTF-8"):
         lines_of(good + b"y\xffz\nmore\n")
 
@@ -628,12 +630,12 @@ def test_memory_is_bounded_by_blocks_not_by_the_corpus(tmp_path: Path) -> None:
     path = tmp_path / "big.txt"
     path.write_bytes(b"0123456789" * 9 + b"\n")
     with path.open("ab") as file:
-        file.truncate(3 * corpus.READ_SIZE)  # zeros, without a newline: one long line
+        file.truncate(3 * line_blocks.READ_SIZE)  # zeros, without a newline: one long line
     blocks = list(islice(read_blocks(find_sources([str(path)]), CorpusSettings()), 1))
     assert blocks == ["0123456789" * 9 + E]
-    path.write_bytes(b"0123456789\n" * (3 * corpus.READ_SIZE // 11))
+    path.write_bytes(b"0123456789\n" * (3 * line_blocks.READ_SIZE // 11))
     sizes = [len(block) for block in read_blocks(find_sources([str(path)]), CorpusSettings())]
-    assert sum(sizes) == path.stat().st_size and max(sizes) <= corpus.READ_SIZE
+    assert sum(sizes) == path.stat().st_size and max(sizes) <= line_blocks.READ_SIZE
 
 
 # Archives that no name tells of, and line ends of old Macs

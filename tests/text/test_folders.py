@@ -11,7 +11,7 @@ import pytest
 import seqmodel
 from seqmodel.errors import DataError
 from seqmodel.settings import CorpusSettings
-from seqmodel.text.corpus import find_sources
+from seqmodel.text.sources import find_sources
 from tests.cli.command import run_here
 
 PNG = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR" + bytes(range(256))

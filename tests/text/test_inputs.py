@@ -11,9 +11,10 @@ from hypothesis import strategies as st
 
 from seqmodel.errors import DataError, UsageError
 from seqmodel.settings import CorpusSettings
-from seqmodel.text import corpus
-from seqmodel.text.corpus import Line, Source
+from seqmodel.text import line_blocks
+from seqmodel.text.corpus import Line
 from seqmodel.text.inputs import LineInputs, Shard
+from seqmodel.text.sources import Source
 
 
 def lines_of(path: Path, shard: Shard | None) -> list[Line]:
@@ -34,7 +35,7 @@ def test_shares_put_together_are_the_file(
     path = tmp_path_factory.mktemp("shares") / "f.txt"
     path.write_bytes(("\n".join(texts) + "\n" * last).encode())
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(corpus, "READ_SIZE", size)
+        patch.setattr(line_blocks, "READ_SIZE", size)
         whole = lines_of(path, None)
         parts = [line for number in range(1, of + 1) for line in lines_of(path, Shard(number, of))]
     assert parts == whole

@@ -14,11 +14,12 @@ from hypothesis import strategies as st
 from seqmodel.choices import TextErrors, Unit
 from seqmodel.errors import DataError, ResourceError
 from seqmodel.settings import CorpusSettings, TokenizerSettings
-from seqmodel.text import corpus
+from seqmodel.text import line_blocks
 from seqmodel.text import long_lines as parts
-from seqmodel.text.corpus import END_MARK, Line, Source, read_lines
+from seqmodel.text.corpus import END_MARK, Line, read_lines
 from seqmodel.text.inputs import Shard
 from seqmodel.text.long_lines import Cuts, word_count
+from seqmodel.text.sources import Source
 from seqmodel.tokens import tokenizer as tokenizers
 from seqmodel.tokens.fitting import fit
 from seqmodel.tokens.tokenizer import Tokenizer
@@ -35,7 +36,7 @@ texts = st.text(st.sampled_from("ab  \t\n\r\u00e9\u3000\U0001f600\u2581"), max_s
 def _small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(parts, "PART", 4)
     monkeypatch.setattr(tokenizers, "PART", 4)
-    monkeypatch.setattr(corpus, "READ_SIZE", 3)
+    monkeypatch.setattr(line_blocks, "READ_SIZE", 3)
 
 
 @pytest.fixture(scope="module", params=UNITS, ids=str)

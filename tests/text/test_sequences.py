@@ -14,9 +14,10 @@ from hypothesis import strategies as st
 import seqmodel
 from seqmodel.errors import DataError, UsageError
 from seqmodel.settings import CorpusSettings
-from seqmodel.text import corpus
-from seqmodel.text.corpus import END_MARK, CorpusSummary, Source, find_sources
+from seqmodel.text import line_blocks
+from seqmodel.text.corpus import END_MARK, CorpusSummary
 from seqmodel.text.sequences import RecordCutter, read_sequences
+from seqmodel.text.sources import Source, find_sources
 from seqmodel.tokens.store import open_store
 from tests.cli.command import run_here
 
@@ -118,7 +119,7 @@ def test_records_are_sequences(separator: str, end: str, size: int) -> None:
     text, expected = RECORDS[separator]
     chosen = CorpusSettings(record_separator=separator)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(corpus, "READ_SIZE", size)
+        patch.setattr(line_blocks, "READ_SIZE", size)
         source = Source("memory", file=io.BytesIO(text.replace("\n", end).encode()))
         assert "".join(read_sequences([source, source], chosen)) == expected * 2
     assert chosen.sequence == "document"

@@ -18,6 +18,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from seqmodel.arrays import Ranges
 from seqmodel.choices import SequenceKind, Unit
 from seqmodel.settings import CorpusSettings, TokenizerSettings
 from seqmodel.text.corpus import END_MARK, CorpusSummary
@@ -34,7 +35,7 @@ from seqmodel.tokens.batches import (
 )
 from seqmodel.tokens.fitting import fit, vocabulary_proto
 from seqmodel.tokens.held_out import FEW_SEQUENCES
-from seqmodel.tokens.store import Ranges, StoreHeader, TokenStore, open_store, write_store
+from seqmodel.tokens.store import StoreHeader, TokenStore, open_store, write_store
 from seqmodel.tokens.tokenizer import END, FIRST_BYTE, FIRST_PIECE, START, Tokenizer
 
 FIRST_ID = 1000  # of the token at position 0

@@ -13,13 +13,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from seqmodel.arrays import Ranges
 from seqmodel.choices import SequenceKind, Unit
 from seqmodel.errors import ModelError
 from seqmodel.settings import CorpusSettings, TokenizerSettings
-from seqmodel.text.corpus import END_MARK, find_sources, read_blocks
+from seqmodel.text.corpus import END_MARK, read_blocks
+from seqmodel.text.sources import find_sources
 from seqmodel.tokens.batches import split_store
 from seqmodel.tokens.held_out import NOTHING, Places, held_apart, plan_held_out
-from seqmodel.tokens.store import Ranges, TokenStore, make_store, open_store
+from seqmodel.tokens.store import TokenStore, make_store, open_store
 from seqmodel.tokens.tokenizer import END, FIRST_BYTE, FIRST_PIECE
 from seqmodel.tokens.vocabulary_notes import LEARNED_ON_ALL, unknown_share, vocabulary_notes
 

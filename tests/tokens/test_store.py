@@ -17,7 +17,8 @@ from hypothesis import strategies as st
 from seqmodel.choices import SequenceKind, Unit
 from seqmodel.errors import DataError, ModelError, SeqmodelError, UsageError
 from seqmodel.settings import CorpusSettings, TokenizerSettings
-from seqmodel.text.corpus import END_MARK, CorpusSummary, find_sources, read_blocks
+from seqmodel.text.corpus import END_MARK, CorpusSummary, read_blocks
+from seqmodel.text.sources import find_sources
 from seqmodel.tokens import stored_array
 from seqmodel.tokens.batches import LaneBatches, whole_store
 from seqmodel.tokens.fitting import vocabulary_proto

@@ -11,22 +11,14 @@ import sentencepiece
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from seqmodel.arrays import EncodedIds
 from seqmodel.choices import SubwordMethod, Unit
 from seqmodel.errors import DataError, ModelError
 from seqmodel.settings import TokenizerSettings
 from seqmodel.text.corpus import END_MARK
 from seqmodel.tokens.fitting import fit, vocabulary_proto
 from seqmodel.tokens.sentencepiece_proto import IDENTITY, field
-from seqmodel.tokens.tokenizer import (
-    END,
-    FIRST_BYTE,
-    FIRST_PIECE,
-    START,
-    UNKNOWN,
-    Ids,
-    Tokenizer,
-    never_predicted,
-)
+from seqmodel.tokens.tokenizer import END, FIRST_BYTE, FIRST_PIECE, START, UNKNOWN, Tokenizer, never_predicted
 
 PROSE = """the cat sat on the mat, and the dog sat on the log
 \tan indented line;  two blanks, a tab\there, and no more
@@ -101,7 +93,7 @@ def with_virtual_blanks(text: str) -> tuple[str, list[int]]:
     return out, places
 
 
-def expected_spans(chosen: Tokenizer, ids: Ids, text: str) -> list[list[int]]:
+def expected_spans(chosen: Tokenizer, ids: EncodedIds, text: str) -> list[list[int]]:
     """Which characters each token's bytes belong to, byte by byte: the reference."""
     virtual, places = with_virtual_blanks(text) if chosen.has_virtual_blanks else (text, [])
     owners: list[tuple[int, int]] = []  # of each byte of the spelled text: the span of its character

@@ -16,7 +16,8 @@ from seqmodel.choices import SequenceKind, Unit
 from seqmodel.model.bundle import HeldOut
 from seqmodel.scoring.lines import LineContext, LineScore, score_lines
 from seqmodel.settings import CorpusSettings, TokenizerSettings
-from seqmodel.text.corpus import Source, read_lines
+from seqmodel.text.corpus import read_lines
+from seqmodel.text.sources import Source
 from seqmodel.tokens.batches import split_tokens
 from seqmodel.tokens.store import make_store, open_store
 from seqmodel.tokens.tokenizer import END, START, never_predicted

@@ -12,12 +12,13 @@ import torch
 from pydantic import Field, ValidationError, model_validator
 from torch import Tensor
 
+from seqmodel.arrays import Array
 from seqmodel.choices import MAX_THREADS
 from seqmodel.errors import ModelError
 from seqmodel.model.bundle import in_range, index_fits, weight_shapes
 from seqmodel.model.cells import state_width
 from seqmodel.model.ngram_embeddings import NgramIndex
-from seqmodel.model.tensors import Array, read_tensors, write_tensors
+from seqmodel.model.tensors import read_tensors, write_tensors
 from seqmodel.settings import (
     MAX_EPOCHS,
     CorpusSettings,

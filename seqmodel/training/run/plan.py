@@ -12,9 +12,9 @@ from typing import Any
 
 import torch
 
+from seqmodel.arrays import Array
 from seqmodel.model.bundle import Bundle
 from seqmodel.model.ngram_embeddings import NgramIndex, build_index
-from seqmodel.model.tensors import Array
 from seqmodel.settings import ModelSettings, TrainingSettings
 from seqmodel.tokens.batches import token_count
 from seqmodel.training.devices import native_precision, pick_device

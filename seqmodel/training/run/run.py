@@ -16,7 +16,9 @@ import torch
 
 from seqmodel.errors import SeqmodelError
 from seqmodel.files import beside, note_own
-from seqmodel.model.bundle import BundleHeader
+from seqmodel.model.bundle import (
+    BundleHeader,
+)
 from seqmodel.model.kneser_ney import estimate
 from seqmodel.settings import TrainingSettings
 from seqmodel.tokens.batches import token_count

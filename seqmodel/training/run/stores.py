@@ -10,8 +10,9 @@ from seqmodel.choices import HeldOutFrom
 from seqmodel.errors import ModelError, UsageError
 from seqmodel.files import beside, refuse_existing
 from seqmodel.settings import CorpusSettings, TokenizerSettings
-from seqmodel.text.corpus import CorpusSummary, find_sources
+from seqmodel.text.corpus import CorpusSummary
 from seqmodel.text.sequences import read_sequences
+from seqmodel.text.sources import find_sources
 from seqmodel.tokens.batches import split_store, whole_store
 from seqmodel.tokens.store import TokenStore, is_store, make_store, open_store
 from seqmodel.tokens.vocabulary_notes import vocabulary_notes
