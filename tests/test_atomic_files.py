@@ -286,9 +286,9 @@ def test_what_was_half_written_is_swept_by_the_next_writer(tmp_path: Path) -> No
 # Nobody writes otherwise
 
 OWN_WAYS = {
-    "training/run_log.py": "one line is added after another",
+    "training/run/log.py": "one line is added after another",
     "tokens/fitting.py": "for SentencePiece, in a folder that is removed",
-    "training/speed.py": "a corpus that is removed",
+    "reports/speed.py": "a corpus that is removed",
 }
 
 
