@@ -93,7 +93,7 @@ def test_a_newline_that_ends_a_line_is_a_mark_and_one_within_is_text(train_littl
     ((row,),) = model.score_lines([[Line(1, "cat", True)]])
     assert [mark.text for mark in Marking(model.tokenizer).marks(row)] == ["c", "a", "t", NEWLINE_SIGN]
     (inner,) = model.score(["a\nb"])
-    assert [mark.text for mark in Marking(model.tokenizer).marks(inner)] == ["a", NEWLINE_SIGN, "b"]
+    assert [mark.text for mark in Marking(model.tokenizer).marks(inner)] == ["a", NEWLINE_SIGN, "b", NEWLINE_SIGN]
 
 
 @pytest.mark.parametrize("by_word", [False, True])
