@@ -51,13 +51,21 @@ def command(
         ),
     ] = "carry",
     words: Annotated[
-        Literal["space", "unicode"],
-        typer.Option(help="What a word is: by white space, or by UAX 29.", rich_help_panel=_WORDS),
-    ] = "space",
+        Literal["space", "unicode"] | None,
+        typer.Option(
+            help="With --by word: what a word is, by white space (the default) or by UAX 29.",
+            rich_help_panel=_WORDS,
+            show_default=False,
+        ),
+    ] = None,
     word_boundary: Annotated[
-        Literal["corrected", "naive"],
-        typer.Option(help="Whether a word's end counts to it or to the next.", rich_help_panel=_WORDS),
-    ] = "corrected",
+        Literal["corrected", "naive"] | None,
+        typer.Option(
+            help="With --by word: a word's end counts to it (corrected, the default) or to the next word (naive).",
+            rich_help_panel=_WORDS,
+            show_default=False,
+        ),
+    ] = None,
     column: Annotated[
         str | None,
         typer.Option(
@@ -71,8 +79,13 @@ def command(
         typer.Option(help="Score the text given this column's.", rich_help_panel=options.TABLES, show_default=False),
     ] = None,
     separator: Annotated[
-        str, typer.Option(help="What joins them where neither has white space there.", rich_help_panel=options.TABLES)
-    ] = " ",
+        str | None,
+        typer.Option(
+            help="What joins them where neither has white space there; else a blank.",
+            rich_help_panel=options.TABLES,
+            show_default=False,
+        ),
+    ] = None,
     table: options.TableOption = None,
     column_prefix: Annotated[
         str,

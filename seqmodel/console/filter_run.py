@@ -13,7 +13,7 @@ from typing import Literal, TextIO
 
 from seqmodel.config import CorpusSettings
 from seqmodel.console.rows import steering
-from seqmodel.console.score_run import NONE, ScoreRequest, line_inputs
+from seqmodel.console.score_run import NONE, ScoreRequest, line_inputs, tell_decomposed
 from seqmodel.console.terminal import say
 from seqmodel.errors import UsageError
 from seqmodel.inference.line_scores import LineScore
@@ -52,12 +52,13 @@ def run_filter(model: Model, against: Model | None, request: FilterRequest, sett
     inputs = line_inputs(model, reads, settings)
     output = LineOutput(sys.stdout)
     restart = request.column is not None or request.context == NONE
-    read = kept = 0
+    read = kept = decomposed = 0
     for _, batches in inputs.streams():
         for pairs in scored_by_both(model, against, batches, restart):
             fitting = [row.line for row, other in pairs if rule.passes(row, other)]
             read += len(pairs)
             kept += len(fitting)
+            decomposed += sum(row.is_decomposed(model.tokenizer) for row, _ in pairs)
             if not request.count:
                 output.write(fitting, inputs.table.header_lines if inputs.table is not None else ())
     if request.count:
@@ -66,6 +67,7 @@ def run_filter(model: Model, against: Model | None, request: FilterRequest, sett
         output.write([], inputs.table.header_lines)  # a table without rows keeps its header
     if not request.quiet:
         say(f"kept {kept:,} of {read:,} line{'s' * (read != 1)}")
+        tell_decomposed(decomposed)
 
 
 class LineRule:

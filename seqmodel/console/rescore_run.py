@@ -157,6 +157,8 @@ def _lists(
 def _output(request: RescoreRequest, inputs: LineInputs, stream: TextIO) -> NbestOutput:
     style = request.style or ("kaldi" if inputs.table is None else inputs.table.kind)
     if style == "kaldi":
+        if request.prefix:
+            raise UsageError("--column-prefix without columns", "Give --format tsv, csv or jsonl, or leave it out.")
         return KaldiOutput(stream, request.what)
     names = [f"{request.prefix}lm_score", f"{request.prefix}total"]
     if inputs.table is None:

@@ -83,8 +83,8 @@ class TableOutput(ScoreOutput):
 
 class KenlmOutput(ScoreOutput):
     """What KenLM's `query` writes: `word=id length log10 p` of each word, the end symbol, the line's sum, and both
-    perplexities. The id is that of the word's first token, 0 for a word out of vocabulary; the length is its number of
-    tokens."""
+    perplexities. The id is that of the word's first token that is no white space, 0 for a word out of vocabulary; the
+    length is its number of tokens."""
 
     def __init__(self, tokenizer: Tokenizer, stream: TextIO) -> None:
         super().__init__(stream)
@@ -97,7 +97,7 @@ class KenlmOutput(ScoreOutput):
         body = row.without_end()
         cells, oov = [], 0
         for word in word_scores(body, self.tokenizer, boundary="naive") if body.text.strip() else []:
-            token = 0 if word.is_oov else int(row.ids[word.first])
+            token = 0 if word.is_oov else int(row.ids[word.head])
             cells.append((row.text[word.start : word.end], token, word.last - word.first, word.bits))
             oov += word.is_oov
             self.oov_bits += word.bits if word.is_oov else 0.0

@@ -37,12 +37,12 @@ class ScoreRequest:
     header: bool = True
     show_text: bool = True
     end: bool = True
-    words: WordKind = "space"
-    boundary: WordBoundary = "corrected"
+    words: WordKind | None = None  # space
+    boundary: WordBoundary | None = None  # corrected
     context: str = CARRY  # or none, or a file's name
     column: str | None = None
     given_column: str | None = None
-    separator: str = " "
+    separator: str | None = None  # a blank
     table: TableFormat | None = None
     prefix: str = ""
     shard: str | None = None
@@ -56,6 +56,7 @@ def run_score(model: LineScorer, request: ScoreRequest, settings: CorpusSettings
     """Score all inputs; rows go to standard output as they come, the summary to standard error."""
     is_plain = request.style is None and request.base == "2" and request.header and request.show_text
     request.pictures.check(request.level, is_plain)
+    _refuse_idle(model, request)
     inputs = line_inputs(model, request, settings)
     if _in_parts(model, request):
         inputs = replace(inputs, cuts=model.tokenizer.cuts)
@@ -63,6 +64,7 @@ def run_score(model: LineScorer, request: ScoreRequest, settings: CorpusSettings
     reading = reading_of(model, request, settings)
     ends = model.header.model.ends
     totals = CorpusTotals()
+    decomposed = 0
     for name, batches in inputs.streams():
         own = CorpusTotals(sequences=int(not ends))  # a stream has no end symbol to count
         for batch in model.score_lines(batches, reading):
@@ -70,6 +72,7 @@ def run_score(model: LineScorer, request: ScoreRequest, settings: CorpusSettings
                 counted = row if request.end else row.without_end()
                 own.add(counted, row.ends)
                 output.line(name, counted)
+                decomposed += row.is_decomposed(model.tokenizer)
             output.flush()
         output.file(name, own)
         totals.include(own)
@@ -78,6 +81,39 @@ def run_score(model: LineScorer, request: ScoreRequest, settings: CorpusSettings
     if request.level != "corpus" and not request.quiet:
         end = "end: none" if not ends else "end symbols counted" if request.end else "end symbols left out"
         say(totals.summary(request.base, model.header.closed, end))
+    if not request.quiet:
+        tell_decomposed(decomposed)
+
+
+def tell_decomposed(lines: int) -> None:
+    """Note on standard error that so many lines cost more than they need, if there are any."""
+    if lines:
+        say(
+            f"note: {lines:,} line{'s' * (lines != 1)} with decomposed characters (NFD), scored as unknown: "
+            "the model knows them composed. Convert the text to NFC first, for example with uconv -x any-nfc."
+        )
+
+
+def _refuse_idle(model: LineScorer, request: ScoreRequest) -> None:
+    """
+    Raises:
+        UsageError: if an option would do nothing.
+    """
+    for name, value in (("--words", request.words), ("--word-boundary", request.boundary)):
+        if value is not None and (request.level != "word" or request.style == "kenlm"):
+            raise UsageError(
+                f"{name} without --by word", f"Give --by word, without --format kenlm, or leave {name} out."
+            )
+    joins = request.context not in (CARRY, NONE) and (model.header.sequence == "line" or _alone(request))
+    if request.separator is not None and request.given_column is None and not joins:
+        raise UsageError("--separator without --given-column", "Name the column with what the text is given.")
+    if request.prefix and (request.column is None or request.level in ("document", "corpus")):
+        raise UsageError("--column-prefix without --column", "It names the scores beside the rows of a table.")
+
+
+def _alone(request: ScoreRequest) -> bool:
+    """True if every text stands alone: rows of a table, and texts on the command line."""
+    return bool(request.texts) or request.column is not None or request.context == NONE or request.pictures.explain
 
 
 def line_inputs(model: LineScorer, request: ScoreRequest, settings: CorpusSettings) -> LineInputs:
@@ -112,17 +148,20 @@ def _in_parts(model: LineScorer, request: ScoreRequest) -> bool:
 
 def reading_of(model: LineScorer, request: ScoreRequest, settings: CorpusSettings) -> Reading:
     """How the model reads what is asked for."""
-    corrected = request.level == "word" and request.boundary == "corrected" and model.tokenizer.has_virtual_blanks
+    corrected = request.level == "word" and request.boundary != "naive" and model.tokenizer.has_virtual_blanks
     alternatives = request.pictures.alternatives(request.level)
     wanted = Wanted(
         ranks=bool(alternatives) or (request.level == "token" and request.style != "lmzoo"),
         boundary=boundary_tokens(model.tokenizer) if corrected else None,
         alternatives=alternatives,
     )
-    # The rows of a table, and texts on the command line, stand for themselves.
-    restart = bool(request.texts) or request.column is not None or request.context == NONE or request.pictures.explain
     preamble = "" if request.context in (CARRY, NONE) else _preamble(model, request.context, settings)
-    return model.reading(restart=restart, preamble=preamble, separator=request.separator, wanted=wanted)
+    return model.reading(
+        restart=_alone(request),
+        preamble=preamble,
+        separator=" " if request.separator is None else request.separator,
+        wanted=wanted,
+    )
 
 
 def _preamble(model: LineScorer, name: str, settings: CorpusSettings) -> str:
@@ -148,7 +187,7 @@ def _preamble(model: LineScorer, name: str, settings: CorpusSettings) -> str:
 def _output(model: LineScorer, request: ScoreRequest, inputs: LineInputs, stream: TextIO) -> ScoreOutput:
     view = ScoreView(
         *(model.tokenizer, request.level, request.base, len(inputs.sources) > 1, request.show_text),
-        *(request.words, request.boundary),
+        *(request.words or "space", request.boundary or "corrected"),
     )
     if request.percentile or request.worst:
         view = _with_oddness(view, model, request)

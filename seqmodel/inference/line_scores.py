@@ -10,6 +10,7 @@ it. A carriage return before a newline is part of the line end, and is not score
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -94,10 +95,21 @@ class LineScore:
 
     def out_of_vocabulary(self, tokenizer: Tokenizer) -> npt.NDArray[np.bool_]:
         """Which tokens are unknown, or bytes of what the vocabulary lacks. The byte unit lacks nothing."""
-        found: npt.NDArray[np.bool_] = self.ids == UNKNOWN
-        if tokenizer.unit != "byte":
-            found |= (self.ids >= FIRST_BYTE) & (self.ids < FIRST_PIECE)
-        return found
+        return _lacking(self.ids, tokenizer)
+
+    def is_decomposed(self, tokenizer: Tokenizer) -> bool:
+        """True if the vocabulary lacks characters of the line only because they are not composed (Unicode's NFC)."""
+        if tokenizer.unit == "byte" or unicodedata.is_normalized("NFC", self.text):
+            return False
+        composed = tokenizer.encode(unicodedata.normalize("NFC", self.text), self.inside)
+        return int(_lacking(composed, tokenizer).sum()) < int(self.out_of_vocabulary(tokenizer).sum())
+
+
+def _lacking(ids: npt.NDArray[Any], tokenizer: Tokenizer) -> npt.NDArray[np.bool_]:
+    found: npt.NDArray[np.bool_] = ids == UNKNOWN
+    if tokenizer.unit != "byte":
+        found |= (ids >= FIRST_BYTE) & (ids < FIRST_PIECE)
+    return found
 
 
 @dataclass(frozen=True)

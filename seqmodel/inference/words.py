@@ -34,8 +34,8 @@ _WHITE_SPACE = "".join(char for char in map(chr, range(0x3001)) if char.isspace(
 
 @dataclass(frozen=True)
 class WordScore:
-    """A word of a line: its characters (start, end), its tokens (first, end), bits, and whether a part of it is
-    out of vocabulary."""
+    """A word of a line: its characters (start, end), its tokens (first, end), bits, and if a part of it is out of
+    vocabulary. White space among its tokens does not count there; `head` is the first token that is none."""
 
     start: int
     end: int
@@ -43,6 +43,7 @@ class WordScore:
     last: int
     bits: float
     is_oov: bool
+    head: int
 
 
 def boundary_tokens(tokenizer: Tokenizer) -> Mask:
@@ -97,7 +98,8 @@ def word_scores(
     owned = np.bincount(owner, minlength=len(places))
     if boundary == "corrected" and not whole_characters:
         bits += _correction(row, starts, ends, spans, owner)
-    oov = row.out_of_vocabulary(tokenizer)
+    spells = (spans[:, 1] > starts[owner]) & (spans[:, 0] < ends[owner])  # a part of the word, no white space beside it
+    oov = row.out_of_vocabulary(tokenizer) & spells
     firsts = np.searchsorted(owner, np.arange(len(places) + 1))
     out: list[WordScore] = []
     for i, (start, end) in enumerate(places):
@@ -106,8 +108,16 @@ def word_scores(
             start, first, total = merged.start, merged.first, merged.bits + float(bits[i])
         else:
             first, total = int(firsts[i]), float(bits[i])
-        out.append(WordScore(start, end, first, int(firsts[i + 1]), total, bool(oov[first : firsts[i + 1]].any())))
+        last = int(firsts[i + 1])
+        is_oov = bool(oov[first:last].any()) and not _is_known(tokenizer, row.text[start:end])
+        head = first + int(spells[first:last].argmax()) if last > first else first
+        out.append(WordScore(start, end, first, last, total, is_oov, head))
     return out
+
+
+def _is_known(tokenizer: Tokenizer, word: str) -> bool:
+    """True for a word of the vocabulary, which is spelled in bytes where no blank stands before it."""
+    return tokenizer.unit == "word" and tokenizer.id_of(f" {word}") is not None
 
 
 def _correction(
