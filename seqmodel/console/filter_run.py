@@ -16,8 +16,10 @@ from seqmodel.console.rows import steering
 from seqmodel.console.score_run import NONE, ScoreRequest, line_inputs, tell_decomposed
 from seqmodel.console.terminal import say
 from seqmodel.errors import UsageError
-from seqmodel.inference.line_scores import LineScore
+from seqmodel.inference.line_scores import LineScore, Reading
 from seqmodel.inference.loaded import Model
+from seqmodel.inference.oddness import line_ends
+from seqmodel.inference.scoring import Wanted
 from seqmodel.text.corpus import Line
 from seqmodel.text.tables import TableFormat
 
@@ -151,12 +153,11 @@ def scored_by_both(
     behind the other: what both have goes on, and the one that is behind is asked next.
     """
     if against is None:
-        for rows in model.score_lines(batches, model.reading(restart=restart)):
+        for rows in model.score_lines(batches, _reading(model, restart)):
             yield [(row, None) for row in rows]
         return
     both = [
-        one.score_lines(copy, one.reading(restart=restart))
-        for one, copy in zip((model, against), tee(batches), strict=True)
+        one.score_lines(copy, _reading(one, restart)) for one, copy in zip((model, against), tee(batches), strict=True)
     ]
     waiting: tuple[deque[LineScore], deque[LineScore]] = (deque(), deque())
     while True:
@@ -167,6 +168,10 @@ def scored_by_both(
         waiting[behind].extend(found)
         if many := min(map(len, waiting)):
             yield [(waiting[0].popleft(), waiting[1].popleft()) for _ in range(many)]
+
+
+def _reading(model: Model, restart: bool) -> Reading:
+    return model.reading(restart=restart, wanted=Wanted(line_ends=line_ends(model.tokenizer)))
 
 
 class LineOutput:

@@ -15,6 +15,7 @@ from seqmodel.errors import UsageError
 from seqmodel.inference.line_mixture import LineScorer
 from seqmodel.inference.line_scores import Reading
 from seqmodel.inference.loaded import Model
+from seqmodel.inference.oddness import line_ends
 from seqmodel.inference.scoring import Wanted
 from seqmodel.inference.words import WordBoundary, WordKind, boundary_tokens
 from seqmodel.text.corpus import STDIN, find_sources, read_lines
@@ -154,6 +155,7 @@ def reading_of(model: LineScorer, request: ScoreRequest, settings: CorpusSetting
         ranks=bool(alternatives) or (request.level == "token" and request.style != "lmzoo"),
         boundary=boundary_tokens(model.tokenizer) if corrected else None,
         alternatives=alternatives,
+        line_ends=line_ends(model.tokenizer) if request.percentile else (),
     )
     preamble = "" if request.context in (CARRY, NONE) else _preamble(model, request.context, settings)
     return model.reading(

@@ -50,6 +50,7 @@ class Model:
         for each, it is −log2 p(text | given), where both stand in one sequence, `separator` between them where neither
         has white space there. With `details`, `scores` also holds entropy (bits) and rank per token.
         """
+        from seqmodel.inference.oddness import line_ends
         from seqmodel.inference.scoring import Wanted
         from seqmodel.inference.words import boundary_tokens
         from seqmodel.text.corpus import Line
@@ -59,7 +60,8 @@ class Model:
             Line(number, text, False, one)
             for number, (text, one) in enumerate(zip(texts, before, strict=True), start=1)
         ]
-        wanted = Wanted(ranks=details, boundary=boundary_tokens(self.tokenizer) if details else None)
+        boundary = boundary_tokens(self.tokenizer) if details else None
+        wanted = Wanted(ranks=details, boundary=boundary, line_ends=line_ends(self.tokenizer))
         reading = self.reading(restart=True, separator=separator, wanted=wanted)
         return [row for rows in self.score_lines([lines], reading) for row in rows]
 
@@ -140,10 +142,11 @@ class Model:
 
     def percentile(self, score: LineScore) -> float:
         """Where a line stands among held-out lines of like length, by bits per char (per token in a closed
-        vocabulary): 0 to 100 = more surprising than any; NaN if it is empty."""
-        from seqmodel.inference.oddness import length_of, percentile
+        vocabulary): 0 to 100 = more surprising than any; NaN if it is empty. White space at its end makes a line of
+        a word or subword model no odder."""
+        from seqmodel.inference.oddness import percentile, rated
 
-        return percentile(self.held_out_lines, score.bits, length_of(score, self.header.closed))
+        return percentile(self.held_out_lines, *rated(score, self.tokenizer))
 
     def worst_span(self, score: LineScore) -> Span | None:
         """The most surprising span of a line, by excess over the mean bits of a token; None if it is empty."""
