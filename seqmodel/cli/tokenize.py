@@ -117,7 +117,7 @@ def _filter(tokenizer: Tokenizer, inputs: list[str], corpus: CorpusSettings, ids
                     if decode:
                         out.write(shown(_decoded(tokenizer, line.text, ids)))
                     else:
-                        tokens = tokenizer.encode(line.body, inside)
+                        tokens = tokenizer.encode(line.text, inside)
                         out.writelines(map(shown, _pieces(tokenizer, tokens, ids, written)))
                         inside, written = line.open, line.open * (written + len(tokens))
                 except DataError as error:
