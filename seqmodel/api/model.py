@@ -58,6 +58,7 @@ class Model:
             DataError: if a text holds a lone surrogate.
             UsageError: if `texts` is a string, or texts are given for more or fewer.
         """
+        from seqmodel.scoring.anomaly import line_ends
         from seqmodel.scoring.tokens import ScoreFields
         from seqmodel.scoring.words import boundary_tokens
         from seqmodel.text.corpus import Line
@@ -70,7 +71,8 @@ class Model:
             Line(number, text, False, one)
             for number, (text, one) in enumerate(zip(texts, before, strict=True), start=1)
         ]
-        wanted = ScoreFields(ranks=details, boundary=boundary_tokens(self.tokenizer) if details else None)
+        boundary = boundary_tokens(self.tokenizer) if details else None
+        wanted = ScoreFields(ranks=details, boundary=boundary, line_ends=line_ends(self.tokenizer))
         reading = self.reading(restart=True, separator=separator, fields=wanted)
         return [row for rows in self.score_lines([lines], reading) for row in rows]
 
@@ -156,10 +158,11 @@ class Model:
 
     def percentile(self, score: LineScore) -> float:
         """The place of a line among held-out lines of like length, by bits per char (per token in a closed
-        vocabulary): 0 to 100 = more surprising than any; NaN if it is empty."""
-        from seqmodel.scoring.anomaly import length_of, percentile
+        vocabulary): 0 to 100 = more surprising than any; NaN if it is empty. White space at its end makes a line of
+        a word or subword model no odder."""
+        from seqmodel.scoring.anomaly import percentile, rated
 
-        return percentile(self.held_out_lines, score.bits, length_of(score, self.header.closed))
+        return percentile(self.held_out_lines, *rated(score, self.tokenizer))
 
     def worst_span(self, score: LineScore) -> Span | None:
         """The most surprising span of a line, by excess over the mean bits of a token; None if it is empty."""

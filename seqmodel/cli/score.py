@@ -54,16 +54,21 @@ def command(
         ),
     ] = "carry",
     words: Annotated[
-        Literal["space", "unicode"],
-        typer.Option(help="Split words at white space, or by Unicode (UAX 29).", rich_help_panel=_WORDS),
-    ] = "space",
-    word_boundary: Annotated[
-        Literal["corrected", "naive"],
+        Literal["space", "unicode"] | None,
         typer.Option(
-            help="corrected: a word's score includes where it ends. naive: the next word's does.",
+            help="With --by word: split words at white space (the default), or by Unicode (UAX 29).",
             rich_help_panel=_WORDS,
+            show_default=False,
         ),
-    ] = "corrected",
+    ] = None,
+    word_boundary: Annotated[
+        Literal["corrected", "naive"] | None,
+        typer.Option(
+            help="With --by word: a word's score includes its end (corrected, the default), or the next one's does.",
+            rich_help_panel=_WORDS,
+            show_default=False,
+        ),
+    ] = None,
     column: Annotated[
         str | None,
         typer.Option(
@@ -79,12 +84,13 @@ def command(
         ),
     ] = None,
     separator: Annotated[
-        str,
+        str | None,
         typer.Option(
-            help="Join the given text and the text by this, unless white space is there.",
+            help="Join the given text and the text by this, unless white space is there; default: a blank.",
             rich_help_panel=options.TABLES,
+            show_default=False,
         ),
-    ] = " ",
+    ] = None,
     table: options.TableOption = None,
     skip_bad: options.SkipBadOption = False,
     column_prefix: Annotated[

@@ -64,7 +64,7 @@ class ChainOutput(ScoreOutput):
             lines.insert(0, "p = λ · recurrence + (1 − λ) · counts")
         if chars and not self.model.header.closed:
             lines.append(f"bits per char: {bits:.3f} / {chars} = {bits / chars:.3f}")
-        end = " (the end symbol is one)" if row.ends else ""
+        end = " (the end symbol is one)" if row.ends else " (the newline is one)" if row.end_newline else ""
         choices = f"{2 ** (bits / tokens):,.3f}"
         lines.append(f"perplexity per token{end}: 2^({bits:.3f} / {tokens}) = {choices}")
         return lines

@@ -8,7 +8,7 @@ from typing import TextIO
 
 from seqmodel.console.rows import steering
 from seqmodel.console.table_columns import say_skipped
-from seqmodel.console.terminal import say
+from seqmodel.console.terminal import say, say_decomposed
 from seqmodel.scoring.filtering import FilteredLines
 from seqmodel.text.corpus import Line
 
@@ -26,6 +26,7 @@ def show_filtered(filtered: FilteredLines, count: bool, quiet: bool) -> None:
     if not quiet:
         say(f"kept {filtered.kept:,} of {filtered.read:,} line{'s' * (filtered.read != 1)}")
         say_skipped(filtered.inputs.table)
+        say_decomposed(filtered.decomposed)
 
 
 class LineOutput:

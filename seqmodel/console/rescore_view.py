@@ -55,6 +55,8 @@ def _output(
         return TableRowsOutput(selection, TableWriter(TableColumns(table, style, names), stream, header))
     if style is None and kind != "table":
         style = kind
+    if prefix and style in ("kaldi", "moses"):
+        raise UsageError("--column-prefix without columns", "Give --format tsv, csv or jsonl, or leave it out.")
     if style == "kaldi":
         return KaldiOutput(stream, selection)
     if style == "moses":

@@ -87,7 +87,8 @@ class KenlmOutput(ScoreOutput):
     """Writes as KenLM's `query` does: `word=id length log10 p` of each word, the end symbol and the line's sum; at the
     end both perplexities.
 
-    The id is that of the word's first token, 0 for a word out of vocabulary; the length is its number of tokens.
+    The id is that of the word's first token that is no white space, 0 for a word out of vocabulary; the length is its
+    number of tokens.
     """
 
     def __init__(self, tokenizer: Tokenizer, stream: TextIO) -> None:
@@ -101,7 +102,7 @@ class KenlmOutput(ScoreOutput):
         body = row.without_end()
         cells, oov = [], 0
         for word in word_scores(body, self.tokenizer, boundary="naive") if body.text.strip() else []:
-            token = 0 if word.is_oov else int(row.ids[word.first])
+            token = 0 if word.is_oov else int(row.ids[word.head])
             cells.append((row.text[word.start : word.end], token, word.last - word.first, word.bits))
             oov += word.is_oov
             self.oov_bits += word.bits if word.is_oov else 0.0

@@ -12,8 +12,9 @@ from seqmodel.console.score_output import KenlmOutput, LmZooOutput, RowOutput, S
 from seqmodel.console.score_pictures import Pictures, picture_output
 from seqmodel.console.score_view import Base, CorpusTotals, Level, ScoreView, TableView
 from seqmodel.console.table_columns import say_renamed, say_skipped
-from seqmodel.console.terminal import notes, say
+from seqmodel.console.terminal import notes, say, say_decomposed
 from seqmodel.errors import UsageError
+from seqmodel.scoring.anomaly import line_ends
 from seqmodel.scoring.line_mixture import LineScorer
 from seqmodel.scoring.lines import LineContext
 from seqmodel.scoring.tokens import ScoreFields
@@ -40,12 +41,12 @@ class ScoreRequest:
     header: bool = True
     show_text: bool = True
     end: bool = True
-    words: WordKind = "space"
-    boundary: WordBoundary = "corrected"
+    words: WordKind | None = None  # space
+    boundary: WordBoundary | None = None  # corrected
     context: str = CARRY  # or none, or a file's name
     column: str | None = None
     given_column: str | None = None
-    separator: str = " "
+    separator: str | None = None  # a blank
     table: TableFormat | None = None
     skip_bad: bool = False
     prefix: str = ""
@@ -60,15 +61,17 @@ def run_score(model: LineScorer, request: ScoreRequest, settings: CorpusSettings
     """Score all inputs; rows go to standard output as they come, the summary to standard error."""
     is_plain = request.style is None and request.base == "2" and request.header and request.show_text
     request.pictures.check(request.level, is_plain)
+    _refuse_idle(model, request)
     inputs = line_inputs(model, request, settings)
     if not request.quiet:
-        say_escapes(model.tokenizer, {"--text": request.texts, "--separator": [request.separator]})
+        say_escapes(model.tokenizer, {"--text": request.texts, "--separator": [request.separator or ""]})
     if _in_parts(model, request):
         inputs = replace(inputs, cuts=model.tokenizer.cuts)
     output = _output(model, request, inputs, data_output(model.header.unit))
     reading = reading_of(model, request, settings)
     ends = model.header.model.ends
     totals = CorpusTotals()
+    decomposed = 0
     for name, batches in inputs.streams():
         own = CorpusTotals(sequences=int(not ends))  # a stream has no end symbol to count
         for batch in model.score_lines(batches, reading):
@@ -76,6 +79,7 @@ def run_score(model: LineScorer, request: ScoreRequest, settings: CorpusSettings
                 counted = row if request.end else row.without_end()
                 own.add(counted, row.ends)
                 output.line(name, counted)
+                decomposed += row.is_decomposed(model.tokenizer)
             output.flush()
         output.file(name, own)
         totals.include(own)
@@ -86,6 +90,29 @@ def run_score(model: LineScorer, request: ScoreRequest, settings: CorpusSettings
         say(totals.summary(request.base, model.header.closed, end))
     if not request.quiet:
         say_skipped(inputs.table)
+        say_decomposed(decomposed)
+
+
+def _refuse_idle(model: LineScorer, request: ScoreRequest) -> None:
+    """
+    Raises:
+        UsageError: if an option would do nothing.
+    """
+    for name, value in (("--words", request.words), ("--word-boundary", request.boundary)):
+        if value is not None and (request.level != "word" or request.style == "kenlm"):
+            raise UsageError(
+                f"{name} without --by word", f"Give --by word, without --format kenlm, or leave {name} out."
+            )
+    joins = request.context not in (CARRY, NONE) and (model.header.sequence == "line" or _alone(request))
+    if request.separator is not None and request.given_column is None and not joins:
+        raise UsageError("--separator without --given-column", "Name the column with what the text is given.")
+    if request.prefix and (request.column is None or request.level in ("document", "corpus")):
+        raise UsageError("--column-prefix without --column", "It names the scores beside the rows of a table.")
+
+
+def _alone(request: ScoreRequest) -> bool:
+    """True if every text stands alone: rows of a table, and texts on the command line."""
+    return bool(request.texts) or request.column is not None or request.context == NONE or request.pictures.explain
 
 
 def line_inputs(model: LineScorer, request: ScoreRequest, settings: CorpusSettings) -> LineInputs:
@@ -124,17 +151,21 @@ def _in_parts(model: LineScorer, request: ScoreRequest) -> bool:
 
 def reading_of(model: LineScorer, request: ScoreRequest, settings: CorpusSettings) -> LineContext:
     """The context in which the model reads the lines."""
-    corrected = request.level == "word" and request.boundary == "corrected" and model.tokenizer.has_virtual_blanks
+    corrected = request.level == "word" and request.boundary != "naive" and model.tokenizer.has_virtual_blanks
     alternatives = request.pictures.alternatives(request.level)
     wanted = ScoreFields(
         ranks=bool(alternatives) or (request.level == "token" and request.style != "lmzoo"),
         boundary=boundary_tokens(model.tokenizer) if corrected else None,
         alternatives=alternatives,
+        line_ends=line_ends(model.tokenizer) if request.percentile else (),
     )
-    # The rows of a table, and texts on the command line, stand for themselves.
-    restart = bool(request.texts) or request.column is not None or request.context == NONE or request.pictures.explain
     preamble = "" if request.context in (CARRY, NONE) else _preamble(model, request.context, settings)
-    return model.reading(restart=restart, preamble=preamble, separator=request.separator, fields=wanted)
+    return model.reading(
+        restart=_alone(request),
+        preamble=preamble,
+        separator=" " if request.separator is None else request.separator,
+        fields=wanted,
+    )
 
 
 def _preamble(model: LineScorer, name: str, settings: CorpusSettings) -> str:
@@ -160,7 +191,7 @@ def _preamble(model: LineScorer, name: str, settings: CorpusSettings) -> str:
 def _output(model: LineScorer, request: ScoreRequest, inputs: LineInputs, stream: TextIO) -> ScoreOutput:
     view = ScoreView(
         *(model.tokenizer, request.level, request.base, len(inputs.sources) > 1, request.show_text),
-        *(request.words, request.boundary),
+        *(request.words or "space", request.boundary or "corrected"),
     )
     if request.percentile or request.worst:
         view = _with_oddness(view, model, request)

@@ -36,3 +36,12 @@ def notes(quiet: bool) -> Callable[[str], None]:
 def visible_on(stream: TextIO) -> Callable[[str], str]:
     """A function for text that is written to `stream`: `visible` on a terminal, elsewhere one that changes nothing."""
     return visible if stream.isatty() else str
+
+
+def say_decomposed(lines: int) -> None:
+    """Note on standard error how many lines cost more than they need."""
+    if lines:
+        say(
+            f"note: {lines:,} line{'s' * (lines != 1)} with decomposed characters (NFD), scored as unknown: "
+            "the model knows them composed. Convert the text to NFC first, for example with uconv -x any-nfc."
+        )

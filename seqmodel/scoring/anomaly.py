@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from seqmodel.model.bundle import HeldOutLines, LengthBin
 from seqmodel.scoring.lines import LineScore
-from seqmodel.tokens.tokenizer import Tokenizer
+from seqmodel.tokens.tokenizer import END, Tokenizer
 
 PERCENTS = (0.0, 1.0, 2.0, 5.0, *(float(ten) for ten in range(10, 100, 10)), 95.0, 98.0, 99.0, 100.0)
 LEAST_LINES = 50  # in a bin
@@ -61,6 +61,27 @@ def _bins(lengths: Numbers) -> list[tuple[int, int]]:
         found.append((begin, end))
         begin = end
     return found
+
+
+def line_ends(tokenizer: Tokenizer) -> tuple[int, ...]:
+    """The tokens whose probability `rated` wants, `ScoreFields.line_ends`: none where white space is a character like
+    another, or is dropped."""
+    if not tokenizer.has_virtual_blanks or tokenizer.closed:
+        return ()
+    return (END, *tokenizer.newline_ids)
+
+
+def rated(row: LineScore, tokenizer: Tokenizer) -> tuple[float, int]:
+    """The bits and the length that a line is ranked by. White space at its end makes a line of words no odder: they are
+    those of the line without it, where these have the lower rate."""
+    bits, length = row.bits, length_of(row, tokenizer.closed)
+    body = len(row.text.rstrip())
+    line_end = row.scores.line_end
+    if line_end is None or not 0 < body < length:
+        return bits, length
+    last = int(np.searchsorted(row.spans(tokenizer)[:, 0], body))  # the first token of the white space
+    without = float(row.scores.bits[:last].sum() + line_end[last])
+    return (without, body) if without / body < bits / length else (bits, length)
 
 
 def length_of(row: LineScore, closed: bool) -> int:

@@ -10,9 +10,11 @@ from typing import Protocol
 from seqmodel.command_settings import FilterSettings
 from seqmodel.errors import UsageError
 from seqmodel.model.bundle import HeldOutLines
+from seqmodel.scoring.anomaly import line_ends
 from seqmodel.scoring.comparison import check_comparable
 from seqmodel.scoring.line_mixture import LineScorer, batches_by_each
-from seqmodel.scoring.lines import LineScore
+from seqmodel.scoring.lines import LineContext, LineScore
+from seqmodel.scoring.tokens import ScoreFields
 from seqmodel.text.corpus import Line
 from seqmodel.text.inputs import LineInputs
 
@@ -95,6 +97,7 @@ class FilteredLines:
     rule: LineRule
     read: int = 0
     kept: int = 0
+    decomposed: int = 0  # lines with characters that the model would know if they were composed
 
     def __iter__(self) -> Iterator[Line]:
         for batch in self.batches():
@@ -108,6 +111,7 @@ class FilteredLines:
                 passing = [row.line for row, other in pairs if self.rule.passes(row, other)]
                 self.read += len(pairs)
                 self.kept += len(passing)
+                self.decomposed += sum(row.is_decomposed(self.rule.model.tokenizer) for row, _ in pairs)
                 yield passing
 
     @property
@@ -121,9 +125,13 @@ def scored_by_both(
 ) -> Iterator[list[Pair]]:
     """Score the lines of one file with the model and, if there is one, with the other; see `batches_by_each`."""
     if against is None:
-        for rows in model.score_lines(batches, model.reading(restart=restart)):
+        for rows in model.score_lines(batches, _context(model, restart)):
             yield [(row, None) for row in rows]
         return
     both = (model, against)
-    for each in batches_by_each(both, batches, [one.reading(restart=restart) for one in both]):
+    for each in batches_by_each(both, batches, [_context(one, restart) for one in both]):
         yield [(row, other) for row, other in each]
+
+
+def _context(model: LineScorer, restart: bool) -> LineContext:
+    return model.reading(restart=restart, fields=ScoreFields(line_ends=line_ends(model.tokenizer)))

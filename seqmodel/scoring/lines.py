@@ -10,6 +10,7 @@ carriage return before a newline is part of the line end and is not scored.
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -85,10 +86,21 @@ class LineScore:
 
     def out_of_vocabulary(self, tokenizer: Tokenizer) -> npt.NDArray[np.bool_]:
         """Mask (tokens,) of unknown tokens and of bytes that spell what the vocabulary lacks; none in the byte unit."""
-        found: npt.NDArray[np.bool_] = self.ids == UNKNOWN
-        if tokenizer.unit != "byte":
-            found |= is_byte(self.ids)
-        return found
+        return _lacking(self.ids, tokenizer)
+
+    def is_decomposed(self, tokenizer: Tokenizer) -> bool:
+        """True if the vocabulary lacks characters of the line only because they are not composed (Unicode's NFC)."""
+        if tokenizer.unit == "byte" or unicodedata.is_normalized("NFC", self.text):
+            return False
+        composed = tokenizer.encode(unicodedata.normalize("NFC", self.text), self.inside)
+        return int(_lacking(composed, tokenizer).sum()) < int(self.out_of_vocabulary(tokenizer).sum())
+
+
+def _lacking(ids: npt.NDArray[Any], tokenizer: Tokenizer) -> npt.NDArray[np.bool_]:
+    found: npt.NDArray[np.bool_] = ids == UNKNOWN
+    if tokenizer.unit != "byte":
+        found |= is_byte(ids)
+    return found
 
 
 @dataclass(frozen=True)

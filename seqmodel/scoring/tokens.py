@@ -32,6 +32,7 @@ class ScoreFields:
     ranks: bool = False  # entropy and rank
     boundary: Mask | None = None  # (V,) tokens before which a word may end: the probability that one of them comes
     alternatives: int = 0  # number of most probable tokens listed
+    line_ends: tuple[int, ...] = ()  # tokens that end a line: the probability that one of them comes
 
 
 PLAIN = ScoreFields()
@@ -42,7 +43,8 @@ class TokenScores:
     """Scores per predicted token, along the first axes: −log2 p, and the highest log-probability (nats) of any token.
 
     On request: entropy (bits); rank (1 = most probable); `boundary`, −log2 of the probability of a boundary token at
-    this place; the most probable tokens and their bits (last axis, best first).
+    this place; the most probable tokens and their bits (last axis, best first); `line_end`, −log2 of the probability
+    that the line ends here.
     """
 
     bits: npt.NDArray[np.float64]
@@ -52,6 +54,7 @@ class TokenScores:
     boundary: npt.NDArray[np.float64] | None = None
     best: npt.NDArray[np.int64] | None = None
     best_bits: npt.NDArray[np.float64] | None = None
+    line_end: npt.NDArray[np.float64] | None = None
 
     @property
     def total(self) -> float:
@@ -59,7 +62,8 @@ class TokenScores:
 
     @property
     def columns(self) -> tuple[npt.NDArray[Any] | None, ...]:
-        return (self.bits, self.highest, self.entropy, self.rank, self.boundary, self.best, self.best_bits)
+        best = (self.best, self.best_bits)
+        return (self.bits, self.highest, self.entropy, self.rank, self.boundary, *best, self.line_end)
 
     def at(self, where: Any) -> TokenScores:
         """Scores at `where`, any NumPy index over the first axes."""
@@ -154,6 +158,7 @@ def nothing(fields: ScoreFields) -> TokenScores:
         np.empty(0) if fields.boundary is not None else None,
         np.empty((0, many), np.int64) if many else None,
         np.empty((0, many)) if many else None,
+        np.empty(0) if fields.line_ends else None,
     )
 
 
@@ -169,21 +174,29 @@ def _score_chunk(
     logs, state = model.step(inputs, state)
     picked = np.take_along_axis(logs, targets[..., None], axis=-1)
     bits = picked[..., 0].astype(np.float64) / -LN2
-    entropy = rank = boundary = best = best_bits = None
+    entropy = rank = boundary = best = best_bits = line_end = None
     if fields.ranks:
         rank = 1 + (logs > picked).sum(axis=-1)
         finite = np.maximum(logs, np.float32(-1e4))
         entropy = -(np.exp(logs) * finite).sum(axis=-1, dtype=np.float64) / LN2
     if fields.boundary is not None:
-        p = np.exp(logs[..., fields.boundary]).sum(axis=-1, dtype=np.float64)
-        boundary = -np.log2(np.clip(p, np.finfo(np.float64).tiny, 1))
+        boundary = _bits_of_any(logs[..., fields.boundary])
         # Sums in single precision may fall below one of their terms, or to zero.
         boundary = np.where(fields.boundary[targets], np.minimum(boundary, bits), boundary)
     if many := min(fields.alternatives, logs.shape[-1]):
         best = np.argpartition(-logs, many - 1, axis=-1)[..., :many]
         best = np.take_along_axis(best, np.argsort(-np.take_along_axis(logs, best, -1), axis=-1, kind="stable"), -1)
         best_bits = np.take_along_axis(logs, best, axis=-1).astype(np.float64) / -LN2
-    return TokenScores(bits, logs.max(axis=-1), entropy, rank, boundary, best, best_bits), state
+    if fields.line_ends:
+        line_end = _bits_of_any(logs[..., list(fields.line_ends)])
+    return TokenScores(bits, logs.max(axis=-1), entropy, rank, boundary, best, best_bits, line_end), state
+
+
+def _bits_of_any(logs: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
+    """−log2 of the probability that one of some tokens (last axis) comes."""
+    p = np.exp(logs).sum(axis=-1, dtype=np.float64)
+    bits: npt.NDArray[np.float64] = -np.log2(np.clip(p, np.finfo(np.float64).tiny, 1))
+    return bits
 
 
 class RunningScorer:

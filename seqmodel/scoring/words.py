@@ -35,7 +35,8 @@ _WHITE_SPACE = "".join(char for char in map(chr, range(0x3001)) if char.isspace(
 
 @dataclass(frozen=True)
 class WordScore:
-    """A word of a line: its characters (start, end), tokens (first, last) and bits; `is_oov` if any part is unknown."""
+    """A word of a line: its characters (start, end), tokens (first, last) and bits; `is_oov` if any part is unknown,
+    white space left out; `head` is its first token that is no white space."""
 
     start: int
     end: int
@@ -43,6 +44,7 @@ class WordScore:
     last: int
     bits: float
     is_oov: bool
+    head: int
 
 
 def boundary_tokens(tokenizer: Tokenizer) -> Mask:
@@ -100,7 +102,8 @@ def word_scores(
     owned = np.bincount(owner, minlength=len(places))
     if boundary == "corrected" and not whole_characters:
         bits += _correction(row, starts, ends, spans, owner)
-    oov = row.out_of_vocabulary(tokenizer)
+    spells = (spans[:, 1] > starts[owner]) & (spans[:, 0] < ends[owner])  # a part of the word, no white space beside it
+    oov = row.out_of_vocabulary(tokenizer) & spells
     firsts = np.searchsorted(owner, np.arange(len(places) + 1))
     out: list[WordScore] = []
     for i, (start, end) in enumerate(places):
@@ -109,8 +112,16 @@ def word_scores(
             start, first, total = merged.start, merged.first, merged.bits + float(bits[i])
         else:
             first, total = int(firsts[i]), float(bits[i])
-        out.append(WordScore(start, end, first, int(firsts[i + 1]), total, bool(oov[first : firsts[i + 1]].any())))
+        last = int(firsts[i + 1])
+        is_oov = bool(oov[first:last].any()) and not _is_known(tokenizer, row.text[start:end])
+        head = first + int(spells[first:last].argmax()) if last > first else first
+        out.append(WordScore(start, end, first, last, total, is_oov, head))
     return out
+
+
+def _is_known(tokenizer: Tokenizer, word: str) -> bool:
+    """True for a word of the vocabulary, which is spelled in bytes where no blank stands before it."""
+    return tokenizer.unit == "word" and tokenizer.id_of(f" {word}") is not None
 
 
 def _correction(

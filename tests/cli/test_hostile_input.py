@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 
 from seqmodel.settings import CorpusSettings
-from seqmodel.text import corpus
+from seqmodel.text import corpus, line_blocks
 from seqmodel.text.archives import COMPRESSED
 from seqmodel.text.sources import Source
 from seqmodel.tokens import store
@@ -238,7 +238,7 @@ def test_a_corpus_may_change_between_its_two_readings(
 
 @pytest.mark.parametrize("size", [0, 12, 1 << 20])
 def test_a_file_may_grow_or_shrink_while_it_is_read(size: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(corpus, "READ_SIZE", 8)
+    monkeypatch.setattr(line_blocks, "READ_SIZE", 8)
     path = tmp_path / "changing.txt"
     path.write_bytes(b"cat dog\n" * 4)
     batches = corpus.read_lines(Source("changing.txt", path), CorpusSettings(max_line=1 << 21))

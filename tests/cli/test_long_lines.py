@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from seqmodel.text import corpus
+from seqmodel.text import line_blocks
 from seqmodel.text import long_lines as parts
 from seqmodel.tokens import tokenizer as tokenizers
 from tests.cli.command import Result, run_here
@@ -37,7 +37,7 @@ WAYS = [
 
 
 def in_parts(monkeypatch: pytest.MonkeyPatch, size: int) -> None:
-    for module, name in ((parts, "PART"), (tokenizers, "PART"), (corpus, "READ_SIZE")):
+    for module, name in ((parts, "PART"), (tokenizers, "PART"), (line_blocks, "READ_SIZE")):
         monkeypatch.setattr(module, name, size)
 
 

@@ -161,3 +161,28 @@ def test_from_python(model: Path) -> None:
         else:
             assert (span.start, span.end, rank) == (row["worst_start"], row["worst_end"], row["percentile"])
             assert span.bits == pytest.approx(row["worst_bits"], abs=1e-3)
+
+
+@pytest.mark.parametrize("sequence", ["line", "stream"])
+def test_white_space_at_its_end_makes_a_line_of_words_no_odder(
+    sequence: str, train_little: Callable[..., Path]
+) -> None:
+    """On the command line, in a filter and in Python; its bits are those of the line as it stands."""
+    path = train_little(little_text(2000), unit="word", sequence=sequence, steps=60, width=16)
+    lines = [b"cat dog eat", b"anna boil the kite", b"far good"]
+    ended = [line + end for line, end in zip(lines, (b" ", b"\t ", b"\xc2\xa0"), strict=True)]
+    alone = ("--context", "none", "--percentile")
+    plain = rows_of(path, b"\n".join(lines), *alone)
+    rows = rows_of(path, b"\n".join(ended), *alone)
+    assert all(row["bits"] > other["bits"] + 1 for row, other in zip(rows, plain, strict=True))
+    percentiles = [row["percentile"] for row in plain]
+    assert [row["percentile"] for row in rows] == pytest.approx(percentiles, abs=0.11)
+    assert min(percentiles) < 95
+    model = seqmodel.load(path)
+    scores = model.score([line.decode() for line in ended])
+    assert [model.percentile(score) for score in scores] == pytest.approx(percentiles, abs=0.11)
+    kept = run_here(
+        *("filter", "-m", path, "--context", "none", "--percentiles", f"..{min(percentiles) + 0.2:.1f}"),
+        stdin=b"\n".join(ended),
+    )
+    assert kept.out.rstrip(b"\n") == ended[percentiles.index(min(percentiles))]

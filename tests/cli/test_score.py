@@ -207,6 +207,37 @@ def test_line_ends_inside_a_text_are_those_of_its_file(train_little: Callable[..
     assert [cell.rsplit("=", 1)[0] for cell in kenlm[:-1]] == ["cat", "dog", "</s>"]
 
 
+@pytest.mark.parametrize(
+    ("options", "named"),
+    [
+        (["--words", "unicode"], "--words"),
+        (["--words", "space", "--by", "token"], "--words"),
+        (["--word-boundary", "naive", "--by", "corpus"], "--word-boundary"),
+        (["--words", "unicode", "--by", "word", "--format", "kenlm"], "--words"),
+        (["--separator", "-"], "--separator"),
+        (["--separator", "-", "--column", "1"], "--separator"),
+        (["--column-prefix", "b_"], "--column-prefix"),
+        (["--column-prefix", "b_", "--column", "1", "--by", "corpus"], "--column-prefix"),
+    ],
+)
+def test_an_option_that_would_do_nothing_is_refused(
+    options: list[str], named: str, train_little: Callable[..., Path]
+) -> None:
+    told(run_here("score", "-m", train_little(), *options, stdin=b"cat\n"), 2, named)
+
+
+def test_decomposed_text_is_noted_where_the_model_knows_it_composed(train_little: Callable[..., Path]) -> None:
+    composed = little_text(60).replace("cat", "caf\u00e9")
+    decomposed = "caf\u00e9 dog\ncafe\u0301 dog\nq\u0301\ncafe\u0301\n".encode()
+    for unit in ("char", "word"):
+        model = train_little(composed, unit=unit, steps=3, width=8)
+        for verb in (["score"], ["filter", "--above=0"]):
+            assert "2 lines with decomposed" in run_here(*verb, "-m", model, stdin=decomposed).err
+            assert run_here(*verb, "-m", model, "-q", stdin=decomposed).err == ""
+    model = train_little(composed.replace("\u00e9", "e\u0301"), steps=3, width=8)
+    assert "decomposed" not in run_here("score", "-m", model, stdin=decomposed).err
+
+
 def test_no_input_gives_the_header_alone(train_little: Callable[..., Path]) -> None:
     result = run_here("score", "-m", train_little())
     assert (result.code, result.lines) == (0, ["\t".join(LINE_COLUMNS)])

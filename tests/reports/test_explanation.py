@@ -65,6 +65,7 @@ def test_of_nothing_a_stream_has_its_newline(train_little: Callable[..., Path]) 
     (row,) = model.score([""])
     (step,) = chain(model.runtime, model.tokenizer, row, 20)
     assert step.token == NEWLINE_SIGN and step.sum == pytest.approx(row.bits)
+    assert chain(model.runtime, model.tokenizer, row.without_end(), 20) == []
 
 
 def test_a_long_line_is_refused(little_model: Model) -> None:

@@ -180,6 +180,19 @@ def test_words_out_of_vocabulary_are_marked(tokenizers: dict[Unit, Tokenizer]) -
         assert [word.is_oov for word in word_scores(row, tokenizers[unit])] == expected
 
 
+def test_white_space_beside_a_word_says_nothing_of_the_word(tokenizers: dict[Unit, Tokenizer]) -> None:
+    for unit in ("word", "subword"):
+        for text in ("ab  ba", " ab\tba ", "ab\u00a0ba", "ab \u3000 ba\t", "\u2028ab ba"):
+            row = scored(tokenizers[unit], text)
+            words = word_scores(row, tokenizers[unit])
+            assert [(text[w.start : w.end], w.is_oov) for w in words] == [("ab", False), ("ba", False)], text
+        row = scored(tokenizers[unit], "ab  zé\tzé")
+        words = word_scores(row, tokenizers[unit])
+        assert [word.is_oov for word in words] == [False, True, True]
+        spans = row.spans(tokenizers[unit])
+        assert all(spans[word.head, 1] > word.start for word in words)
+
+
 def test_closed_words_have_their_places_in_the_text() -> None:
     tokenizer = fit(["a b\nb a\n" * 20], TokenizerSettings(unit="word", closed=True))
     text = "a  zebra\tb "
