@@ -161,8 +161,13 @@ def training_characters(tokenizer: Tokenizer, ids: Stored, ranges: npt.NDArray[n
 
 
 def _parts(ids: Stored, ranges: npt.NDArray[np.int64]) -> Iterator[tuple[npt.NDArray[np.int64], int, bool]]:
-    """Yield the ids in parts, with the id before each part, and True at the beginning of a range."""
-    for begin, end in ranges.tolist():
+    """Yield the ids in parts, with the id before each part, and True at the beginning of a range.
+
+    Ranges that follow each other without a gap are read as one: a corpus of short lines has a range for each.
+    """
+    apart = ranges[1:, 0] != ranges[:-1, 1]
+    begins, ends = ranges[np.append(True, apart)[: len(ranges)], 0], ranges[np.append(apart, True)[: len(ranges)], 1]
+    for begin, end in zip(begins.tolist(), ends.tolist(), strict=True):
         for at in range(begin, end, _CHUNK):
             before = int(ids[at - 1]) if at else END
             yield np.asarray(ids[at : min(at + _CHUNK, end)]).astype(np.int64), before, at == begin
