@@ -9,12 +9,13 @@ from pathlib import Path
 from seqmodel.api.model import Model, mix
 from seqmodel.api.verbs import load
 from seqmodel.console.score_run import ScoreRequest, line_inputs, reading_of
-from seqmodel.console.terminal import say, visible
+from seqmodel.console.terminal import say
 from seqmodel.errors import UsageError
 from seqmodel.scoring.line_mixture import LineMixture, LineScorer, MixtureFit, fit_mixture
 from seqmodel.scoring.tokens import PLAIN
 from seqmodel.settings import CorpusSettings
 from seqmodel.text.sources import STDIN
+from seqmodel.text.visible import visible
 
 AUTO = "auto"
 

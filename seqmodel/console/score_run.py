@@ -6,11 +6,12 @@ from dataclasses import dataclass, field, replace
 from typing import Literal, TextIO
 
 from seqmodel.api.model import Model
+from seqmodel.choices import TableFormat
 from seqmodel.console.escapes import say_escapes
 from seqmodel.console.rows import RowFormat, RowWriter, data_output
 from seqmodel.console.score_output import KenlmOutput, LmZooOutput, RowOutput, ScoreOutput, TableOutput
 from seqmodel.console.score_pictures import Pictures, picture_output
-from seqmodel.console.score_view import Base, CorpusTotals, Level, ScoreView, TableView
+from seqmodel.console.score_view import Level, ScoreView, TableView
 from seqmodel.console.table_columns import say_renamed, say_skipped
 from seqmodel.console.terminal import notes, say, say_decomposed
 from seqmodel.errors import UsageError
@@ -18,12 +19,13 @@ from seqmodel.scoring.anomaly import line_ends
 from seqmodel.scoring.line_mixture import LineScorer
 from seqmodel.scoring.lines import LineContext
 from seqmodel.scoring.tokens import ScoreFields
+from seqmodel.scoring.totals import Base, CorpusTotals
 from seqmodel.scoring.words import WordBoundary, WordKind, boundary_tokens
 from seqmodel.settings import CorpusSettings
 from seqmodel.text.corpus import read_lines
 from seqmodel.text.inputs import LineInputs, Shard
 from seqmodel.text.sources import STDIN, find_sources
-from seqmodel.text.tables import TableFormat, TableReader, format_of
+from seqmodel.text.tables import TableReader, format_of
 
 ScoreFormat = Literal["tsv", "csv", "jsonl", "kenlm", "lmzoo"]
 CARRY, NONE = "carry", "none"

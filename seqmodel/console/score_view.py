@@ -11,9 +11,7 @@ from seqmodel.console.rows import RowFormat, Tenths
 from seqmodel.console.table_columns import TableColumns
 from seqmodel.scoring.anomaly import Span
 from seqmodel.scoring.lines import LineScore
-from seqmodel.scoring.totals import UNITS
-from seqmodel.scoring.totals import Base as Base
-from seqmodel.scoring.totals import CorpusTotals as CorpusTotals
+from seqmodel.scoring.totals import UNITS, Base, CorpusTotals
 from seqmodel.scoring.words import WordBoundary, WordKind, word_scores
 from seqmodel.text.tables import TableReader
 from seqmodel.tokens.tokenizer import END, UNKNOWN, Tokenizer, is_byte

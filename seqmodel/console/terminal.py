@@ -7,7 +7,7 @@ from collections.abc import Callable
 from functools import lru_cache
 from typing import TYPE_CHECKING, TextIO
 
-from seqmodel.text.visible import visible as visible
+from seqmodel.text.visible import visible
 
 if TYPE_CHECKING:
     from rich.console import Console

@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
-from seqmodel.choices import TableFormat as TableFormat
+from seqmodel.choices import TableFormat
 from seqmodel.errors import DataError, UsageError
 from seqmodel.text.corpus import Line
 from seqmodel.text.delimited import Layout, NotARecord, RecordReader

@@ -12,9 +12,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from seqmodel.choices import TableFormat
 from seqmodel.errors import DataError, UsageError
 from seqmodel.text.corpus import Line
-from seqmodel.text.tables import TableFormat, TableReader, TableRow, format_of
+from seqmodel.text.tables import TableReader, TableRow, format_of
 
 cells = st.text(st.sampled_from(["a", "é", " ", '"', ",", "\\", "n", "\u2028", "\x00", "\x85", "'"]), max_size=6)
 
