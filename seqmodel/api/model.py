@@ -235,7 +235,11 @@ class Model:
 
         self._refuse_lines(prefix)
         return beam(
-            *(self.runtime, self.tokenizer, prefix, width, self.sampling(**settings)),
+            self.runtime,
+            self.tokenizer,
+            prefix,
+            width,
+            self.sampling(**settings),
             form=self._form,
             length_normalisation=length_normalisation,
             characters=self.characters,
@@ -251,7 +255,10 @@ class Model:
 
         self._refuse_lines(prefix)
         return generate(
-            *(self.runtime, self.tokenizer, prefix, settings),
+            self.runtime,
+            self.tokenizer,
+            prefix,
+            settings,
             form=self._form,
             prefix_index=prefix_index,
             fingerprint=self.fingerprint,
@@ -322,7 +329,10 @@ class Model:
         self._refuse_lines(prefix)
         wanted = checked(SearchSettings, count=n, **settings)
         return TopSearch(
-            *(self.runtime, self.tokenizer, prefix, wanted),
+            self.runtime,
+            self.tokenizer,
+            prefix,
+            wanted,
             form=self._form,
             characters=self.characters,
         )

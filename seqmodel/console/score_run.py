@@ -192,8 +192,13 @@ def _preamble(model: LineScorer, name: str, settings: CorpusSettings) -> str:
 
 def _output(model: LineScorer, request: ScoreRequest, inputs: LineInputs, stream: TextIO) -> ScoreOutput:
     view = ScoreView(
-        *(model.tokenizer, request.level, request.base, len(inputs.sources) > 1, request.show_text),
-        *(request.words or "space", request.boundary or "corrected"),
+        tokenizer=model.tokenizer,
+        level=request.level,
+        base=request.base,
+        files=len(inputs.sources) > 1,
+        text=request.show_text,
+        words=request.words or "space",
+        boundary=request.boundary or "corrected",
     )
     if request.percentile or request.worst:
         view = _with_oddness(view, model, request)
